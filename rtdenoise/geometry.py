@@ -1,0 +1,116 @@
+"""Time geometry: window, hop, bins and delay for a sample rate.
+
+Owns the one rule of the project: *time is fixed, samples follow the rate*. A window lasts 16 ms and a hop 4 ms at any
+rate, so bin k always means k * 62.5 Hz and no resampler sits in the path. Knows nothing about audio, models or devices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Latency = Literal["normal", "low"]
+
+MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
+MAX_CHANNELS = 8
+
+WINDOW_SHAPES = {  # all periodic: shifted copies add up exactly
+    "hamming": lambda n: 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(n) / n),
+    "hann": lambda n: 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n),
+    "sqrt-hann": lambda n: np.sin(np.pi * np.arange(n) / n),
+}
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a model cuts time, independent of the sample rate.
+
+    ``overlap`` hops make one window. ``scaling`` is ``"sum"`` (spectra divided by the sum of the window, so a model
+    sees the same numbers at every rate) or an integer rate in Hz (spectra as large as an unscaled FFT has at that rate,
+    the habit of models published for one rate).
+    """
+
+    hop_ms: float = 4.0
+    overlap: int = 4
+    window: str = "hamming"
+    scaling: str | int = "sum"
+
+    @property
+    def window_ms(self) -> float:
+        return self.hop_ms * self.overlap
+
+
+CONTRACT_FRAMING = Framing()
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Window, hop, bins and delay, in samples, of one framing at one rate.
+
+    >>> Geometry(48_000).hop, Geometry(48_000).window, Geometry(48_000).bins
+    (192, 768, 385)
+    >>> Geometry(16_000).latency_samples("normal"), Geometry(16_000).latency_samples("low")
+    (256, 128)
+    """
+
+    rate: int
+    framing: Framing = CONTRACT_FRAMING
+
+    @property
+    def hop(self) -> int:
+        """Samples between two frames."""
+        return round(self.rate * self.framing.hop_ms / 1000)
+
+    @property
+    def window(self) -> int:
+        """Samples of one frame."""
+        return self.hop * self.framing.overlap
+
+    @property
+    def bins(self) -> int:
+        """Frequencies of one frame, 0 Hz to rate / 2."""
+        return self.window // 2 + 1
+
+    @property
+    def bin_hz(self) -> float:
+        """Distance of two bins."""
+        return self.rate / self.window
+
+    def latency_samples(self, latency: Latency = "normal") -> int:
+        """Samples from an input sample to the same sample at the output.
+
+        The synthesis window spans ``k`` hops (all of the window, or the newest two in low-latency mode): the oldest of
+        them is complete after ``k - 1`` further hops, and one hop is spent on collecting samples.
+        """
+        return self.synthesis_hops(latency) * self.hop
+
+    def latency_ms(self, latency: Latency = "normal") -> float:
+        return 1000 * self.latency_samples(latency) / self.rate
+
+    def synthesis_hops(self, latency: Latency) -> int:
+        return 2 if latency == "low" else self.framing.overlap
+
+    def analysis_window(self) -> np.ndarray:
+        """float64 ``[window]``, periodic."""
+        return WINDOW_SHAPES[self.framing.window](self.window)
+
+    def synthesis_window(self, latency: Latency = "normal") -> np.ndarray:
+        """float64 ``[window]``: overlap-added products with the analysis window are exactly one.
+
+        Normal: the canonical dual, ``w / sum of shifted w**2``. Low: zero but on the newest two hops, where the product
+        is a periodic Hann window of two hops (asymmetric pair as in arXiv 2106.11794 and 2204.09911).
+        """
+        w, hop = self.analysis_window(), self.hop
+        if self.synthesis_hops(latency) == self.framing.overlap:
+            return w / np.tile((w.reshape(-1, hop) ** 2).sum(0), self.framing.overlap)
+        out = np.zeros_like(w)
+        out[-2 * hop :] = WINDOW_SHAPES["hann"](2 * hop) / w[-2 * hop :]
+        return out
+
+    def spectrum_scale(self) -> float:
+        """Factor from an unscaled FFT of a windowed frame to what the model sees."""
+        if self.framing.scaling == "sum":
+            return 1.0 / float(self.analysis_window().sum())
+        return int(self.framing.scaling) / self.rate

@@ -1,0 +1,60 @@
+"""Small ONNX graphs for tests: an identity under the contract, broken relatives of it, and a foreign layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from rtdenoise.model import FIXED_METADATA
+
+FLOAT = TensorProto.FLOAT
+
+
+def save(path: Path, nodes, inputs, outputs, metadata=None, initializers=()) -> Path:
+    """Write a graph; inputs and outputs are ``{name: shape}``."""
+    values = [[helper.make_tensor_value_info(n, FLOAT, s) for n, s in side.items()] for side in (inputs, outputs)]
+    graph = helper.make_graph(nodes, "test", *values, [numpy_helper.from_array(v, k) for k, v in initializers])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    for key, value in (metadata or {}).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.save(model, str(path))
+    return path
+
+
+def spectrum(bins: int) -> list:
+    return ["batch", "frames", bins, 2]
+
+
+def contract(bins: int, **changes: str) -> dict[str, str]:
+    return FIXED_METADATA | {"bins": str(bins), "name": "test", "version": "1", "parameters": "0"} | changes
+
+
+def identity(path: Path, bins: int = 385, **metadata: str) -> Path:
+    """enhanced = noisy."""
+    nodes = [helper.make_node("Identity", ["noisy"], ["enhanced"])]
+    return save(path, nodes, {"noisy": spectrum(bins)}, {"enhanced": spectrum(bins)}, contract(bins, **metadata))
+
+
+def gain(path: Path, factor: float, bins: int = 129) -> Path:
+    """enhanced = factor * noisy."""
+    nodes = [helper.make_node("Mul", ["noisy", "factor"], ["enhanced"])]
+    constants = [("factor", np.float32(factor))]
+    return save(path, nodes, {"noisy": spectrum(bins)}, {"enhanced": spectrum(bins)}, contract(bins), constants)
+
+
+def delay(path: Path, frames: int = 3, bins: int = 129) -> Path:
+    """enhanced = noisy, ``frames`` frames later: a model with a state."""
+    ends = [("start", np.array([frames])), ("far", np.array([2**40])), ("zero", np.array([0]))]
+    ends += [("back", np.array([-frames])), ("axis", np.array([1]))]
+    nodes = [
+        helper.make_node("Concat", ["state_past", "noisy"], ["all"], axis=1),
+        helper.make_node("Slice", ["all", "zero", "back", "axis"], ["enhanced"]),
+        helper.make_node("Slice", ["all", "back", "far", "axis"], ["state_past_next"]),
+    ]
+    past = ["batch", frames, bins, 2]
+    inputs, outputs = {"noisy": spectrum(bins), "state_past": past}, {"enhanced": spectrum(bins), "state_past_next": past}
+    return save(path, nodes, inputs, outputs, contract(bins), ends)
