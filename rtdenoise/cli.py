@@ -1,0 +1,218 @@
+"""The command `rtdenoise`: arguments in, one call into the package, an exit code out.
+
+Importing this module costs milliseconds: numpy, numba, onnxruntime and rich are loaded by the part that needs them,
+after the arguments are known to be good. Errors end here as one line on standard error, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn
+
+from rtdenoise import __version__
+from rtdenoise.errors import RtdenoiseError, UsageError
+
+if TYPE_CHECKING:
+    from rtdenoise.transfer import Settings
+
+EXAMPLES = """\
+examples:
+  rtdenoise --in noisy.wav --out clean.wav               one file, same format and length
+  rtdenoise --in recordings/ --out cleaned/ --jobs 4     a folder with all below it, resumable
+  ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, answered as it comes
+"""
+
+DETAILS = """\
+formats: WAV, FLAC, OGG, Opus, MP3, AIFF and CAF by the name's extension; the output keeps rate, channels and, where the
+format has it, the bit depth, and lies sample by sample over the input. An existing output file is replaced once the new
+one is complete; of a folder, finished outputs newer than their inputs are kept unless you say --overwrite.
+exit code: 0 done, 1 something failed, 2 the request makes no sense.
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: ``module``, loaded only when asked for, has ``add_arguments(parser)`` and ``run(args) -> int``."""
+
+    help: str
+    module: str
+    extra: str | None = None
+
+
+COMMANDS = {
+    "models": Command("list the models and their scores", "rtdenoise.catalog"),
+    "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.mix", "train"),
+    "train": Command("train a model", "rtdenoise.training.train", "train"),
+    "export": Command("export a trained model to ONNX", "rtdenoise.training.export", "train"),
+    "evaluate": Command("score a model on noisy/clean pairs", "rtdenoise.training.evaluate", "train"),
+}
+LIVE_ENDS = ("mic", "microphone", "speakers", "headphones", "default")
+RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
+
+EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors as one line, with the nearest known option for a misspelt one."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+    def parse_all(self, argv: list[str]) -> argparse.Namespace:
+        args, unknown = self.parse_known_args(argv)
+        if unknown:
+            near = _near(unknown[0].split("=")[0], [s for a in self._actions for s in a.option_strings])
+            self.error(f"unknown argument {unknown[0]}{near}")
+        return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1, 2, or 128 + the signal that ended it."""
+    argv = sys.argv[1:] if argv is None else argv
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP on purpose
+            signal.signal(number, _end_by_signal)
+    try:
+        if not argv:
+            print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")
+            return 0
+        if argv[0].startswith("-"):
+            return _filter(_filter_parser().parse_all(argv))
+        if argv[0] not in COMMANDS:
+            raise UsageError(
+                f"unknown command {argv[0]}{_near(argv[0], list(COMMANDS))}; to filter, say --in X --out Y"
+            )
+        return _run_command(argv[0], argv[1:])
+    except RtdenoiseError as problem:
+        print(f"rtdenoise: error: {problem}", file=sys.stderr)
+        return problem.exit_code
+    except KeyboardInterrupt:
+        print("rtdenoise: interrupted; no half-written file is left", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader has heard enough, as `head` does: nothing to complain about
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own flush at exit would complain
+        return EXIT_BROKEN_PIPE
+
+
+def _end_by_signal(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)  # an exception, so that half-written files are removed on the way out
+
+
+def _run_command(name: str, argv: list[str]) -> int:
+    command = COMMANDS[name]
+    try:
+        module = import_module(command.module)
+        parser = _Parser(prog=f"rtdenoise {name}", description=command.help, allow_abbrev=False)
+        module.add_arguments(parser)
+        return module.run(parser.parse_all(argv))
+    except ModuleNotFoundError as missing:
+        if command.extra is None or (missing.name or "").startswith("rtdenoise"):
+            raise
+        raise RtdenoiseError(
+            f"rtdenoise {name} needs {missing.name}; install it with: pip install 'rtdenoise[{command.extra}]'"
+        ) from missing
+
+
+def _filter_parser() -> _Parser:
+    commands = "\n".join(f"  rtdenoise {name:<10}{command.help}" for name, command in COMMANDS.items())
+    parser = _Parser(
+        prog="rtdenoise",
+        usage="rtdenoise --in X --out Y [options]\n       rtdenoise COMMAND ...",
+        description="Remove noise from speech, in files, folders and pipes.",
+        epilog=f"commands (each has --help):\n{commands}\n\n{EXAMPLES}\n{DETAILS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--in", dest="source", metavar="X", required=True, help="a sound file, a folder, or - for a pipe of WAV")
+    add("--out", dest="target", metavar="Y", required=True, help="a sound file, a folder, or - for a pipe")
+    add("--model", metavar="NAME", help="a model's name (rtdenoise models) or the path of an .onnx file")
+    add("--strength", type=float, metavar="DB", help="attenuate by DB at most: 0 changes nothing (default: no limit)")
+    add("--latency", choices=("normal", "low"), default="normal", help="normal: 16 ms (default); low: 8 ms")
+    add("--bypass", action="store_true", help="pass the sound through unfiltered")
+    add("--jobs", type=int, default=1, metavar="N", help="processes for a folder (default 1)")
+    add("--overwrite", action="store_true", help="filter a folder's finished files again")
+    add("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
+    add("--rate", type=int, metavar="HZ", help="samples a second of a raw input")
+    add("--channels", type=int, metavar="N", help="channels of a raw input, interleaved")
+    add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
+    add(
+        "--json", action="store_true", help="one JSON object a file, on standard output, or standard error beside audio"
+    )
+    add("--version", action="version", version=f"rtdenoise {__version__}")
+    return parser
+
+
+def _filter(args: argparse.Namespace) -> int:
+    for end in (args.source, args.target):
+        if end in LIVE_ENDS and not os.path.exists(end):
+            raise UsageError(f"{end}: live audio is not in this version yet; name a file, a folder, or - for a pipe")
+    if args.jobs < 1:
+        raise UsageError(f"--jobs {args.jobs}; give 1 or more")
+    if os.path.isdir(args.source):
+        return _filter_folder(args)
+    for option, given in (("--jobs", args.jobs != 1), ("--overwrite", args.overwrite)):
+        if given:
+            raise UsageError(f"{option} is for folders, and {args.source} is none; leave it away")
+    return _filter_one(args)
+
+
+def _filter_one(args: argparse.Namespace) -> int:
+    from rtdenoise import ui
+    from rtdenoise.pipes import RawFormat, is_stream
+    from rtdenoise.transfer import filter_sound
+
+    piped_in, piped_out = is_stream(args.source), is_stream(args.target)
+    if args.raw and not (piped_in or piped_out):
+        raise UsageError("--raw is for pipes, and neither --in nor --out is one; leave it away")
+    if not (args.raw and piped_in) and (args.rate or args.channels):
+        raise UsageError("--rate and --channels are for --raw input; a WAV or a file says them itself, leave them away")
+    raw = RawFormat(RAW_ENCODINGS[args.raw], args.rate, args.channels) if args.raw else None
+    for_people = not (piped_in or piped_out or args.quiet or args.json)
+    if for_people and ui.has_terminal():
+        with ui.file_progress(args.source) as progress:
+            report = filter_sound(args.source, args.target, _settings(args), raw, progress)
+    else:
+        report = filter_sound(args.source, args.target, _settings(args), raw)
+    if args.json:
+        ui.print_json(report.as_json(), sys.stderr if args.target == "-" else sys.stdout)
+    else:
+        ui.say_report(report, summary=for_people)
+    return 0
+
+
+def _filter_folder(args: argparse.Namespace) -> int:
+    from rtdenoise import ui
+    from rtdenoise.folders import filter_jobs, find_jobs
+
+    if args.raw or args.rate or args.channels:
+        raise UsageError("--raw, --rate and --channels are for pipes; leave them away for a folder")
+    if args.target == "-":
+        raise UsageError("a folder cannot go into a pipe; name a folder with --out")
+    jobs, settings = find_jobs(args.source, args.target, args.overwrite), _settings(args)
+    if args.json:
+        outcomes = filter_jobs(jobs, settings, args.jobs, lambda outcome: ui.print_json(outcome.as_json(), sys.stdout))
+    elif ui.has_terminal() and not args.quiet:
+        with ui.folder_progress(jobs) as progress:
+            outcomes = filter_jobs(jobs, settings, args.jobs, progress)
+    else:
+        outcomes = filter_jobs(jobs, settings, args.jobs)
+    ui.say_folder(outcomes, summary=not (args.quiet or args.json))
+    return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from rtdenoise.transfer import Settings
+
+    return Settings(args.model, args.strength, args.latency, args.bypass)
+
+
+def _near(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, 1, 0.5)
+    return f", did you mean {close[0]}?" if close else ""

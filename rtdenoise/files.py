@@ -1,0 +1,249 @@
+"""Sound files: reading in blocks, writing beside and renaming, and the format that fits an output's name.
+
+Owns everything libsndfile: which container and encoding an output gets, what makes a file unreadable and how to say so
+in one line. A half-written output never carries its final name. Knows nothing of models or denoisers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import soundfile
+
+from rtdenoise import pcm
+from rtdenoise.errors import AudioFileError, UsageError
+
+BLOCK_SECONDS = 1.0  # memory stays constant, and the cost of a call is spread over 250 hops
+
+CONTAINERS = {  # by file name; the first one named is what a foreign source is written as
+    ".wav": ("WAV", "WAVEX", "RF64"),
+    ".flac": ("FLAC",),
+    ".ogg": ("OGG",),
+    ".oga": ("OGG",),
+    ".opus": ("OGG",),
+    ".mp3": ("MP3",),
+    ".aif": ("AIFF",),
+    ".aiff": ("AIFF",),
+    ".aifc": ("AIFF",),
+    ".w64": ("W64",),
+    ".rf64": ("RF64",),
+    ".caf": ("CAF",),
+    ".au": ("AU",),
+}
+_KNOWN = " ".join(sorted(CONTAINERS))
+_LOSSY_CONTAINERS = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}
+_LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_III"}
+_MORE_THAN_16_BITS = {"PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32"}
+OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
+MP3_MAX_RATE_HZ, MP3_MAX_CHANNELS = 48_000, 2
+_LARGEST_WAV_BYTES = 2**32 - 2**16  # sizes in WAV are 32 bits wide; the margin is for header and tags
+_TAGS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
+
+
+class SoundFileSource:
+    """A sound file, read once from start to end in blocks of about a second."""
+
+    def __init__(self, path: str):
+        self.name = path
+        self.warnings: list[str] = []
+        _check_is_there(path)
+        try:
+            self._file = soundfile.SoundFile(path)
+        except (soundfile.LibsndfileError, TypeError) as problem:  # TypeError: a .raw name, which says nothing
+            raise AudioFileError(
+                f"{path} is not a sound file that can be read; convert it to one of {_KNOWN}"
+            ) from problem
+        self.rate, self.channels = self._file.samplerate, self._file.channels
+        self.frames: int | None = self._file.frames
+        self.container, self.subtype, self.endian = self._file.format, self._file.subtype, self._file.endian
+        if self.frames == 0:
+            self._file.close()
+            raise AudioFileError(f"{path} contains no audio (0 samples){_hint_for_lost_size(path)}")
+        missing = _missing_bytes(path)
+        if missing:
+            self.warnings.append(f"{path} is truncated: {missing} bytes are missing; filtered what is there")
+
+    def tags(self) -> dict[str, str]:
+        """Title, artist and the like, as far as the file has them."""
+        found = self._file.copy_metadata()
+        return {tag: found[tag] for tag in _TAGS if found.get(tag)}
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """float32 ``[samples, channels]``, to the end or to the first damaged block."""
+        size, done = round(self.rate * BLOCK_SECONDS), 0
+        while True:
+            try:
+                block = self._file.read(size, dtype="float32", always_2d=True)
+            except soundfile.LibsndfileError:
+                block = np.empty((0, self.channels), np.float32)
+            if not len(block):
+                break
+            done += len(block)
+            yield block
+        if not done:
+            raise AudioFileError(f"{self.name} is damaged: not one block can be read; restore it from a copy")
+        if self.frames is not None and done < self.frames:
+            self.warnings.append(
+                f"{self.name} is truncated or damaged: {self.frames - done} of {self.frames} samples cannot be read; "
+                "filtered what precedes them"
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._file.close()
+
+
+class SoundFileSink:
+    """A sound file that appears under its name only when it is complete.
+
+    ``subtype`` and the container follow ``source_container`` and ``source_subtype`` as far as the name's extension
+    allows. Leaving the ``with`` block by an exception, Ctrl-C included, removes the half-written part.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        rate: int,
+        channels: int,
+        source_container: str,
+        source_subtype: str,
+        endian: str = "FILE",
+        frames: int | None = None,
+        tags: dict[str, str] | None = None,
+    ):
+        self.name, self.clipped, self._written = path, 0, 0
+        container, self.subtype = choose_format(path, source_container, source_subtype)
+        _check_fits(path, container, self.subtype, rate, channels)
+        if container in ("WAV", "WAVEX") and (frames or 0) * channels * 4 > _LARGEST_WAV_BYTES:
+            container = "RF64"
+        if container != source_container or not soundfile.check_format(container, self.subtype, endian):
+            endian = "FILE"
+        self._target = Path(os.path.realpath(path))  # through a link to the file itself, as any editor saves
+        self._part = self._target.with_name(f".{self._target.name}.rtdenoise-{os.getpid()}.part")
+        self._bits = pcm.INTEGER_BITS.get(self.subtype)
+        try:
+            self._part.touch()  # the system's own words for what is wrong; libsndfile keeps them to itself
+        except OSError as problem:
+            raise _cannot_write(path, problem) from problem
+        try:
+            self._file = soundfile.SoundFile(str(self._part), "w", rate, channels, self.subtype, endian, container)
+        except soundfile.LibsndfileError as problem:
+            self._part.unlink()
+            raise AudioFileError(
+                f"{path}: {container}/{self.subtype} cannot hold {channels} channels at {rate} Hz; write .wav or .flac"
+            ) from problem
+        for tag, text in (tags or {}).items():
+            with contextlib.suppress(soundfile.LibsndfileError):  # containers without such a tag
+                setattr(self._file, tag, text)
+
+    def write(self, samples: np.ndarray) -> None:
+        """Append float32 ``[samples, channels]``."""
+        if self.subtype not in ("FLOAT", "DOUBLE"):
+            samples, held = pcm.clip(samples)
+            self.clipped += held
+        if self._bits is not None:  # as words of the file's own width: libsndfile's float path does not round
+            room = 16 if self._bits <= 16 else 32
+            samples = (pcm.quantise(samples, self._bits) << (room - self._bits)).astype(f"int{room}")
+        try:
+            self._file.write(samples)
+        except (soundfile.LibsndfileError, AssertionError, OSError) as problem:
+            raise _cannot_write(self.name, problem) from problem
+        self._written += len(samples)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            try:
+                self._file.close()
+                if kind is None and soundfile.info(str(self._part)).frames < self._written:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if kind is None:
+                    os.replace(self._part, self._target)
+            except (soundfile.LibsndfileError, OSError) as failure:
+                if kind is None:
+                    raise _cannot_write(self.name, failure) from failure
+        finally:
+            self._part.unlink(missing_ok=True)
+
+
+def choose_format(path: str, source_container: str, source_subtype: str) -> tuple[str, str]:
+    """Container and encoding for an output: the source's own where the extension allows, else the nearest fit.
+
+    >>> choose_format("a.flac", "WAV", "FLOAT"), choose_format("a.wav", "MP3", "MPEG_LAYER_III")
+    (('FLAC', 'PCM_24'), ('WAV', 'PCM_16'))
+    """
+    extension = Path(path).suffix.lower()
+    if extension not in CONTAINERS:
+        raise UsageError(f"{path}: the extension {extension or '(none)'} names no sound format; use one of {_KNOWN}")
+    choices = CONTAINERS[extension]
+    container = source_container if source_container in choices else choices[0]
+    if extension == ".opus":
+        return container, "OPUS"
+    if container in _LOSSY_CONTAINERS:
+        fits = source_container == container and soundfile.check_format(container, source_subtype)
+        return container, source_subtype if fits else _LOSSY_CONTAINERS[container]
+    if source_subtype not in _LOSSY and soundfile.check_format(container, source_subtype):
+        return container, source_subtype
+    return container, "PCM_24" if source_subtype in _MORE_THAN_16_BITS else "PCM_16"
+
+
+def _check_fits(path: str, container: str, subtype: str, rate: int, channels: int) -> None:
+    if subtype == "OPUS" and rate not in OPUS_RATES_HZ:
+        raise UsageError(f"{path}: Opus knows 8, 12, 16, 24 and 48 kHz, the input has {rate} Hz; write .ogg or .flac")
+    if container == "MP3" and (rate > MP3_MAX_RATE_HZ or channels > MP3_MAX_CHANNELS):
+        raise UsageError(f"{path}: MP3 ends at 48 kHz and 2 channels, not {rate} Hz and {channels}; write .flac")
+
+
+def _check_is_there(path: str) -> None:
+    try:
+        with open(path, "rb") as file:
+            first = file.read(1)
+    except FileNotFoundError as problem:
+        raise UsageError(f"{path} does not exist; check the name") from problem
+    except OSError as problem:
+        raise UsageError(f"cannot read {path}: {problem.strerror}") from problem
+    if not first:
+        raise AudioFileError(f"{path} is empty (0 bytes); record or copy it again")
+
+
+def _container_header(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(8)
+
+
+def _missing_bytes(path: str) -> int:
+    """Bytes that the header of a WAV or AIFF file promises and the file has not. libsndfile hides the difference."""
+    header, there = _container_header(path), os.path.getsize(path)
+    if header[:4] not in (b"RIFF", b"FORM"):
+        return 0
+    (promised,) = struct.unpack("<I" if header[:4] == b"RIFF" else ">I", header[4:])
+    return max(0, promised + 8 - there) if promised < pcm.SMALLEST_FAKE_SIZE else 0
+
+
+def _hint_for_lost_size(path: str) -> str:
+    if _container_header(path)[:4] == b"RIFF" and os.path.getsize(path) > 1024:
+        return f"; its header was never completed, so read it as a stream: rtdenoise --in - --out X.wav < {path}"
+    return "; record or export it again"
+
+
+def _cannot_write(path: str, problem: BaseException) -> AudioFileError:
+    number = getattr(problem, "errno", None)
+    if number == errno.ENOENT:
+        return AudioFileError(f"cannot write {path}: the folder {Path(path).parent} does not exist; create it first")
+    if isinstance(problem, OSError):
+        full = number in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+        return AudioFileError(
+            f"cannot write {path}: {problem.strerror}; {'free some space' if full else 'choose another place'}"
+        )
+    return AudioFileError(f"cannot write {path}: the disk is full or went away; free some space")

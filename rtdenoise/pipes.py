@@ -1,0 +1,152 @@
+"""Pipes: WAV or raw samples through file descriptors, answered as they come.
+
+Reads whatever has arrived and hands it on at once, never waiting for a full block, so a pipe answers before its input
+ends. Never seeks. Knows nothing of models or denoisers.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from rtdenoise import pcm
+from rtdenoise.errors import AudioFileError, UsageError
+
+_READ_BYTES = 1 << 16  # one Linux pipe buffer
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """How to read samples that have no header: ``encoding`` is a stream encoding, ``rate`` in Hz."""
+
+    encoding: str
+    rate: int | None = None
+    channels: int | None = None
+
+    def header(self) -> pcm.WavHeader:
+        """What a header would say. Raises UsageError where that is missing."""
+        if self.rate is None or self.channels is None:
+            raise UsageError(
+                "raw samples do not say their rate; add --rate and --channels, e.g. --rate 48000 --channels 1"
+            )
+        if self.rate < 1 or self.channels < 1:
+            raise UsageError(f"--rate {self.rate} --channels {self.channels}; both must be at least 1")
+        return pcm.WavHeader(self.rate, self.channels, self.encoding, data_bytes=None)
+
+
+def is_stream(path: str) -> bool:
+    """Whether ``path`` is "-", or a pipe or device, which is read and written as it comes and never renamed over."""
+    if path == "-":
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+class PipeSource:
+    """Samples from standard input ("-") or a named pipe: WAV, or headerless if ``raw`` says how."""
+
+    frames: int | None = None  # nobody knows yet
+
+    def __init__(self, path: str, raw: RawFormat | None = None):
+        self.name = "standard input" if path == "-" else path
+        self.container, self.endian = "WAV", "FILE"
+        self.warnings: list[str] = []
+        header = raw.header() if raw else None
+        if path == "-" and os.isatty(0):
+            raise UsageError("--in - reads a pipe, but this is a terminal; try: ffmpeg -i X -f wav - | rtdenoise ...")
+        self._fd = 0 if path == "-" else os.open(path, os.O_RDONLY)
+        header = header or pcm.read_wav_header(self._read_exactly)
+        self.rate, self.channels, self.subtype = header.rate, header.channels, header.encoding
+        self._data_bytes = header.data_bytes
+
+    def tags(self) -> dict[str, str]:
+        return {}
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """float32 ``[samples, channels]``: whole frames as soon as they are there."""
+        frame_bytes = self.channels * pcm.STREAM_ENCODINGS[self.subtype]
+        left, waiting = self._data_bytes, b""
+        while left is None or left > 0:
+            data = os.read(self._fd, _READ_BYTES if left is None else min(left, _READ_BYTES))
+            if not data:
+                break
+            left = None if left is None else left - len(data)
+            waiting += data
+            whole = len(waiting) // frame_bytes * frame_bytes
+            if whole:
+                yield pcm.decode(waiting[:whole], self.subtype).reshape(-1, self.channels)
+                waiting = waiting[whole:]
+        if waiting:
+            self.warnings.append(f"{self.name} ended within a sample; dropped its last {len(waiting)} bytes")
+        if left:
+            self.warnings.append(f"{self.name} is truncated: {left} bytes are missing; filtered what is there")
+        while left == 0 and os.read(self._fd, _READ_BYTES):
+            pass  # tags behind the audio: read them away, or the sender would die of a broken pipe
+
+    def _read_exactly(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            more = os.read(self._fd, count - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._fd > 2:
+            os.close(self._fd)
+
+
+class PipeSink:
+    """Samples to standard output ("-"), a named pipe or a device: a WAV stream, or headerless if ``raw``.
+
+    The header leaves with the first samples, so an input without audio leaves nothing behind.
+    """
+
+    def __init__(self, path: str, rate: int, channels: int, source_subtype: str, raw: RawFormat | None = None):
+        self.name, self.clipped = "standard output" if path == "-" else path, 0
+        if path == "-" and os.isatty(1):
+            raise UsageError("--out - writes samples, but a terminal is attached; add > FILE.wav or | PLAYER")
+        if raw is not None:
+            self.encoding = raw.encoding
+        elif source_subtype in pcm.STREAM_ENCODINGS:
+            self.encoding = source_subtype
+        else:
+            self.encoding = "FLOAT" if source_subtype == "DOUBLE" else "PCM_16"
+        self._pending = b"" if raw is not None else pcm.wav_stream_header(rate, channels, self.encoding)
+        self._fd = 1 if path == "-" else os.open(path, os.O_WRONLY)
+
+    def write(self, samples: np.ndarray) -> None:
+        """Send float32 ``[samples, channels]`` now. A reader that has gone away raises BrokenPipeError."""
+        if not len(samples):
+            return
+        if self.encoding != "FLOAT":
+            samples, held = pcm.clip(samples)
+            self.clipped += held
+        data = memoryview(self._pending + pcm.encode(samples, self.encoding))
+        self._pending = b""
+        try:
+            while data:
+                data = data[os.write(self._fd, data) :]
+        except BrokenPipeError:
+            raise
+        except OSError as problem:
+            raise AudioFileError(f"cannot write to {self.name}: {problem.strerror}; free some space") from problem
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self._fd > 2:
+            os.close(self._fd)

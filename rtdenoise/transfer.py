@@ -1,0 +1,189 @@
+"""One sound from a source through a Denoiser into a sink, aligned and of equal length.
+
+Owns the delay: the first ``latency_samples`` that leave the Denoiser are dropped and its tail is flushed, so what comes
+out lies sample by sample over what went in. Files and pipes meet here; their formats are none of its business.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rtdenoise.errors import AudioFileError, UsageError
+from rtdenoise.pipes import PipeSink, PipeSource, RawFormat, is_stream
+
+if TYPE_CHECKING:
+    from rtdenoise.denoiser import Denoiser
+    from rtdenoise.geometry import Latency
+
+Progress = Callable[[float, float | None], None]  # seconds done, seconds in all (None: nobody knows)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to filter, whatever the rate and channels. Travels to worker processes."""
+
+    model: str | None = None  # the default one
+    strength_db: float | None = None
+    latency: Latency = "normal"
+    bypass: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened to one sound. ``seconds`` is its length, ``work_seconds`` how long filtering took, once the
+    model was loaded."""
+
+    source: str
+    target: str
+    rate: int
+    channels: int
+    seconds: float
+    work_seconds: float
+    latency_ms: float
+    clipped: int
+    nonfinite: int
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def speed(self) -> float:
+        """Times real time."""
+        return self.seconds / self.work_seconds
+
+    def as_json(self) -> dict[str, Any]:
+        fields = asdict(self)
+        return {"in": fields.pop("source"), "out": fields.pop("target"), **fields, "speed": round(self.speed, 2)}
+
+
+class Source(Protocol):
+    """Where samples come from: a sound file or a pipe."""
+
+    name: str
+    rate: int
+    channels: int
+    frames: int | None
+    warnings: list[str]
+    container: str
+    subtype: str
+    endian: str
+
+    def tags(self) -> dict[str, str]: ...
+    def blocks(self) -> Iterator[np.ndarray]: ...
+
+
+class Sink(Protocol):
+    """Where samples go. ``clipped`` counts the samples that had to be held at full scale."""
+
+    clipped: int
+
+    def write(self, samples: np.ndarray) -> None: ...
+
+
+def filter_sound(
+    source_path: str,
+    target_path: str,
+    settings: Settings,
+    raw: RawFormat | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Filter one file or pipe ("-") into another and say how it went.
+
+    ``raw`` applies to the ends that are pipes. Raises UsageError, AudioFileError or ModelError; the target then does
+    not exist, or still holds what it held before. BrokenPipeError means that nobody listens any more.
+    """
+    if _same_file(source_path, target_path):
+        raise UsageError(f"{target_path} is the input itself; give --out another name")
+    if os.path.isdir(target_path):
+        raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
+    with _open_source(source_path, raw) as source:
+        denoiser = denoiser_for(settings, source.rate, source.channels)
+        nonfinite_before = denoiser.nonfinite_samples
+        began = time.perf_counter()
+        with _open_sink(target_path, source, raw) as sink:
+            samples = _pump(source, sink, denoiser, progress)
+            if not samples:
+                raise AudioFileError(f"{source.name} contains no audio (0 samples); record or send it again")
+        return Report(
+            source=source_path,
+            target=target_path,
+            rate=source.rate,
+            channels=source.channels,
+            seconds=samples / source.rate,
+            work_seconds=round(time.perf_counter() - began, 6),
+            latency_ms=denoiser.latency_ms,
+            clipped=sink.clipped,
+            nonfinite=denoiser.nonfinite_samples - nonfinite_before,
+            warnings=source.warnings,
+        )
+
+
+def _same_file(a: str, b: str) -> bool:
+    """Whether two names, links of any kind included, mean one file. "-" and devices are never a file."""
+    if is_stream(a) or not (os.path.exists(a) and os.path.exists(b)):
+        return False
+    return os.path.samefile(a, b)
+
+
+def denoiser_for(settings: Settings, rate: int, channels: int) -> Denoiser:
+    """A Denoiser at the start of its life. The last one is kept: files of a folder mostly share rate and channels."""
+    denoiser = _make_denoiser(settings, rate, channels)
+    denoiser.bypass = settings.bypass
+    denoiser.reset()
+    return denoiser
+
+
+@lru_cache(maxsize=1)
+def _make_denoiser(settings: Settings, rate: int, channels: int) -> Denoiser:
+    from rtdenoise.denoiser import Denoiser
+    from rtdenoise.model import DEFAULT_MODEL
+
+    model = settings.model or DEFAULT_MODEL
+    return Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
+
+
+def _pump(source: Source, sink: Sink, denoiser: Denoiser, progress: Progress | None) -> int:
+    """Move all samples; returns how many."""
+    done, late = 0, denoiser.latency_samples
+    for block in source.blocks():
+        clean = denoiser.process(block)
+        dropped = min(late, len(clean))
+        late -= dropped
+        sink.write(clean[dropped:])
+        done += len(block)
+        if progress:
+            progress(done / source.rate, source.frames and source.frames / source.rate)
+    if done:
+        sink.write(denoiser.flush()[late:])
+    return done
+
+
+def _open_source(path: str, raw: RawFormat | None) -> AbstractContextManager[Source]:
+    if is_stream(path):
+        return PipeSource(path, raw)
+    from rtdenoise.files import SoundFileSource  # a pure pipe does without libsndfile and starts sooner
+
+    return SoundFileSource(path)
+
+
+def _open_sink(path: str, source: Source, raw: RawFormat | None) -> AbstractContextManager[Sink]:
+    if is_stream(path):
+        return PipeSink(path, source.rate, source.channels, source.subtype, raw)
+    from rtdenoise.files import SoundFileSink
+
+    return SoundFileSink(
+        path,
+        source.rate,
+        source.channels,
+        source.container,
+        source.subtype,
+        source.endian,
+        source.frames,
+        source.tags(),
+    )

@@ -1,0 +1,116 @@
+"""Folder to folder: the tree is kept, finished work too, and one bad file stops nothing."""
+
+import json
+import os
+
+import pytest
+import soundfile
+
+from command import call, endless_wav, interrupt, start, voice, wait_for, write
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Three sounds in three folders, and things that are none."""
+    write(tmp_path / "in/a.wav", voice(8_000))
+    write(tmp_path / "in/deep/b.flac", voice(9_000, 2), 44_100)
+    write(tmp_path / "in/deep/er/c.ogg", voice(10_000), 48_000)
+    (tmp_path / "in/notes.txt").write_text("not a sound")
+    (tmp_path / "in/.hidden.wav").write_text("not a sound")
+    return tmp_path
+
+
+def files_below(folder) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def test_the_tree_is_kept_and_other_files_are_left_alone(tree, capfd):
+    code, out, said = call(capfd, "--in", tree / "in", "--out", tree / "out")
+    assert (code, out) == (0, "")
+    assert files_below(tree / "out") == ["a.wav", "deep/b.flac", "deep/er/c.ogg"]
+    assert soundfile.info(tree / "out/deep/b.flac").frames == 9_000
+    assert "3 filtered" in said
+
+
+def test_a_second_run_keeps_what_is_done_and_redoes_what_changed(tree, capfd):
+    call(capfd, "--in", tree / "in", "--out", tree / "out")
+    changed = tree / "in/a.wav"
+    after = (tree / "out/a.wav").stat().st_mtime_ns + 10**9
+    os.utime(changed, ns=(after, after))
+    (tree / "out/deep/b.flac").unlink()
+    assert "2 filtered, 1 done before" in call(capfd, "--in", tree / "in", "--out", tree / "out")[2]
+    assert "3 filtered" in call(capfd, "--in", tree / "in", "--out", tree / "out", "--overwrite")[2]
+
+
+def test_one_bad_file_does_not_stop_the_rest(tree, capfd):
+    (tree / "in/bad.wav").write_text("not a sound")
+    write(tree / "in/slow.wav", voice(1_000), 4_000)
+    code, _, said = call(capfd, "--in", tree / "in", "--out", tree / "out")
+    assert code == 1
+    assert files_below(tree / "out") == ["a.wav", "deep/b.flac", "deep/er/c.ogg"]
+    errors = [line for line in said.splitlines() if "error:" in line]
+    assert len(errors) == 2
+    assert "in/bad.wav" in errors[0]
+    assert "in/slow.wav" in errors[1]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_file_gets_one_json_line(tree, capfd, jobs):
+    (tree / "in/bad.wav").write_text("not a sound")
+    _, out, _ = call(capfd, "--in", tree / "in", "--out", tree / "out", "--json", "--jobs", jobs)
+    lines = {os.path.basename(line["in"]): line for line in map(json.loads, out.splitlines())}
+    assert sorted(lines) == ["a.wav", "b.flac", "bad.wav", "c.ogg"]
+    assert lines["a.wav"]["seconds"] == 0.5
+    assert "not a sound file" in lines["bad.wav"]["error"]
+
+
+def test_processes_give_the_same_files(tree, capfd):
+    call(capfd, "--in", tree / "in", "--out", tree / "one")
+    assert call(capfd, "--in", tree / "in", "--out", tree / "two", "--jobs", 2)[0] == 0
+    for name in ("a.wav", "deep/b.flac"):
+        assert (tree / "one" / name).read_bytes() == (tree / "two" / name).read_bytes()
+
+
+def test_an_output_folder_inside_the_input_is_not_read_again(tree, capfd):
+    for _ in range(2):
+        assert call(capfd, "--in", tree / "in", "--out", tree / "in/clean")[0] == 0
+    assert files_below(tree / "in/clean") == ["a.wav", "deep/b.flac", "deep/er/c.ogg"]
+
+
+@pytest.mark.parametrize(("source", "target"), [("in", "in"), ("in/deep", "in"), ("in", "link")])
+def test_an_output_never_replaces_an_input(tree, capfd, source, target):
+    write(tree / "in/deep/deep/b.flac", voice(100))
+    (tree / "link").symlink_to("in")
+    before = {name: (tree / "in" / name).read_bytes() for name in files_below(tree / "in")}
+    code, _, said = call(capfd, "--in", tree / source, "--out", tree / target)
+    assert code == 2
+    assert "would replace an input" in said
+    assert {name: (tree / "in" / name).read_bytes() for name in files_below(tree / "in")} == before
+
+
+def test_a_folder_without_sounds_and_a_file_as_output_are_usage_errors(tmp_path, capfd):
+    (tmp_path / "empty").mkdir()
+    code, _, said = call(capfd, "--in", tmp_path / "empty", "--out", tmp_path / "out")
+    assert code == 2
+    assert "holds no sound file" in said
+    file = write(tmp_path / "a.wav", voice(100))
+    code, _, said = call(capfd, "--in", tmp_path / "empty", "--out", file)
+    assert code == 2
+    assert "is a file" in said
+
+
+def test_a_wrong_model_fails_once_and_not_once_a_file(tree, capfd):
+    code, _, said = call(capfd, "--in", tree / "in", "--out", tree / "out", model="no-such-model")
+    assert code == 2
+    assert len(said.splitlines()) == 1
+    assert not (tree / "out").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_leaves_no_half_file(tmp_path, jobs):
+    for name in ("a.wav", "b.wav", "c.wav"):
+        endless_wav(tmp_path / "in" / name)
+    process = start("--in", tmp_path / "in", "--out", tmp_path / "out", "--jobs", jobs)
+    wait_for(lambda: len([p for p in (tmp_path / "out").glob(".*.part") if p.stat().st_size > 100_000]) == jobs)
+    assert interrupt(process) == 130
+    assert files_below(tmp_path / "out") == []
