@@ -3,8 +3,8 @@
     samples ─▶ STFT ─▶ model ─▶ blend with the input ─▶ inverse STFT ─▶ samples
                └ faulty samples become zero     └ attenuation limit, bypass, band above the model
 
-Live audio, files and arrays all run through `Denoiser`, so they give the same numbers. It owns the blend and the guards;
-transforms live in `rtdenoise.stft`, the network in `rtdenoise.model`.
+Live audio, files and arrays all run through `Denoiser`, so they give the same numbers. It owns the blend and the
+guards; transforms live in `rtdenoise.stft`, the network in `rtdenoise.model`.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Denoiser:
             faults += finish(*blending, out, at, stop, self._istft.arguments)
             at = stop
         if faults:
-            raise ModelError(f"model {self.model.name}: output is not finite ({faults} frames); try another with --model")
+            raise ModelError(f"model {self.model.name}: {faults} frames are not finite; try another with --model")
         return out.reshape(np.shape(x))
 
     def _block(self, x: np.ndarray) -> np.ndarray:

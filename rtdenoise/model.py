@@ -166,10 +166,11 @@ def find_model(name_or_path: str | Path) -> Path:
     if path.is_file():
         return path
     if path.suffix == ".onnx":
-        raise UsageError(f"no model file {text!r}; check the path, or choose from: {', '.join(shipped) or 'none shipped'}")
+        raise UsageError(f"no model file {text!r}; check the path, or choose from: {', '.join(shipped) or 'none'}")
     near = difflib.get_close_matches(text, shipped, 1, 0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"unknown model {text!r}; {hint}available: {', '.join(shipped) or 'none'} (or a path to a .onnx file)")
+    known = ", ".join(shipped) or "none"
+    raise UsageError(f"unknown model {text!r}; {hint}available: {known} (or a path to a .onnx file)")
 
 
 def list_models() -> list[ModelInfo]:
@@ -247,4 +248,5 @@ def _check_signature(info: ModelInfo, session: ort.InferenceSession) -> None:
 
 def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | None]) -> bool:
     """Whether a declared shape allows the wanted one; None wants a dynamic dimension."""
-    return len(shape) == len(wanted) and all(not isinstance(d, int) or d == w for d, w in zip(shape, wanted, strict=True))
+    same = (not isinstance(d, int) or d == w for d, w in zip(shape, wanted, strict=False))
+    return len(shape) == len(wanted) and all(same)

@@ -92,7 +92,8 @@ def synthesise(spectra, frames, out, start, stop, istft):
 class StreamingSTFT:
     """Samples to spectra.
 
-    ``analyse(x, start, frames, stft.arguments, spectra)`` is the whole interface, from Python or any compiled loop. Spectra are scaled as the framing says (`Geometry.spectrum_scale`).
+    ``analyse(x, start, frames, stft.arguments, spectra)`` is the whole interface, from Python or any compiled loop.
+    Spectra are scaled as the framing says (`Geometry.spectrum_scale`).
     """
 
     def __init__(self, geometry: Geometry, channels: int = 1):

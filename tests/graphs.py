@@ -29,14 +29,14 @@ def spectrum(bins: int) -> list:
     return ["batch", "frames", bins, 2]
 
 
-def contract(bins: int, **changes: str) -> dict[str, str]:
-    return FIXED_METADATA | {"bins": str(bins), "name": "test", "version": "1", "parameters": "0"} | changes
+def contract(bins: int) -> dict[str, str]:
+    return FIXED_METADATA | {"bins": str(bins), "name": "test", "version": "1", "parameters": "0"}
 
 
-def identity(path: Path, bins: int = 385, **metadata: str) -> Path:
-    """enhanced = noisy."""
+def identity(path: Path, bins: int = 385, claims: dict[str, str] | None = None) -> Path:
+    """enhanced = noisy; ``claims`` replace metadata fields."""
     nodes = [helper.make_node("Identity", ["noisy"], ["enhanced"])]
-    return save(path, nodes, {"noisy": spectrum(bins)}, {"enhanced": spectrum(bins)}, contract(bins, **metadata))
+    return save(path, nodes, {"noisy": spectrum(bins)}, {"enhanced": spectrum(bins)}, contract(bins) | (claims or {}))
 
 
 def gain(path: Path, factor: float, bins: int = 129) -> Path:
@@ -56,5 +56,42 @@ def delay(path: Path, frames: int = 3, bins: int = 129) -> Path:
         helper.make_node("Slice", ["all", "back", "far", "axis"], ["state_past_next"]),
     ]
     past = ["batch", frames, bins, 2]
-    inputs, outputs = {"noisy": spectrum(bins), "state_past": past}, {"enhanced": spectrum(bins), "state_past_next": past}
+    inputs = {"noisy": spectrum(bins), "state_past": past}
+    outputs = {"enhanced": spectrum(bins), "state_past_next": past}
     return save(path, nodes, inputs, outputs, contract(bins), ends)
+
+
+FOREIGN_SIDECAR = """\
+name = "published-16k"
+licence = "MIT"
+rate = 16000
+window_samples = 512
+hop_samples = 256
+window = "sqrt-hann"
+input = "mix"
+output = "enh"
+layout = ["batch", "bins", "frames", "parts"]
+
+[states]
+conv_cache = "conv_cache_out"
+tra_cache = "tra_cache_out"
+inter_cache = "inter_cache_out"
+"""
+
+
+def foreign(path: Path, bins: int = 257) -> Path:
+    """A layout in use by published 16 kHz models: ``mix`` [1, F, 1, 2], several caches; here enh = the frame before.
+
+    ``conv_cache`` holds that frame, ``tra_cache`` counts frames, ``inter_cache`` passes through.
+    """
+    nodes = [
+        helper.make_node("Identity", ["conv_cache"], ["enh"]),
+        helper.make_node("Identity", ["mix"], ["conv_cache_out"]),
+        helper.make_node("Add", ["tra_cache", "one"], ["tra_cache_out"]),
+        helper.make_node("Identity", ["inter_cache"], ["inter_cache_out"]),
+    ]
+    inputs = {"mix": [1, bins, 1, 2], "conv_cache": [1, bins, 1, 2], "tra_cache": [2, 3], "inter_cache": [1, 4]}
+    outputs = {"enh" if k == "mix" else f"{k}_out": v for k, v in inputs.items()}
+    save(path, nodes, inputs, outputs, initializers=[("one", np.float32(1))])
+    path.with_suffix(".toml").write_text(FOREIGN_SIDECAR, encoding="utf-8")
+    return path

@@ -1,0 +1,52 @@
+"""Fixtures shared by all tests: test graphs, shipped models, speech-like signals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import graphs
+import numpy as np
+import pytest
+
+from rtdenoise.model import Model, list_models
+
+RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
+SHIPPED = [info.name for info in list_models()]
+
+
+@pytest.fixture(scope="session")
+def graph_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(scope="session")
+def identity(graph_folder) -> Model:
+    return Model.load(graphs.identity(graph_folder / "identity.onnx", 385))
+
+
+@pytest.fixture(scope="session")
+def identity_129(graph_folder) -> Model:
+    return Model.load(graphs.identity(graph_folder / "identity_129.onnx", 129))
+
+
+@pytest.fixture(scope="session")
+def delay(graph_folder) -> Model:
+    """Three frames late: a model with a state."""
+    return Model.load(graphs.delay(graph_folder / "delay.onnx"))
+
+
+@pytest.fixture(scope="session", params=SHIPPED)
+def shipped(request) -> Model:
+    return Model.load(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20_261)
+
+
+def modulated_noise(rng: np.random.Generator, samples: int, channels: int = 1, rate: int = 16_000) -> np.ndarray:
+    """float32 ``[samples, channels]``: harmonics and noise that come and go as syllables do, so no model is idle."""
+    t = np.arange(samples)[:, None] / rate
+    voice = sum(np.sin(2 * np.pi * 130 * h * t + h) / h for h in range(1, 12)) * (np.sin(2 * np.pi * 3 * t) > 0)
+    return (0.08 * voice + 0.02 * rng.standard_normal((samples, channels))).astype(np.float32)

@@ -1,0 +1,78 @@
+"""Strength limits attenuation, bypass keeps the delay, changes never click, the band above follows the model."""
+
+import graphs
+import numpy as np
+import pytest
+
+from rtdenoise.denoiser import Denoiser, denoise
+from rtdenoise.errors import UsageError
+from rtdenoise.model import Model
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def mute(graph_folder) -> Model:
+    """A model that removes everything."""
+    return Model.load(graphs.gain(graph_folder / "mute.onnx", 0.0))
+
+
+def rms(x: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(x, dtype=np.float64))))
+
+
+@pytest.mark.parametrize("strength_db", [0, 6, 12, 40])
+def test_strength_is_the_most_attenuation_applied(mute, rng, strength_db):
+    x = (0.1 * rng.standard_normal(RATE)).astype(np.float32)
+    y = denoise(x, RATE, mute, strength_db=strength_db)
+    assert 20 * np.log10(rms(y) / rms(x)) == pytest.approx(-strength_db, abs=0.01)
+
+
+def test_no_strength_limit_is_the_full_effect(mute, rng):
+    assert not denoise(rng.uniform(-1, 1, RATE).astype(np.float32), RATE, mute).any()
+
+
+def test_bypass_passes_the_input_with_the_same_delay(mute, rng):
+    x = rng.uniform(-1, 1, RATE).astype(np.float32)
+    d = Denoiser(mute, RATE)
+    d.bypass = True
+    d.reset()
+    y = np.concatenate([d.process(x), d.flush()])
+    assert np.abs(y[d.latency_samples :] - x).max() <= 1e-6
+
+
+@pytest.mark.parametrize("switch", [lambda d: setattr(d, "bypass", True), lambda d: setattr(d, "strength_db", 3.0)])
+def test_switching_cross_fades_without_a_jump(mute, switch):
+    t = np.arange(RATE) / RATE
+    x = np.sin(2 * np.pi * 200 * t).astype(np.float32)
+    d = Denoiser(mute, RATE)
+    before = d.process(x)
+    switch(d)
+    after = d.process(x)
+    joined = np.concatenate([before[-1000:], after[:2000]])
+    steepest_of_the_sine = 2 * np.pi * 200 / RATE
+    assert np.abs(np.diff(joined)).max() < 1.5 * steepest_of_the_sine
+    assert rms(after[-4000:]) > 0.4
+    assert rms(joined[:1000]) < 1e-6
+
+
+def test_band_above_a_narrow_model_takes_the_gain_of_its_top(graph_folder, rng):
+    half = Model.load(graphs.gain(graph_folder / "half.onnx", 0.5))
+    x = (0.1 * rng.standard_normal(48_000)).astype(np.float32)
+    y = denoise(x, 48_000, half)
+    spectrum_in, spectrum_out = np.abs(np.fft.rfft(x)), np.abs(np.fft.rfft(y))
+    above = slice(10_000, 23_000)  # Hz, since the signal lasts a second
+    assert rms(spectrum_out[above]) / rms(spectrum_in[above]) == pytest.approx(0.5, rel=0.03)
+
+
+def test_band_above_is_never_louder_than_the_input(graph_folder, rng):
+    loud = Model.load(graphs.gain(graph_folder / "loud.onnx", 4.0))
+    x = (0.01 * rng.standard_normal(48_000)).astype(np.float32)
+    above = np.abs(np.fft.rfft(denoise(x, 48_000, loud)))[10_000:23_000]
+    assert rms(above) <= 1.001 * rms(np.abs(np.fft.rfft(x))[10_000:23_000])
+
+
+@pytest.mark.parametrize("bad", [-1.0, float("nan")])
+def test_odd_strength_is_refused(mute, bad):
+    with pytest.raises(UsageError, match="strength"):
+        Denoiser(mute, RATE, strength_db=bad)

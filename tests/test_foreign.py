@@ -1,0 +1,66 @@
+"""A published streaming layout runs through its sidecar, at any rate, and a wrong sidecar says what is wrong."""
+
+import graphs
+import numpy as np
+import pytest
+
+from rtdenoise.denoiser import Denoiser
+from rtdenoise.errors import ModelError
+from rtdenoise.model import Model
+
+
+@pytest.fixture
+def foreign(tmp_path):
+    return graphs.foreign(tmp_path / "foreign.onnx")
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_foreign_stft_and_caches_carry_the_signal(foreign, rng, rate, channels):
+    """The graph returns the frame before, out of its cache: perfect reconstruction, one hop late."""
+    x = rng.uniform(-1, 1, (rate, channels)).astype(np.float32)
+    d = Denoiser(foreign, rate, channels)
+    assert d.latency_ms == 32
+    y = np.concatenate([d.process(x[:777]), d.process(x[777:]), d.flush()])
+    late = d.latency_samples + d.geometry.hop
+    assert np.abs(y[late:] - x[: len(y) - late]).max() <= 1e-6
+
+
+def test_spectra_have_the_size_the_model_was_made_for(foreign, tmp_path):
+    """At 48 kHz a tone fills the same bin with the same number as an unscaled 512-point FFT at 16 kHz."""
+    seen = []
+    for rate in (16_000, 48_000):
+        d = Denoiser(foreign, rate)
+        tone = np.cos(2 * np.pi * 1_000 * np.arange(rate) / rate).astype(np.float32)
+        d.process(tone[: 4 * d.geometry.window])
+        noisy, _ = d._stream.buffers(1) if 1 in d._stream._buffers else d._stream.buffers(8)
+        seen.append(np.hypot(*noisy[0, -1, 32]))
+    window = np.sin(np.pi * np.arange(512) / 512)
+    assert seen == pytest.approx([window.sum() / 2] * 2, rel=1e-3)
+
+
+def test_reset_clears_the_caches(foreign, rng):
+    x = rng.uniform(-1, 1, 5_000).astype(np.float32)
+    d = Denoiser(foreign, 16_000)
+    first = d.process(x)
+    d.reset()
+    assert np.array_equal(d.process(x), first)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("rate = 16000", "", "rate"),
+        ("hop_samples = 256", "hop_samples = 200", "window_samples"),
+        ('"sqrt-hann"', '"kaiser"', "window"),
+        ('"batch", "bins"', '"batch", "bands"', "layout"),
+        ('"mix"', '"mixture"', "mix"),
+        ('tra_cache = "tra_cache_out"', "", "tra_cache"),
+        ("rate = 16000", "rate = = 16000", "readable"),
+    ],
+)
+def test_wrong_sidecar_names_the_field(foreign, old, new, named):
+    sidecar = foreign.with_suffix(".toml")
+    sidecar.write_text(graphs.FOREIGN_SIDECAR.replace(old, new), encoding="utf-8")
+    with pytest.raises(ModelError, match=named):
+        Model.load(foreign)

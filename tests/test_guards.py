@@ -1,0 +1,88 @@
+"""NaN, silence, denormals, extreme levels and wrong arguments each have one decided behaviour."""
+
+import time
+
+import numpy as np
+import pytest
+from conftest import modulated_noise
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from rtdenoise.denoiser import Denoiser, denoise
+from rtdenoise.errors import UsageError
+
+RATE = 16_000
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
+def test_faulty_samples_become_zero_and_are_counted(shipped, bad):
+    x = modulated_noise(np.random.default_rng(0), RATE)[:, 0]
+    faulty, zeroed = x.copy(), x.copy()
+    faulty[5_000:5_100], zeroed[5_000:5_100] = bad, 0
+    d = Denoiser(shipped, RATE)
+    y = d.process(faulty)
+    assert d.nonfinite_samples == 100
+    assert np.array_equal(y, Denoiser(shipped, RATE).process(zeroed))
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(x=hnp.arrays(np.float32, st.integers(0, 3_000), elements=st.floats(width=32)))
+def test_output_is_always_finite(shipped, x):
+    assert np.isfinite(Denoiser(shipped, RATE).process(x)).all()
+
+
+def test_digital_silence_stays_silent(shipped):
+    assert np.abs(denoise(np.zeros(2 * RATE, np.float32), RATE, shipped)).max() < 1e-6
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-38, 1e-42])
+def test_silence_and_denormals_cost_no_more_than_sound(shipped, level):
+    """A muted microphone must not burn the processor (easyeffects#4248). Median hop time, side by side."""
+    sound = modulated_noise(np.random.default_rng(0), RATE)[:, 0]
+    quiet = np.full(RATE, level, np.float32)
+
+    def hop_times(d: Denoiser, x: np.ndarray) -> list[float]:
+        times = []
+        for hop in x.reshape(-1, d.geometry.hop):
+            start = time.perf_counter()
+            d.process(hop)
+            times.append(time.perf_counter() - start)
+        return times
+
+    loud, muted = Denoiser(shipped, RATE), Denoiser(shipped, RATE)
+    muted.process(sound)
+    times = [(hop_times(loud, sound), hop_times(muted, quiet)) for _ in range(4)]
+    loud_s, muted_s = (np.median([t for pair in times for t in pair[k]]) for k in range(2))
+    assert muted_s < 1.5 * loud_s
+
+
+def test_sixty_four_bit_samples_are_taken_and_integers_refused(identity):
+    x = np.linspace(-1, 1, 1_000)
+    assert denoise(x, RATE, identity).dtype == np.float32
+    with pytest.raises(UsageError, match="int16"):
+        denoise((x * 32_767).astype(np.int16), RATE, identity)
+
+
+@pytest.mark.parametrize("rate", [7_999, 192_001, 0, -1, 44_100.5])
+def test_rates_outside_the_range_are_refused(identity, rate):
+    with pytest.raises(UsageError, match="rate"):
+        Denoiser(identity, rate)
+
+
+@pytest.mark.parametrize("channels", [0, 9])
+def test_channel_counts_outside_the_range_are_refused(identity, channels):
+    with pytest.raises(UsageError, match="channels"):
+        Denoiser(identity, RATE, channels)
+
+
+def test_wrong_shapes_and_latencies_are_refused(identity):
+    with pytest.raises(UsageError, match="shape"):
+        Denoiser(identity, RATE, 2).process(np.zeros(100, np.float32))
+    with pytest.raises(UsageError, match="latency"):
+        Denoiser(identity, RATE, latency="lowest")
+
+
+def test_strided_input_gives_the_same_as_contiguous(shipped):
+    x = modulated_noise(np.random.default_rng(0), 8_000, 2)
+    assert np.array_equal(Denoiser(shipped, RATE).process(x[:, 1]), Denoiser(shipped, RATE).process(x[:, 1].copy()))
