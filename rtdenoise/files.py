@@ -12,7 +12,6 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import soundfile
@@ -55,7 +54,8 @@ class SoundFileSource:
         self.warnings: list[str] = []
         _check_is_there(path)
         try:
-            self._file = soundfile.SoundFile(path)
+            with _silent_decoders():
+                self._file = soundfile.SoundFile(path)
         except (soundfile.LibsndfileError, TypeError) as problem:  # TypeError: a .raw name, which says nothing
             raise AudioFileError(
                 f"{path} is not a sound file that can be read; convert it to one of {_KNOWN}"
@@ -95,7 +95,7 @@ class SoundFileSource:
                 "filtered what precedes them"
             )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SoundFileSource:
         return self
 
     def __exit__(self, *problem: object) -> None:
@@ -159,7 +159,7 @@ class SoundFileSink:
             raise _cannot_write(self.name, problem) from problem
         self._written += len(samples)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> SoundFileSink:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -203,6 +203,20 @@ def _check_fits(path: str, container: str, subtype: str, rate: int, channels: in
         raise UsageError(f"{path}: Opus knows 8, 12, 16, 24 and 48 kHz, the input has {rate} Hz; write .ogg or .flac")
     if container == "MP3" and (rate > MP3_MAX_RATE_HZ or channels > MP3_MAX_CHANNELS):
         raise UsageError(f"{path}: MP3 ends at 48 kHz and 2 channels, not {rate} Hz and {channels}; write .flac")
+
+
+@contextlib.contextmanager
+def _silent_decoders() -> Iterator[None]:
+    """Keep notes of the MP3 decoder, which writes to standard error by itself, away from the user."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check_is_there(path: str) -> None:

@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
@@ -100,7 +99,7 @@ class PipeSource:
             data += more
         return data
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> PipeSource:
         return self
 
     def __exit__(self, *problem: object) -> None:
@@ -144,7 +143,7 @@ class PipeSink:
         except OSError as problem:
             raise AudioFileError(f"cannot write to {self.name}: {problem.strerror}; free some space") from problem
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> PipeSink:
         return self
 
     def __exit__(self, *problem: object) -> None:

@@ -1,4 +1,4 @@
-"""How tests run the real command: in this process where they can, in a process of its own where signals and pipes matter."""
+"""How tests run the real command: here where they can, in a process of its own where signals and pipes matter."""
 
 from __future__ import annotations
 

@@ -1,0 +1,153 @@
+"""The command helps quickly, says what happened, and loads only what a request needs."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from command import COMMAND, DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, voice, write
+from rtdenoise import __version__, catalog, cli
+from rtdenoise.errors import RtdenoiseError
+from rtdenoise.model import ModelInfo
+
+HEAVY = ("numpy", "numba", "onnxruntime", "soundfile", "rich")
+
+
+def run(*argv: str) -> subprocess.CompletedProcess:
+    return subprocess.run([*COMMAND, *argv], env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE_S)
+
+
+def on_terminal(*argv: object) -> str:
+    """What a person at a terminal sees."""
+    screen, terminal = pty.openpty()
+    line = [*COMMAND, *map(str, argv), "--model", identity_model()]
+    options = {"env": ENVIRONMENT | {"TERM": "xterm", "COLUMNS": "100"}, "stdin": subprocess.DEVNULL}
+    process = subprocess.Popen(line, stdout=terminal, stderr=terminal, **options)
+    os.close(terminal)
+    seen = b""
+    with contextlib.suppress(OSError):  # how Linux says that the last writer has left
+        while data := os.read(screen, 1 << 16):
+            seen += data
+    os.close(screen)
+    assert process.wait(DEADLINE_S) == 0, seen
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
+
+
+@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["nonsense"], ["--in", "mic", "--out", "speakers"]])
+def test_what_needs_no_audio_loads_no_audio_library(argv):
+    code = f"import sys; from rtdenoise.cli import main\ntry: main({argv})\nexcept SystemExit: pass\n"
+    code += f"print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_wav_pipe_does_without_libsndfile_and_rich():
+    code = "import sys; from rtdenoise.cli import main; main(['--in', '-', '--out', '-'])\n"
+    code += "print([name for name in ('soundfile', 'rich') if name in sys.modules])"
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, env=ENVIRONMENT, input="", capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_no_arguments_show_three_examples():
+    done = run()
+    assert done.returncode == 0
+    assert done.stdout.count("rtdenoise --in") == 3
+
+
+def test_help_names_every_command_and_version_the_version():
+    shown = run("--help").stdout
+    assert all(f"rtdenoise {name}" in shown for name in cli.COMMANDS)
+    assert run("--version").stdout == f"rtdenoise {__version__}\n"
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_or_says_which_extra_it_needs(name):
+    done = run(name, "--help")
+    assert (done.returncode, "usage" in done.stdout) == (0, True) or "pip install 'rtdenoise[" in done.stderr
+
+
+def test_a_missing_extra_is_named_in_one_line(monkeypatch, capfd):
+    def missing(name):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(cli, "import_module", missing)
+    assert cli.main(["train"]) == 1
+    assert capfd.readouterr().err == (
+        "rtdenoise: error: rtdenoise train needs torch; install it with: pip install 'rtdenoise[train]'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["modles"], "did you mean models?"),
+        (["noisy.wav"], "to filter, say --in X --out Y"),
+        (["--in", "a.wav"], "--out"),
+        (["--in", "mic", "--out", "speakers"], "live audio is not in this version yet"),
+        (["models", "--jsno"], "did you mean --json?"),
+    ],
+)
+def test_a_request_that_makes_no_sense_is_answered_with_the_next_step(argv, says, capfd):
+    assert cli.main(argv) == 2
+    said = capfd.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_a_file_is_summed_up_in_one_line_and_quiet_says_nothing(tmp_path, capfd):
+    source = write(tmp_path / "a.wav", voice(32_000))
+    code, out, said = call(capfd, "--in", source, "--out", tmp_path / "b.wav")
+    assert (code, out, said.count("\n")) == (0, "", 1)
+    assert "2.0 s of sound" in said
+    assert "16 ms" in said
+    assert call(capfd, "--in", source, "--out", tmp_path / "b.wav", "--quiet") == (0, "", "")
+
+
+def test_json_holds_what_scripts_need(tmp_path, capfd):
+    source = write(tmp_path / "a.wav", 2 * voice(32_000, level=0.5), subtype="FLOAT")
+    code, out, said = call(capfd, "--in", source, "--out", tmp_path / "b.flac", "--json", "--latency", "low")
+    fields = json.loads(out)
+    assert (code, said, out.count("\n")) == (0, "", 1)
+    assert fields["in"] == str(source)
+    assert fields["out"] == str(tmp_path / "b.flac")
+    assert (fields["seconds"], fields["latency_ms"], fields["nonfinite"], fields["warnings"]) == (2.0, 8.0, 0, [])
+    assert fields["speed"] > 0
+    assert fields["clipped"] > 0
+
+
+def test_a_terminal_shows_a_bar_with_speed_and_time_left(tmp_path):
+    seen = on_terminal("--in", endless_wav(tmp_path / "a.wav", 600), "--out", tmp_path / "b.flac")
+    assert "━" in seen
+    assert "x real time left 0:" in seen
+    assert "10:00 min of sound" in seen
+
+
+def test_a_folder_on_a_terminal_shows_how_many_files_are_done(tmp_path):
+    for name in ("a.wav", "b.wav"):
+        write(tmp_path / "in" / name, voice(16_000))
+    seen = on_terminal("--in", tmp_path / "in", "--out", tmp_path / "out")
+    assert "2/2 files" in seen
+    assert "2 filtered" in seen
+
+
+def test_models_are_listed_as_a_table_and_as_json(monkeypatch, capfd, tmp_path):
+    model = ModelInfo("unet", tmp_path / "unet.onnx", 129, "3", 1_234_567, "MIT", "speech", {"PESQ": 2.5})
+    monkeypatch.setattr(catalog, "list_models", lambda: [model])
+    assert cli.main(["models"]) == 0
+    shown = capfd.readouterr().out
+    for text in ("unet (default)", "8 kHz, 129 bins", "1,234,567", "MIT", "PESQ 2.5"):
+        assert text in shown
+    assert cli.main(["models", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["scores"] == {"PESQ": 2.5}
+
+
+def test_no_model_at_all_is_an_error(monkeypatch, capfd):
+    monkeypatch.setattr(catalog, "list_models", list)
+    assert cli.main(["models"]) == RtdenoiseError.exit_code
+    assert "no model is installed" in capfd.readouterr().err
