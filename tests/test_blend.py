@@ -1,9 +1,9 @@
 """Strength limits attenuation, bypass keeps the delay, changes never click, the band above follows the model."""
 
-import graphs
 import numpy as np
 import pytest
 
+import graphs
 from rtdenoise.denoiser import Denoiser, denoise
 from rtdenoise.errors import UsageError
 from rtdenoise.model import Model

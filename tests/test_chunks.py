@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import modulated_noise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import modulated_noise
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.model import Model
 

@@ -1,9 +1,9 @@
 """A published streaming layout runs through its sidecar, at any rate, and a wrong sidecar says what is wrong."""
 
-import graphs
 import numpy as np
 import pytest
 
+import graphs
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import ModelError
 from rtdenoise.model import Model

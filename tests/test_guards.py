@@ -4,11 +4,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import modulated_noise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from conftest import modulated_noise
 from rtdenoise.denoiser import Denoiser, denoise
 from rtdenoise.errors import UsageError
 

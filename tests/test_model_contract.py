@@ -1,10 +1,10 @@
 """A model that does not keep the contract is refused by an error that names the field."""
 
-import graphs
 import numpy as np
 import pytest
 from onnx import helper
 
+import graphs
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.model import FIXED_METADATA, Model, find_model, list_models

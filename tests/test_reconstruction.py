@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from conftest import RATES_HZ
 
+from conftest import RATES_HZ
 from rtdenoise.denoiser import Denoiser, denoise
 
 TOLERANCE = 1e-6  # float32 forward and inverse FFT of a signal in -1..1

@@ -1,0 +1,44 @@
+# make demo | test | lint | bench | figures | clean     (any of them works in a fresh clone)
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# The release the shipped models were trained with; any from 2.4 works.
+TORCH ?= torch==2.13.0
+# Sound servers and tools that the tests start on null devices; a compiler for the PESQ package.
+APT = python3-venv gcc python3-dev libportaudio2
+
+.PHONY: help demo test lint bench figures system clean
+help:
+	@sed -n 's/^# make/make/p' Makefile
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) || { $(MAKE) system && $(PYTHON) -m venv $(VENV); }
+
+$(VENV)/.demo: $(BIN)/python pyproject.toml
+	$(BIN)/pip install -q -e '.[plot]'
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python pyproject.toml
+	$(BIN)/pip install -q '$(TORCH)'
+	$(BIN)/pip install -q -e '.[all]'
+	@touch $@ $(VENV)/.demo
+
+system:
+	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $(APT); \
+	else echo "not root, or no apt-get: tests that need $(APT) will say what they miss and skip"; fi
+
+demo: $(VENV)/.demo
+	$(BIN)/python examples/demo.py
+
+test: system $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(VENV)/.demo
+	$(BIN)/rtdenoise-bench engine; $(BIN)/rtdenoise-bench files
+
+clean:
+	rm -rf $(VENV) build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -1,0 +1,51 @@
+"""Rows of a report: what was measured, seen and asked. Printed as Markdown, so that it pastes into a ticket."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure; ``ok`` is None where nothing is asked."""
+
+    what: str
+    seen: str
+    asked: str = ""
+    ok: bool | None = None
+
+
+def at_most(what: str, value: float, limit: float, unit: str, form: str = ".3g") -> Row:
+    return Row(what, f"{value:{form}} {unit}".strip(), f"<= {limit:g} {unit}".strip(), value <= limit)
+
+
+def at_least(what: str, value: float, limit: float, unit: str, form: str = ".3g") -> Row:
+    return Row(what, f"{value:{form}} {unit}".strip(), f">= {limit:g} {unit}".strip(), value >= limit)
+
+
+def machine() -> str:
+    """One line on processor, cores and versions: no figure without it."""
+    name = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as f:
+            name = next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    versions = ", ".join(f"{p} {version(p)}" for p in ("rtdenoise", "onnxruntime", "numba", "numpy"))
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {versions}"
+
+
+def show(rows: list[Row], as_json: bool) -> int:
+    """Print the rows; returns 1 if one of them misses what is asked."""
+    if as_json:
+        print(json.dumps({"machine": machine(), "rows": [asdict(r) for r in rows]}))
+    else:
+        print(machine(), "\n")
+        print("| what | seen | asked | |\n|---|---|---|---|")
+        for r in rows:
+            print(f"| {r.what} | {r.seen} | {r.asked} | {'' if r.ok is None else 'ok' if r.ok else 'MISSED'} |")
+    return int(any(r.ok is False for r in rows))
