@@ -145,7 +145,11 @@ def _make_denoiser(settings: Settings, rate: int, channels: int) -> Denoiser:
     from rtdenoise.model import DEFAULT_MODEL
 
     model = settings.model or DEFAULT_MODEL
-    return Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
+    denoiser = Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
+    denoiser.process(
+        np.zeros((denoiser.latency_samples, channels), np.float32)
+    )  # compiled code loads before the clock runs
+    return denoiser
 
 
 def _pump(source: Source, sink: Sink, denoiser: Denoiser, progress: Progress | None) -> int:
