@@ -146,9 +146,7 @@ def _make_denoiser(settings: Settings, rate: int, channels: int) -> Denoiser:
 
     model = settings.model or DEFAULT_MODEL
     denoiser = Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
-    denoiser.process(
-        np.zeros((denoiser.latency_samples, channels), np.float32)
-    )  # compiled code loads before the clock runs
+    denoiser.process(np.zeros((denoiser.latency_samples, channels), np.float32))  # loads compiled code, off the clock
     return denoiser
 
 
