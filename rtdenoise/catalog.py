@@ -1,4 +1,4 @@
-"""`rtdenoise models`: the shipped models as a table or as JSON."""
+"""`rtdenoise models`: the shipped models as a table, as JSON or as Markdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object a model, one a line, on standard output")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="a JSON object a model, one a line")
+    form.add_argument("--markdown", action="store_true", help="a table for a README")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,6 +34,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         for m in models:
             print(json.dumps({k: v for k, v in vars(m).items() if k != "framing"} | {"path": str(m.path)}))
+        return 0
+    rows = [[cell(m) for cell in _COLUMNS.values()] for m in models]
+    if args.markdown:
+        for row in (list(_COLUMNS), ["---"] * len(_COLUMNS), *rows):
+            print(f"| {' | '.join(row)} |")
     else:
-        ui.print_table(list(_COLUMNS), [[cell(m) for cell in _COLUMNS.values()] for m in models])
+        ui.print_table(list(_COLUMNS), rows)
     return 0

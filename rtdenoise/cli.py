@@ -75,8 +75,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1, 2, or 128 + the signal that ended it."""
     argv = sys.argv[1:] if argv is None else argv
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP on purpose
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP on purpose
             signal.signal(number, _end_by_signal)
     try:
         if not argv:
@@ -98,6 +99,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader has heard enough, as `head` does: nothing to complain about
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own flush at exit would complain
         return EXIT_BROKEN_PIPE
+    except OSError as problem:  # a device that went away, a closed standard input
+        print(f"rtdenoise: error: {problem.strerror or problem}; check the device or pipe", file=sys.stderr)
+        return RtdenoiseError.exit_code
 
 
 def _end_by_signal(number: int, _frame: object) -> NoReturn:

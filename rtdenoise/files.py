@@ -123,30 +123,36 @@ class SoundFileSink:
         self.name, self.clipped, self._written = path, 0, 0
         container, self.subtype = choose_format(path, source_container, source_subtype)
         _check_fits(path, container, self.subtype, rate, channels)
-        if container in ("WAV", "WAVEX") and (frames or 0) * channels * 4 > _LARGEST_WAV_BYTES:
-            container = "RF64"
+        self._bits = pcm.INTEGER_BITS.get(self.subtype)
+        frame_bytes = channels * (self._bits or (64 if self.subtype == "DOUBLE" else 32)) // 8
+        self._most_frames = _LARGEST_WAV_BYTES // frame_bytes if container in ("WAV", "WAVEX") else None
+        if self._most_frames is not None and (frames or 0) > self._most_frames:
+            container, self._most_frames = "RF64", None
         if container != source_container or not soundfile.check_format(container, self.subtype, endian):
             endian = "FILE"
         self._target = Path(os.path.realpath(path))  # through a link to the file itself, as any editor saves
-        self._part = self._target.with_name(f".{self._target.name}.rtdenoise-{os.getpid()}.part")
-        self._bits = pcm.INTEGER_BITS.get(self.subtype)
+        self._part = self._target.with_name(f".{self._target.name[:40]}.rtdenoise-{os.getpid()}.part")
         try:
             self._part.touch()  # the system's own words for what is wrong; libsndfile keeps them to itself
+            self._file = soundfile.SoundFile(str(self._part), "w", rate, channels, self.subtype, endian, container)
         except OSError as problem:
             raise _cannot_write(path, problem) from problem
-        try:
-            self._file = soundfile.SoundFile(str(self._part), "w", rate, channels, self.subtype, endian, container)
         except soundfile.LibsndfileError as problem:
             self._part.unlink()
             raise AudioFileError(
                 f"{path}: {container}/{self.subtype} cannot hold {channels} channels at {rate} Hz; write .wav or .flac"
             ) from problem
+        except BaseException:  # Ctrl-C at this very moment
+            self._part.unlink(missing_ok=True)
+            raise
         for tag, text in (tags or {}).items():
             with contextlib.suppress(soundfile.LibsndfileError):  # containers without such a tag
                 setattr(self._file, tag, text)
 
     def write(self, samples: np.ndarray) -> None:
         """Append float32 ``[samples, channels]``."""
+        if self._most_frames is not None and self._written + len(samples) > self._most_frames:
+            raise AudioFileError(f"{self.name}: a WAV file ends at 4 GiB and this one needs more; write .rf64 or .flac")
         if self.subtype not in ("FLOAT", "DOUBLE"):
             samples, held = pcm.clip(samples)
             self.clipped += held
@@ -208,7 +214,11 @@ def _check_fits(path: str, container: str, subtype: str, rate: int, channels: in
 @contextlib.contextmanager
 def _silent_decoders() -> Iterator[None]:
     """Keep notes of the MP3 decoder, which writes to standard error by itself, away from the user."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # started without standard error: nobody reads it anyhow
+        yield
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)

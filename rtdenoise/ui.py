@@ -57,8 +57,8 @@ def say_folder(outcomes: list[Outcome], summary: bool = True) -> None:
         reports = [outcome.report for outcome in outcomes if outcome.report]
         failed = sum(bool(outcome.error) for outcome in outcomes)
         counts = {"filtered": len(reports), "done before": len(outcomes) - len(reports) - failed, "failed": failed}
-        text = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-        say(f"{text}; {_clock(sum(report.seconds for report in reports))} of sound")
+        length = f" ({_clock(sum(report.seconds for report in reports))} of sound)" if reports else ""
+        say(", ".join(f"{count} {what}" for what, count in counts.items() if count) + length)
 
 
 def print_json(fields: dict[str, Any], stream: IO[str]) -> None:

@@ -72,6 +72,14 @@ def test_every_command_has_help_or_says_which_extra_it_needs(name):
     assert (done.returncode, "usage" in done.stdout) == (0, True) or "pip install 'rtdenoise[" in done.stderr
 
 
+def test_a_closed_standard_input_is_an_error_in_one_line(tmp_path):
+    line = " ".join([*COMMAND, "--in", "-", "--out", "-", "<&-"])
+    done = subprocess.run(line, shell=True, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE_S)
+    assert done.returncode == 1
+    assert done.stderr.startswith("rtdenoise: error: Bad file descriptor")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_missing_extra_is_named_in_one_line(monkeypatch, capfd):
     def missing(name):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
@@ -136,7 +144,7 @@ def test_a_folder_on_a_terminal_shows_how_many_files_are_done(tmp_path):
     assert "2 filtered" in seen
 
 
-def test_models_are_listed_as_a_table_and_as_json(monkeypatch, capfd, tmp_path):
+def test_models_are_listed_as_a_table_as_json_and_as_markdown(monkeypatch, capfd, tmp_path):
     model = ModelInfo("unet", tmp_path / "unet.onnx", 129, "3", 1_234_567, "MIT", "speech", {"PESQ": 2.5})
     monkeypatch.setattr(catalog, "list_models", lambda: [model])
     assert cli.main(["models"]) == 0
@@ -145,6 +153,8 @@ def test_models_are_listed_as_a_table_and_as_json(monkeypatch, capfd, tmp_path):
         assert text in shown
     assert cli.main(["models", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["scores"] == {"PESQ": 2.5}
+    assert cli.main(["models", "--markdown"]) == 0
+    assert capfd.readouterr().out.splitlines()[2].startswith("| unet (default) | 3 | 8 kHz, 129 bins | 1,234,567 |")
 
 
 def test_no_model_at_all_is_an_error(monkeypatch, capfd):

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -131,11 +133,29 @@ def test_an_existing_output_is_replaced_and_a_link_stays_a_link(tmp_path, capfd)
 
 
 def test_what_outgrows_wav_becomes_rf64(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(files, "_LARGEST_WAV_BYTES", 20_000)
+    monkeypatch.setattr(files, "_LARGEST_WAV_BYTES", 10_000)
     source = write(tmp_path / "a.wav", voice(8_000))
     assert call(capfd, "--in", source, "--out", tmp_path / "b.wav")[0] == 0
     info = soundfile.info(tmp_path / "b.wav")
     assert (info.format, info.frames) == ("RF64", 8_000)
+
+
+def test_a_pipe_that_outgrows_wav_is_an_error_and_no_broken_header(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(files, "_LARGEST_WAV_BYTES", 20_000)
+    os.mkfifo(tmp_path / "pipe")
+    sound = write(tmp_path / "a.wav", voice(12_000)).read_bytes()
+    sender = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(sound,))
+    sender.start()
+    code, _, said = call(capfd, "--in", tmp_path / "pipe", "--out", tmp_path / "b.wav")
+    sender.join(DEADLINE_S)
+    assert code == 1
+    assert "ends at 4 GiB" in said
+    assert not (tmp_path / "b.wav").exists()
+
+
+def test_an_output_name_may_be_as_long_as_the_system_allows(tmp_path, capfd):
+    source = write(tmp_path / "a.wav", voice(1_000))
+    assert call(capfd, "--in", source, "--out", tmp_path / f"{'ö' * 125}.wav")[0] == 0
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -150,8 +170,6 @@ def test_a_signal_leaves_no_half_file_and_the_old_output_whole(tmp_path, number,
 
 
 def test_memory_does_not_grow_with_length(tmp_path):
-    import subprocess
-
     measure = "import resource, sys; from rtdenoise.cli import main; main(sys.argv[1:]);"
     measure += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
