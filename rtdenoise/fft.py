@@ -136,7 +136,7 @@ def inverse_transform(plan, time, freq):
 @overload(transform, inline="always")
 def _transform(plan, time, freq):
     if plan.dtype == types.int64:
-        return lambda plan, time, freq: _call3(plan[FORWARD], plan[FORWARD_PLAN], plan[TIME], plan[FREQ])
+        return lambda plan, time, freq: _call3(plan[FORWARD], plan[FORWARD_PLAN], plan[TIME], plan[FREQ])  # type: ignore[call-arg]
 
     def forward(plan, time, freq):
         z = _mixed_radix(time.astype(np.complex64), plan)
@@ -149,7 +149,7 @@ def _transform(plan, time, freq):
 @overload(inverse_transform, inline="always")
 def _inverse_transform(plan, time, freq):
     if plan.dtype == types.int64:
-        return lambda plan, time, freq: _call3(plan[INVERSE], plan[INVERSE_PLAN], plan[FREQ], plan[TIME])
+        return lambda plan, time, freq: _call3(plan[INVERSE], plan[INVERSE_PLAN], plan[FREQ], plan[TIME])  # type: ignore[call-arg]
 
     def inverse(plan, time, freq):
         n, last = time.size, freq.shape[0] - 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import graphs
 import numpy as np
 import pytest
 
+import graphs
 from rtdenoise.model import Model, list_models
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from rtdenoise.denoiser import Denoiser
+from rtdenoise.geometry import Latency
 from rtdenoise.model import Model, ModelInfo, list_models
 from rtdenoise_bench.table import Row, at_most, show
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
-LATENCIES = ("normal", "low")
+LATENCIES: tuple[Latency, ...] = ("normal", "low")
 WORK_LIMIT_US = {(16_000, 1): 15, (48_000, 1): None, (48_000, 2): 60}  # (rate, channels) -> asked
 STEP_LIMIT_MS = 0.40
 
@@ -29,7 +31,8 @@ class PassThrough:
     def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
         if frames not in self._buffers:
             channels, bins = self._shape
-            self._buffers[frames] = tuple(np.zeros((channels, frames, bins, 2), np.float32) for _ in range(2))
+            shape = channels, frames, bins, 2
+            self._buffers[frames] = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         return self._buffers[frames]
 
     def step(self, frames: int) -> None:
@@ -132,7 +135,7 @@ def own_work(hops: int) -> list[Row]:
         d = Denoiser(pass_through(129 if rate == 16_000 else 385, copy=False), rate, channels)
         x = np.random.default_rng(3).uniform(-1, 1, (d.geometry.hop, channels)).astype(np.float32)
         x = x[:, 0] if channels == 1 else x
-        median, p99 = np.percentile(times_us(lambda d=d, x=x: d.process(x), hops), (50, 99))
+        median, p99 = np.percentile(times_us(partial(d.process, x), hops), (50, 99))
         what = f"own work a hop without the model, {rate // 1000} kHz x {channels}, median (p99 {p99:.1f} us)"
         rows.append(Row(what, f"{median:.1f} us") if limit_us is None else at_most(what, median, limit_us, "us", ".1f"))
     return rows
@@ -144,6 +147,6 @@ def model_steps(hops: int) -> list[Row]:
     for info in list_models():
         stream = Model.load(info.path).stream(1)
         stream.buffers(1)[0][:] = 0.01 * np.random.default_rng(4).standard_normal((1, 1, info.bins, 2))
-        median, p99 = np.percentile(times_us(lambda s=stream: s.step(1), hops), (50, 99)) / 1000
+        median, p99 = np.percentile(times_us(partial(stream.step, 1), hops), (50, 99)) / 1000
         rows.append(at_most(f"{info.name}: step of one frame, median (p99 {p99:.2f} ms)", median, STEP_LIMIT_MS, "ms"))
     return rows

@@ -67,8 +67,9 @@ def first_byte_s(model: str, **environment: str) -> float:
     """Seconds from launch to the first byte, with half a second of audio in a pipe that stays open."""
     command = [*COMMAND, "--in", "-", "--out", "-", "--raw", "s16le", "--rate", "16000", "--channels", "1"]
     start = time.perf_counter()
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([*command, "--model", model, "--quiet"], env=os.environ | environment, **pipes) as process:
+    command += ["--model", model, "--quiet"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=os.environ | environment, stdin=pipe, stdout=pipe) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(bytes(16_000))
