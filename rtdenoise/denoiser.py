@@ -144,6 +144,8 @@ class Denoiser:
         self._rank = 1
         self.strength_db = strength_db
         self._mix[MIX] = self._mix[MIX_TARGET]
+        nothing = np.zeros((0, channels), np.float32)
+        self._run(nothing, nothing, 0, 0)  # compiles, or loads what is compiled, before audio flows
 
     @property
     def latency_samples(self) -> int:
@@ -194,16 +196,23 @@ class Denoiser:
         while at < samples:
             complete = (int(counters[FILL]) + samples - at) // hop
             frames = next((b for b in BATCHES if b <= complete), 0)
-            noisy, enhanced = self._stream.buffers(frames or 1)
-            stop = begin(block, at, frames or 1, self._full, noisy, self._stft.arguments)
-            if frames:
-                self._stream.step(frames)
-            blending = self._full, enhanced, frames, self._mix, self._top_gain
-            faults += finish(*blending, out, at, stop, self._istft.arguments)
-            at = stop
+            at, bad = self._run(block, out, at, frames)
+            faults += bad
         if faults:
             raise ModelError(f"model {self.model.name}: {faults} frames are not finite; try another with --model")
         return out.reshape(np.shape(x))
+
+    def _run(self, block: np.ndarray, out: np.ndarray, at: int, frames: int) -> tuple[int, int]:
+        """``frames`` hops of ``block`` from ``at`` on, or all of it if no hop gets complete.
+
+        Returns the next index and the count of faulty model frames.
+        """
+        noisy, enhanced = self._stream.buffers(frames or 1)
+        stop = begin(block, at, frames or 1, self._full, noisy, self._stft.arguments)
+        if frames:
+            self._stream.step(frames)
+        blending = self._full, enhanced, frames, self._mix, self._top_gain
+        return stop, finish(*blending, out, at, stop, self._istft.arguments)
 
     def _block(self, x: np.ndarray) -> np.ndarray:
         """``x`` as contiguous float32 ``[samples, channels]``."""

@@ -145,9 +145,7 @@ def _make_denoiser(settings: Settings, rate: int, channels: int) -> Denoiser:
     from rtdenoise.model import DEFAULT_MODEL
 
     model = settings.model or DEFAULT_MODEL
-    denoiser = Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
-    denoiser.process(np.zeros((denoiser.latency_samples, channels), np.float32))  # loads compiled code, off the clock
-    return denoiser
+    return Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
 
 
 def _pump(source: Source, sink: Sink, denoiser: Denoiser, progress: Progress | None) -> int:

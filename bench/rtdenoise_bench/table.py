@@ -20,11 +20,11 @@ class Row:
 
 
 def at_most(what: str, value: float, limit: float, unit: str, form: str = ".3g") -> Row:
-    return Row(what, f"{value:{form}} {unit}".strip(), f"<= {limit:g} {unit}".strip(), value <= limit)
+    return Row(what, f"{value:{form}} {unit}".strip(), f"<= {limit:g} {unit}".strip(), bool(value <= limit))
 
 
 def at_least(what: str, value: float, limit: float, unit: str, form: str = ".3g") -> Row:
-    return Row(what, f"{value:{form}} {unit}".strip(), f">= {limit:g} {unit}".strip(), value >= limit)
+    return Row(what, f"{value:{form}} {unit}".strip(), f">= {limit:g} {unit}".strip(), bool(value >= limit))
 
 
 def machine() -> str:

@@ -1,0 +1,59 @@
+"""The bench's exact rows hold on any machine, and it can find what it claims to measure."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+
+from rtdenoise.errors import UsageError
+from rtdenoise_bench import engine
+from rtdenoise_bench.cli import main
+from rtdenoise_bench.readme import refreshed
+from rtdenoise_bench.table import at_least, at_most
+
+
+def test_engine_report_is_json_with_the_machine_and_every_exact_row_holds(capsys):
+    main(["engine", "--hops", "200", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["machine"]
+    exact = [r for r in report["rows"] if "own work" not in r["what"] and "step of one frame" not in r["what"]]
+    assert len(exact) >= 4
+    assert all(r["ok"] for r in exact), exact
+
+
+def test_a_planted_wrong_delay_is_found(monkeypatch):
+    monkeypatch.setattr(engine.Denoiser, "latency_samples", property(lambda d: d.geometry.latency_samples() + 1))
+    assert not engine.delay().ok
+
+
+def test_a_planted_error_is_found(monkeypatch):
+    monkeypatch.setattr(engine.PassThrough, "step", lambda self, frames: None)
+    assert not engine.exactness()[0].ok
+
+
+def test_a_planted_stall_shows_in_the_times():
+    count = iter(range(10**6))
+    times = engine.times_us(lambda: time.sleep(0.002) if next(count) % 10 == 0 else None, 200)
+    assert np.sum(times > 1_900) == pytest.approx(20, abs=2)
+
+
+def test_rows_say_when_they_miss():
+    assert at_most("a", 2, 1, "ms").ok is False
+    assert at_least("a", 2, 1, "x").ok is True
+
+
+def test_readme_tables_come_from_commands_of_this_project_only():
+    from rtdenoise_bench.readme import SECTION
+
+    section = "<!-- $ rtdenoise-bench latency -->\nold\n<!-- end -->"
+    match = SECTION.match(section)
+    assert match
+    fresh = refreshed(match, "")
+    assert "16.00 ms" in fresh
+    assert "old" not in fresh
+    assert refreshed(match, "other") == section
+    foreign = SECTION.match("<!-- $ rm -rf x -->\n<!-- end -->")
+    assert foreign
+    with pytest.raises(UsageError, match="not a command"):
+        refreshed(foreign, "")
