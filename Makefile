@@ -40,5 +40,9 @@ lint: $(VENV)/.test
 bench: $(VENV)/.demo
 	$(BIN)/rtdenoise-bench engine; $(BIN)/rtdenoise-bench files
 
+figures: $(VENV)/.test
+	$(BIN)/python examples/demo.py && cp demo-out/demo.png examples/demo.png
+	$(BIN)/rtdenoise-bench readme README.md
+
 clean:
 	rm -rf $(VENV) build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,6 +50,15 @@ def is_stream(path: str) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
+def _binary(fd: int) -> int:
+    """Windows opens standard streams as text, which would turn every sample byte 10 into two."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(fd, os.O_BINARY)
+    return fd
+
+
 class PipeSource:
     """Samples from standard input ("-") or a named pipe: WAV, or headerless if ``raw`` says how."""
 
@@ -61,7 +71,7 @@ class PipeSource:
         header = raw.header() if raw else None
         if path == "-" and os.isatty(0):
             raise UsageError("--in - reads a pipe, but this is a terminal; try: ffmpeg -i X -f wav - | rtdenoise ...")
-        self._fd = 0 if path == "-" else os.open(path, os.O_RDONLY)
+        self._fd = _binary(0) if path == "-" else os.open(path, os.O_RDONLY)
         header = header or pcm.read_wav_header(self._read_exactly)
         self.rate, self.channels, self.subtype = header.rate, header.channels, header.encoding
         self._data_bytes = header.data_bytes
@@ -124,7 +134,7 @@ class PipeSink:
         else:
             self.encoding = "FLOAT" if source_subtype == "DOUBLE" else "PCM_16"
         self._pending = b"" if raw is not None else pcm.wav_stream_header(rate, channels, self.encoding)
-        self._fd = 1 if path == "-" else os.open(path, os.O_WRONLY)
+        self._fd = _binary(1) if path == "-" else os.open(path, os.O_WRONLY)
 
     def write(self, samples: np.ndarray) -> None:
         """Send float32 ``[samples, channels]`` now. A reader that has gone away raises BrokenPipeError."""
