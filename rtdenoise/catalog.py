@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable
 
 from rtdenoise import ui
+from rtdenoise.contract import ModelInfo
 from rtdenoise.errors import ModelError
-from rtdenoise.model import DEFAULT_MODEL, ModelInfo, list_models
+from rtdenoise.model import DEFAULT_MODEL, list_models
 
 _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
     "model": lambda m: m.name + (" (default)" if m.name == DEFAULT_MODEL else ""),

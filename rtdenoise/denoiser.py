@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise.contract import Model
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.fft import aligned, jit
 from rtdenoise.geometry import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Geometry, Latency
-from rtdenoise.model import DEFAULT_MODEL, Model
+from rtdenoise.model import DEFAULT_MODEL, load_model
 from rtdenoise.stft import FILL, StreamingISTFT, StreamingSTFT, analyse, synthesise
 
 BATCHES = (64, 8, 1)  # frames a model call may take: one when live, many when samples lie ready
@@ -131,7 +132,7 @@ class Denoiser:
             raise UsageError(f"{channels} channels; 1 to {MAX_CHANNELS} are supported, split the audio first")
         if latency not in ("normal", "low"):
             raise UsageError(f"latency {latency!r}; choose 'normal' or 'low'")
-        self.model = model if isinstance(model, Model) else Model.load(model)
+        self.model = model if isinstance(model, Model) else load_model(model)
         self.rate, self.channels, self.latency = int(rate), channels, latency
         self.geometry = Geometry(self.rate, self.model.info.framing)
         self._stft = StreamingSTFT(self.geometry, channels)

@@ -28,10 +28,10 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from rtdenoise.contract import Model, ModelInfo, first_line
 from rtdenoise.errors import ModelError
 from rtdenoise.fft import aligned
 from rtdenoise.geometry import WINDOW_SHAPES, Framing
-from rtdenoise.model import Model, ModelInfo, first_line
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -81,7 +81,7 @@ class Sidecar:
 
 
 class ForeignStream:
-    """As `rtdenoise.model.ContractStream`, for a graph of any axis order that takes one channel, one frame a call."""
+    """As `contract.ContractStream`, for a graph of any axis order that takes one channel and one frame a call."""
 
     def __init__(self, session: ort.InferenceSession, sidecar: Sidecar, channels: int):
         self._session, self._sidecar = session, sidecar

@@ -1,153 +1,33 @@
-"""Streaming ONNX models, spectrum to spectrum: find, check, and step them.
+"""Find a model by name or path, load it, and trust it only after it has run.
 
-The contract (version 1): input ``noisy`` and output ``enhanced`` are float32 ``[batch, frames, bins, 2]`` (re, im; one
-batch row a channel; frames dynamic); inputs ``state_*`` start as zeros and come back as outputs ``state_*_next`` of the
-same shape. Everything a model wants to see (compression, context, normalisation) lives inside its graph, so nothing
-here knows a model by name. Metadata in the file says how the spectra were made and is checked before use: a wrong STFT
-around a right graph is the commonest failure in this field. Models of other makes come in through `rtdenoise.foreign`.
+Shipped models keep the contract (`rtdenoise.contract`); a file with a sidecar beside it comes from elsewhere
+(`rtdenoise.foreign`).
 """
 
 from __future__ import annotations
 
 import difflib
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import onnxruntime as ort
 
-from rtdenoise.errors import ModelError, RtdenoiseError, UsageError
-from rtdenoise.fft import aligned
-from rtdenoise.geometry import CONTRACT_FRAMING, Framing
+from rtdenoise.contract import Model, ModelInfo, contract_model, first_line, read_info
+from rtdenoise.errors import ModelError, UsageError
+from rtdenoise.foreign import foreign_model
 
 DEFAULT_MODEL = "unet"
-MODEL_BINS = (129, 385)  # 0-8 kHz and 0-24 kHz, 62.5 Hz apart
-FIXED_METADATA = {
-    "contract_version": "1",
-    "window_ms": "16",
-    "hop_ms": "4",
-    "window": "hamming-periodic",
-    "scaling": "sum",
-    "look_ahead_frames": "0",
-}
 
 
-@dataclass(frozen=True)
-class ModelInfo:
-    """What a model file says of itself."""
+def load_model(name_or_path: str | Path) -> Model:
+    """Find, read and check a model, and step it once.
 
-    name: str
-    path: Path
-    bins: int
-    version: str = ""
-    parameters: int = 0
-    licence: str = "not stated"
-    training_data: str = "not stated"
-    scores: dict[str, float] = field(default_factory=dict)
-    look_ahead_frames: int = 0
-    kind: str = "contract"
-    framing: Framing = CONTRACT_FRAMING
-
-
-class ModelStream(Protocol):
-    """One running copy of a model with its states; see `ContractStream`."""
-
-    def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]: ...
-    def step(self, frames: int) -> None: ...
-    def reset(self) -> None: ...
-
-
-class ContractStream:
-    """A model's states, stepped in place over fixed buffers.
-
-    ``noisy, enhanced = stream.buffers(frames)`` are float32 ``[channels, frames, bins, 2]``; fill the first, call
-    ``step(frames)``, read the second. States flip between two sets of buffers, so a step copies and allocates nothing
-    of ours. Different ``frames`` may follow each other freely.
+    Raises `UsageError` for a name or file that does not exist, `ModelError` for one that cannot be trusted.
     """
-
-    def __init__(self, session: ort.InferenceSession, bins: int, channels: int):
-        self._session, self._bins, self._channels = session, bins, channels
-        states = [i for i in session.get_inputs() if i.name != "noisy"]
-        shapes = {i.name: (channels, *i.shape[1:]) for i in states}
-        self._states = [{name: aligned(*shape) for name, shape in shapes.items()} for _ in range(2)]
-        self._buffers: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._bindings: dict[int, tuple[ort.IOBinding, ort.IOBinding]] = {}
-        self._phase = 0
-
-    def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        if frames not in self._buffers:
-            shape = (self._channels, frames, self._bins, 2)
-            self._buffers[frames] = aligned(*shape), aligned(*shape)
-            self._bindings[frames] = self._bind(frames, 0), self._bind(frames, 1)
-        return self._buffers[frames]
-
-    def _bind(self, frames: int, phase: int) -> ort.IOBinding:
-        noisy, enhanced = self._buffers[frames]
-        binding = self._session.io_binding()
-        inputs = {"noisy": noisy} | self._states[phase]
-        outputs = {"enhanced": enhanced} | {f"{k}_next": v for k, v in self._states[1 - phase].items()}
-        for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
-            for name, a in arrays.items():
-                bind(name, "cpu", 0, np.float32, a.shape, a.ctypes.data)
-        return binding
-
-    def step(self, frames: int) -> None:
-        """Run the model once over ``buffers(frames)``. Raises `ModelError` if the graph fails."""
-        try:
-            self._session.run_with_iobinding(self._bindings[frames][self._phase])
-        except Exception as e:  # onnxruntime's exceptions share no public base class
-            raise ModelError(f"the model failed while running ({first_line(e)}); try another with --model") from e
-        self._phase = 1 - self._phase
-
-    def reset(self) -> None:
-        for states in self._states:
-            for a in states.values():
-                a[:] = 0
-
-
-class Model:
-    """A checked model, ready to be streamed any number of times (``stream(channels)``)."""
-
-    def __init__(self, info: ModelInfo, stream: Callable[[int], ModelStream]):
-        self.info = info
-        self.stream = stream
-
-    @property
-    def name(self) -> str:
-        return self.info.name
-
-    @classmethod
-    def load(cls, name_or_path: str | Path) -> Model:
-        """Find, read and check a model, and step it once.
-
-        Raises `UsageError` for a name or file that does not exist, `ModelError` for one that cannot be trusted.
-        """
-        path = find_model(name_or_path)
-        session = open_session(path)
-        if path.with_suffix(".toml").exists():
-            from rtdenoise.foreign import foreign_model  # rare, and it needs a TOML reader
-
-            model = foreign_model(path, session)
-        else:
-            info = _read_info(path, session)
-            _check_signature(info, session)
-            model = cls(info, lambda channels: ContractStream(session, info.bins, channels))
-        model._try_out()
-        return model
-
-    def _try_out(self) -> None:
-        """Three frames of noise and three of silence through the model: finite, or refused."""
-        stream, rng = self.stream(1), np.random.default_rng(0)
-        for level in (0.03, 0.0):
-            noisy, enhanced = stream.buffers(3)
-            noisy[:] = level * rng.standard_normal(noisy.shape)
-            enhanced[:] = np.nan  # an output the graph forgets to write must not pass
-            stream.step(3)
-            if not np.isfinite(enhanced).all():
-                raise ModelError(f"model {self.name}: output is not finite; the file is damaged or badly trained")
+    path = find_model(name_or_path)
+    make = foreign_model if path.with_suffix(".toml").exists() else contract_model
+    model = make(path, open_session(path))
+    model.try_out()
+    return model
 
 
 def models_folder() -> Path:
@@ -175,12 +55,8 @@ def find_model(name_or_path: str | Path) -> Path:
 
 def list_models() -> list[ModelInfo]:
     """The shipped models, the default first."""
-    infos = [_read_info(p, open_session(p)) for p in sorted(models_folder().glob("*.onnx"))]
+    infos = [read_info(p, open_session(p)) for p in sorted(models_folder().glob("*.onnx"))]
     return sorted(infos, key=lambda i: (i.name != DEFAULT_MODEL, i.name))
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def open_session(path: Path) -> ort.InferenceSession:
@@ -194,58 +70,3 @@ def open_session(path: Path) -> ort.InferenceSession:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's exceptions share no public base class
         raise ModelError(f"{path}: not a model that onnxruntime can read ({first_line(e)}); get the file again") from e
-
-
-def _read_info(path: Path, session: ort.InferenceSession) -> ModelInfo:
-    """Metadata of a contract model; `ModelError` names the first field that does not match."""
-    meta = session.get_modelmeta().custom_metadata_map
-    for key, expected in FIXED_METADATA.items():
-        if meta.get(key) != expected:
-            found = repr(meta[key]) if key in meta else "missing"
-            raise ModelError(
-                f"{path.name}: metadata field {key} is {found}, this version needs {expected!r}; "
-                f"export it with `rtdenoise export`, or describe a foreign model in {path.stem}.toml"
-            )
-    try:
-        bins, parameters = int(meta["bins"]), int(meta.get("parameters", 0))
-        scores = json.loads(meta.get("scores", "{}") or "{}")
-    except (KeyError, ValueError) as e:
-        raise ModelError(f"{path.name}: metadata field bins, parameters or scores is missing or odd ({e})") from e
-    if bins not in MODEL_BINS:
-        raise ModelError(f"{path.name}: metadata field bins is {bins}, this version knows {MODEL_BINS}")
-    texts = {k: meta[k] for k in ("version", "licence", "training_data") if k in meta}
-    return ModelInfo(meta.get("name", path.stem), path, bins, parameters=parameters, scores=scores, **texts)
-
-
-def _check_signature(info: ModelInfo, session: ort.InferenceSession) -> None:
-    """Tensor names, types and shapes as the contract wants them; `ModelError` names the first that is not."""
-
-    def refuse(what: str) -> RtdenoiseError:
-        return ModelError(f"{info.path.name}: {what}; export it with `rtdenoise export`")
-
-    inputs = {i.name: i for i in session.get_inputs()}
-    outputs = {o.name: o for o in session.get_outputs()}
-    for side, tensors, name in (("input", inputs, "noisy"), ("output", outputs, "enhanced")):
-        if name not in tensors:
-            raise refuse(f"{side} {name!r} is missing")
-        if not _fits(tensors[name].shape, (None, None, info.bins, 2)):
-            raise refuse(f"{side} {name!r} has shape {tensors[name].shape}, not [batch, frames, {info.bins}, 2]")
-    states = [n for n in inputs if n != "noisy"]
-    for name in (n for n in states if not n.startswith("state_")):
-        raise refuse(f"input {name!r} is neither 'noisy' nor 'state_*'")
-    expected = ["enhanced", *(f"{n}_next" for n in states)]
-    if list(outputs) != expected:
-        raise refuse(f"outputs are {list(outputs)}, not {expected}")
-    for name, tensor in (inputs | outputs).items():
-        if tensor.type != "tensor(float)":
-            raise refuse(f"{name!r} is {tensor.type}, not tensor(float)")
-    for name in states:
-        batch, *fixed = inputs[name].shape
-        if isinstance(batch, int) or not fixed or not all(isinstance(d, int) for d in fixed):
-            raise refuse(f"state {name!r} has shape {inputs[name].shape}, not [batch, fixed, ...]")
-
-
-def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | None]) -> bool:
-    """Whether a declared shape allows the wanted one; None wants a dynamic dimension."""
-    same = (not isinstance(d, int) or d == w for d, w in zip(shape, wanted, strict=False))
-    return len(shape) == len(wanted) and all(same)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import graphs
-from rtdenoise.model import Model, list_models
+from rtdenoise.contract import Model
+from rtdenoise.model import list_models, load_model
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 SHIPPED = [info.name for info in list_models()]
@@ -21,23 +22,23 @@ def graph_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def identity(graph_folder) -> Model:
-    return Model.load(graphs.identity(graph_folder / "identity.onnx", 385))
+    return load_model(graphs.identity(graph_folder / "identity.onnx", 385))
 
 
 @pytest.fixture(scope="session")
 def identity_129(graph_folder) -> Model:
-    return Model.load(graphs.identity(graph_folder / "identity_129.onnx", 129))
+    return load_model(graphs.identity(graph_folder / "identity_129.onnx", 129))
 
 
 @pytest.fixture(scope="session")
 def delay(graph_folder) -> Model:
     """Three frames late: a model with a state."""
-    return Model.load(graphs.delay(graph_folder / "delay.onnx"))
+    return load_model(graphs.delay(graph_folder / "delay.onnx"))
 
 
 @pytest.fixture(scope="session", params=SHIPPED)
 def shipped(request) -> Model:
-    return Model.load(request.param)
+    return load_model(request.param)
 
 
 @pytest.fixture

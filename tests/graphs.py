@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rtdenoise.model import FIXED_METADATA
+from rtdenoise.contract import FIXED_METADATA
 
 FLOAT = TensorProto.FLOAT
 

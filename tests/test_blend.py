@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import graphs
+from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser, denoise
 from rtdenoise.errors import UsageError
-from rtdenoise.model import Model
+from rtdenoise.model import load_model
 
 RATE = 16_000
 
@@ -14,7 +15,7 @@ RATE = 16_000
 @pytest.fixture(scope="module")
 def mute(graph_folder) -> Model:
     """A model that removes everything."""
-    return Model.load(graphs.gain(graph_folder / "mute.onnx", 0.0))
+    return load_model(graphs.gain(graph_folder / "mute.onnx", 0.0))
 
 
 def rms(x: np.ndarray) -> float:
@@ -57,7 +58,7 @@ def test_switching_cross_fades_without_a_jump(mute, switch):
 
 
 def test_band_above_a_narrow_model_takes_the_gain_of_its_top(graph_folder, rng):
-    half = Model.load(graphs.gain(graph_folder / "half.onnx", 0.5))
+    half = load_model(graphs.gain(graph_folder / "half.onnx", 0.5))
     x = (0.1 * rng.standard_normal(48_000)).astype(np.float32)
     y = denoise(x, 48_000, half)
     spectrum_in, spectrum_out = np.abs(np.fft.rfft(x)), np.abs(np.fft.rfft(y))
@@ -66,7 +67,7 @@ def test_band_above_a_narrow_model_takes_the_gain_of_its_top(graph_folder, rng):
 
 
 def test_band_above_is_never_louder_than_the_input(graph_folder, rng):
-    loud = Model.load(graphs.gain(graph_folder / "loud.onnx", 4.0))
+    loud = load_model(graphs.gain(graph_folder / "loud.onnx", 4.0))
     x = (0.01 * rng.standard_normal(48_000)).astype(np.float32)
     above = np.abs(np.fft.rfft(denoise(x, 48_000, loud)))[10_000:23_000]
     assert rms(above) <= 1.001 * rms(np.abs(np.fft.rfft(x))[10_000:23_000])

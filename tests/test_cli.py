@@ -12,8 +12,8 @@ import pytest
 
 from command import COMMAND, DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, voice, write
 from rtdenoise import __version__, catalog, cli
+from rtdenoise.contract import ModelInfo
 from rtdenoise.errors import RtdenoiseError
-from rtdenoise.model import ModelInfo
 
 HEAVY = ("numpy", "numba", "onnxruntime", "soundfile", "rich")
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import graphs
+from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import ModelError
-from rtdenoise.model import Model
+from rtdenoise.model import load_model
 from rtdenoise_bench.engine import PassThrough
 
 
@@ -30,7 +31,7 @@ def test_foreign_stft_and_caches_carry_the_signal(foreign, rng, rate, channels):
 @pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
 def test_spectra_have_the_size_the_model_was_made_for(foreign, rate):
     """At any rate a tone fills the same bin with the same number as an unscaled 512-point FFT at 16 kHz."""
-    info = Model.load(foreign).info
+    info = load_model(foreign).info
     recorder = PassThrough(1, info.bins)
     d = Denoiser(Model(info, lambda channels: recorder), rate)
     tone = np.cos(2 * np.pi * 1_000 * np.arange(rate) / rate).astype(np.float32)
@@ -64,4 +65,4 @@ def test_wrong_sidecar_names_the_field(foreign, old, new, named):
     sidecar = foreign.with_suffix(".toml")
     sidecar.write_text(graphs.FOREIGN_SIDECAR.replace(old, new), encoding="utf-8")
     with pytest.raises(ModelError, match=named):
-        Model.load(foreign)
+        load_model(foreign)

@@ -5,9 +5,10 @@ import pytest
 from onnx import helper
 
 import graphs
+from rtdenoise.contract import FIXED_METADATA
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import ModelError, UsageError
-from rtdenoise.model import FIXED_METADATA, Model, find_model, list_models
+from rtdenoise.model import find_model, list_models, load_model
 
 
 @pytest.mark.parametrize("field", FIXED_METADATA)
@@ -19,18 +20,18 @@ def test_wrong_or_missing_metadata_names_the_field(tmp_path, field, value):
     shape = graphs.spectrum(129)
     path = graphs.save(tmp_path / "m.onnx", nodes, {"noisy": shape}, {"enhanced": shape}, meta)
     with pytest.raises(ModelError, match=field):
-        Model.load(path)
+        load_model(path)
 
 
 @pytest.mark.parametrize("bins", ["130", "many"])
 def test_odd_bins_are_refused(tmp_path, bins):
     with pytest.raises(ModelError, match="bins"):
-        Model.load(graphs.identity(tmp_path / "m.onnx", 129, claims={"bins": bins}))
+        load_model(graphs.identity(tmp_path / "m.onnx", 129, claims={"bins": bins}))
 
 
 def test_bins_that_differ_from_the_graph_are_refused(tmp_path):
     with pytest.raises(ModelError, match="noisy"):
-        Model.load(graphs.identity(tmp_path / "m.onnx", 129, claims={"bins": "385"}))
+        load_model(graphs.identity(tmp_path / "m.onnx", 129, claims={"bins": "385"}))
 
 
 def broken_states(tmp_path, state_in, state_out, shape):
@@ -51,12 +52,12 @@ def broken_states(tmp_path, state_in, state_out, shape):
 )
 def test_missing_and_odd_states_are_named(tmp_path, state_in, state_out, shape, named):
     with pytest.raises(ModelError, match=named):
-        Model.load(broken_states(tmp_path, state_in, state_out, shape))
+        load_model(broken_states(tmp_path, state_in, state_out, shape))
 
 
 def test_non_finite_output_is_refused_at_load(tmp_path):
     with pytest.raises(ModelError, match="not finite"):
-        Model.load(graphs.gain(tmp_path / "m.onnx", float("nan")))
+        load_model(graphs.gain(tmp_path / "m.onnx", float("nan")))
 
 
 def test_output_that_turns_non_finite_later_is_an_error_and_not_sound(tmp_path):
@@ -82,7 +83,7 @@ def test_corrupt_file_is_one_line(tmp_path):
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"not a model" * 100)
     with pytest.raises(ModelError) as caught:
-        Model.load(path)
+        load_model(path)
     assert "\n" not in str(caught.value)
 
 

@@ -44,7 +44,7 @@ def test_files_and_arrays_work_without_portaudio():
 
 
 ORDER = """
-errors geometry fft stft model foreign denoiser pcm pipes files transfer folders ui catalog cli __main__
+errors geometry fft stft contract foreign model denoiser pcm pipes files transfer folders ui catalog cli __main__
 """.split()  # a module imports only modules that stand before it
 
 
@@ -64,8 +64,7 @@ def imports(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", ORDER)
 def test_arrows_go_one_way(name):
-    lazily = {"model": {"foreign"}}.get(name, set())  # loaded only when a sidecar is there; foreign builds on model
-    assert imports(PACKAGE / f"{name}.py") - lazily <= set(ORDER[: ORDER.index(name)])
+    assert imports(PACKAGE / f"{name}.py") <= set(ORDER[: ORDER.index(name)])
 
 
 def test_every_module_has_its_place_in_the_order():

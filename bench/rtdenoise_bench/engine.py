@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise.contract import Model, ModelInfo
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.geometry import Latency
-from rtdenoise.model import Model, ModelInfo, list_models
+from rtdenoise.model import list_models, load_model
 from rtdenoise_bench.table import Row, at_most, show
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
@@ -93,7 +94,7 @@ def chunking() -> list[Row]:
     """Random chunk sizes against one call, and many frames a model call against one, for every shipped model."""
     rng, rows = np.random.default_rng(2), []
     for info in list_models():
-        model = Model.load(info.path)
+        model = load_model(info.path)
         x = (0.1 * rng.standard_normal(48_000)).astype(np.float32)
         d = Denoiser(model, 16_000)
         whole, worst = d.process(x), 0.0
@@ -145,7 +146,7 @@ def model_steps(hops: int) -> list[Row]:
     """One frame through each shipped model, one thread."""
     rows = []
     for info in list_models():
-        stream = Model.load(info.path).stream(1)
+        stream = load_model(info.path).stream(1)
         stream.buffers(1)[0][:] = 0.01 * np.random.default_rng(4).standard_normal((1, 1, info.bins, 2))
         median, p99 = np.percentile(times_us(partial(stream.step, 1), hops), (50, 99)) / 1000
         rows.append(at_most(f"{info.name}: step of one frame, median (p99 {p99:.2f} ms)", median, STEP_LIMIT_MS, "ms"))
