@@ -1,0 +1,259 @@
+"""``rtdenoise evaluate``: score models, or any command, on pairs of noisy and clean files; Markdown and JSON.
+
+Owns what is measured and how it is summed up; `metrics` owns the definitions. A model runs as it does for users, through
+the streaming core at the rate of the file; scores are taken at 16 kHz, the band above 8 kHz at 48 kHz.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile as sf
+import soxr
+
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.training import metrics
+from rtdenoise.training.metrics import RATE
+
+PROBE_SECONDS = 5.0
+Filter = Callable[[np.ndarray, int], np.ndarray]
+COLUMNS = {  # score -> heading
+    "pesq_wb": "PESQ-WB",
+    "pesq_nb": "PESQ-NB",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "si_sdr": "SI-SDR",
+    "ssnr": "SSNR",
+    "lsd": "LSD",
+    "csig": "CSIG",
+    "cbak": "CBAK",
+    "covl": "COVL",
+}
+
+
+def open_system(text: str) -> tuple[str, Filter]:
+    """A model (name or file) or ``name=command {in} {out}`` as a name and a function of ``(samples, rate)``."""
+    name, is_command, command = text.partition("=")
+    if is_command:
+        if "{in}" not in command or "{out}" not in command:
+            raise UsageError(f"the command of {name!r} must hold {{in}} and {{out}}, as in 'sox=sox {{in}} {{out}}'")
+        return name, lambda x, rate: _run_command(command, x, rate)
+    import rtdenoise
+
+    from rtdenoise.model import load_model
+
+    loaded = load_model(text)
+    return loaded.name, lambda x, rate: rtdenoise.denoise(x, rate, model=loaded)
+
+
+def _run_command(command: str, x: np.ndarray, rate: int) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "in.wav", Path(folder) / "out.wav"
+        sf.write(source, x, rate, subtype="FLOAT")
+        words = [w.replace("{in}", str(source)).replace("{out}", str(target)) for w in shlex.split(command)]
+        try:
+            subprocess.run(words, check=True, capture_output=True, text=True)
+            out, out_rate = sf.read(target, dtype="float32", always_2d=True)
+        except (OSError, subprocess.CalledProcessError, sf.SoundFileError) as error:
+            detail = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
+            raise RtdenoiseError(f"the command failed: {' '.join(detail)}; try it by hand: {command}") from error
+    out = out[:, 0] if out_rate == rate else soxr.resample(out[:, 0], out_rate, rate)
+    return np.pad(out, (0, max(0, len(x) - len(out))))[: len(x)]
+
+
+def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
+    """Name, noisy and clean file of each pair: ``noisy/NAME`` and ``clean/NAME``."""
+    noisy, clean = folder / "noisy", folder / "clean"
+    if not noisy.is_dir() or not clean.is_dir():
+        raise UsageError(f"{folder} holds no noisy/ and clean/; `rtdenoise mix --out {folder}` makes such pairs")
+    pairs = [(p.stem, p, clean / p.name) for p in sorted(noisy.iterdir()) if (clean / p.name).exists()]
+    if not pairs:
+        raise UsageError(f"no file of {noisy} has one of the same name in {clean}")
+    return pairs
+
+
+def score_pair(clean: np.ndarray, noisy: np.ndarray, rate: int, system: Filter) -> dict[str, float]:
+    """All scores of one pair. ``gain_db`` is what the clean part was multiplied by."""
+    begin = time.perf_counter()
+    out = system(noisy, rate)
+    seconds = time.perf_counter() - begin
+    c, y, n = (at_16_khz(x, rate) for x in (clean, out, noisy))
+    row = scores(c, y)
+    before = {"estoi": metrics.estoi(c, n), "si_sdr": metrics.si_sdr_db(c, n)}
+    row |= {f"{k}_noisy": v for k, v in before.items()}
+    row["gain_db"] = 20 * np.log10(abs(np.dot(c, y) / np.dot(c, c)) + 1e-6)
+    row["rtf"] = seconds / (len(noisy) / rate)
+    row["clean_in_si_sdr"] = metrics.si_sdr_db(c, at_16_khz(system(clean, rate), rate))
+    row["noise_in_db"] = attenuation_db(noisy - clean, system, rate)
+    if rate == 48000 and metrics.has_high_band(clean):
+        row |= {"lsd_8_20k": metrics.hf_lsd_db(clean, out), "lsd_8_20k_noisy": metrics.hf_lsd_db(clean, noisy)}
+    return {k: float(v) for k, v in row.items()}
+
+
+def scores(clean: np.ndarray, out: np.ndarray) -> dict[str, float]:
+    """The scores of `COLUMNS`, at 16 kHz."""
+    wide, ssnr = metrics.pesq_wide(clean, out), metrics.segmental_snr_db(clean, out)
+    values = (
+        wide,
+        metrics.pesq_wide(clean, out, "nb"),
+        metrics.stoi(clean, out),
+        metrics.estoi(clean, out),
+        metrics.si_sdr_db(clean, out),
+        ssnr,
+        metrics.log_spectral_distance_db(clean, out),
+        *metrics.composite(clean, out, wide, ssnr),
+    )
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def attenuation_db(noise: np.ndarray, system: Filter, rate: int) -> float:
+    """How much quieter a noise alone comes out, after the first second."""
+    out = system(noise.astype(np.float32), rate)[rate:]
+    return float(10 * np.log10((np.mean(noise[rate:] ** 2) + 1e-12) / (np.mean(out**2) + 1e-12)))
+
+
+def probes(system: Filter) -> dict[str, float]:
+    """Attenuation in dB of made noises at 48 kHz: white, and a fan (a wandering tone with harmonics and air)."""
+    from rtdenoise.training import augment
+
+    random, rate = np.random.default_rng(5), 48000
+    white = 0.05 * random.standard_normal(int(PROBE_SECONDS * rate), dtype=np.float32)
+    fan = augment.tones(random, len(white), rate)
+    return {
+        "white_db": attenuation_db(white, system, rate),
+        "fan_db": attenuation_db((0.05 * fan / augment.rms(fan)).astype(np.float32), system, rate),
+    }
+
+
+def at_16_khz(x: np.ndarray, rate: int) -> np.ndarray:
+    return x if rate == RATE else soxr.resample(x, rate, RATE)
+
+
+def evaluate(system: Filter, pairs: list[tuple[str, Path, Path]], tell: Callable[[str], None]) -> dict[str, Any]:
+    """Scores of every pair, their means, and the means of each SNR that the names state (``..._-2.5dB``)."""
+    rows: dict[str, dict[str, float]] = {}
+    for k, (name, noisy, clean) in enumerate(pairs):
+        (x, rate), (c, clean_rate) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
+        if rate != clean_rate or len(x) != len(c):
+            raise RtdenoiseError(f"pair {name}: noisy and clean differ in rate or length; leave it out or mix it again")
+        rows[name] = score_pair(c[:, 0], x[:, 0], rate, system)
+        tell(f"{k + 1}/{len(pairs)} {name}: PESQ-WB {rows[name]['pesq_wb']:.2f}, SI-SDR {rows[name]['si_sdr']:.1f} dB")
+    buckets: dict[str, list[dict[str, float]]] = {}
+    for name, row in rows.items():
+        stated = re.search(r"([+-]?\d+(\.\d+)?)dB$", name)
+        buckets.setdefault(f"{float(stated[1]):g}" if stated else "?", []).append(row)
+    values = list(rows.values())
+    return {
+        "mean": _mean(values),
+        "by_snr": {
+            k: _mean(v) for k, v in sorted(buckets.items(), key=lambda b: (b[0] == "?", float(b[0].strip("?") or 0)))
+        },
+        "worse_than_noisy": {k: sum(r[k] < r[f"{k}_noisy"] for r in values) for k in ("estoi", "si_sdr")},
+        "pairs": rows,
+        "probes": probes(system),
+    }
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    keys = {k: None for row in rows for k in row}
+    return {k: round(float(np.mean([r[k] for r in rows if k in r])), 4) for k in keys}
+
+
+def as_markdown(results: dict[str, dict[str, Any]]) -> str:
+    """Three tables: the scores, by SNR, and what else was asked."""
+    lines = ["| system | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, result in results.items():
+        lines.append(f"| {name} | " + " | ".join(_number(result["mean"][k], k) for k in COLUMNS) + " |")
+    snrs = list(next(iter(results.values()))["by_snr"])
+    shown = ("pesq_wb", "si_sdr", "estoi")
+    lines += ["", "| system | " + " | ".join(f"{COLUMNS[k]} at {s} dB" for k in shown for s in snrs) + " |"]
+    lines.append("|---" * (1 + len(shown) * len(snrs)) + "|")
+    for name, result in results.items():
+        lines.append(
+            f"| {name} | " + " | ".join(_number(result["by_snr"][s][k], k) for k in shown for s in snrs) + " |"
+        )
+    lines += [
+        "",
+        "| system | worse than noisy, ESTOI / SI-SDR | gain on the clean part at the lowest SNR | clean in: SI-SDR |",
+    ]
+    lines[-1] += " noise in: pairs / white / fan | LSD 8-20 kHz (noisy) | RTF |"
+    lines.append("|---" * 7 + "|")
+    for name, r in results.items():
+        mean, worse, probe = r["mean"], r["worse_than_noisy"], r["probes"]
+        high = f"{mean['lsd_8_20k']:.2f} ({mean['lsd_8_20k_noisy']:.2f})" if "lsd_8_20k" in mean else "-"
+        lines.append(
+            f"| {name} | {worse['estoi']} / {worse['si_sdr']} of {len(r['pairs'])} | {r['by_snr'][snrs[0]]['gain_db']:.1f} dB "
+            f"| {mean['clean_in_si_sdr']:.1f} dB | -{mean['noise_in_db']:.0f} / -{probe['white_db']:.0f} / -{probe['fan_db']:.0f} dB "
+            f"| {high} | {mean['rtf']:.3f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float, key: str) -> str:
+    places = {"stoi": 3, "estoi": 3, "si_sdr": 1}.get(key, 2)
+    return f"{value:.{places}f}"
+
+
+def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -> None:
+    """Spectrograms of clean, noisy and every output, one above the other, as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    name, noisy, clean = pair
+    (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
+    sounds = {"clean": c[:, 0], "noisy": x[:, 0]} | {k: run(x[:, 0], rate) for k, run in systems.items()}
+    figure, axes = pyplot.subplots(
+        len(sounds), 1, figsize=(10, 2.2 * len(sounds)), sharex=True, constrained_layout=True
+    )
+    for axis, (title, sound) in zip(axes, sounds.items(), strict=True):
+        axis.specgram(sound + 1e-9, NFFT=1024, Fs=rate, noverlap=768, vmin=-140, vmax=-30, cmap="magma")
+        axis.set(ylabel="Hz", title=f"{title}: {name}" if title == "clean" else title)
+    axes[-1].set(xlabel="s")
+    figure.savefig(path, dpi=90)
+    pyplot.close(figure)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="a model (name or file), or 'name=cmd {in} {out}'")
+    parser.add_argument("pairs", type=Path, metavar="PAIRS_DIR", help="folder with noisy/ and clean/, same file names")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="also write scores.md and a NAME.json for each system")
+    parser.add_argument(
+        "--plot", type=int, default=0, metavar="N", help="spectrograms of the first N pairs, into --out"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    from rtdenoise import ui
+
+    try:
+        import pesq  # noqa: F401
+        import pystoi  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"{error.name} is missing; install it with: pip install 'rtdenoise[eval]'") from error
+    if args.plot and not args.out:
+        raise UsageError("--plot needs --out DIR, where the pictures go")
+    pairs = find_pairs(args.pairs)
+    systems = dict(open_system(text) for text in args.systems)
+    results = {name: evaluate(system, pairs, ui.say) for name, system in systems.items()}
+    table = as_markdown(results)
+    print(table, end="")
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "scores.md").write_text(table)
+        for name, result in results.items():
+            (args.out / f"{name}.json").write_text(json.dumps(result, indent=1))
+        for pair in pairs[: args.plot]:
+            plot(pair, systems, args.out / f"{pair[0]}.png")
+    return 0

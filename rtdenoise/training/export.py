@@ -1,0 +1,101 @@
+"""``rtdenoise export``: a checkpoint becomes an ONNX model under the contract, checked against its torch twin.
+
+Owns the metadata and the checks. A model that differs from torch, or that gives other numbers frame by frame than in
+one call, is never written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from torch import nn
+
+from rtdenoise.errors import RtdenoiseError
+from rtdenoise.training.graph import streaming_model
+from rtdenoise.training.networks import build
+from rtdenoise.training.train import load_checkpoint
+
+TOLERANCE = 1e-4  # of the loudest input bin so far: float32 sums in another order
+CHECK_FRAMES = 60
+
+
+def export(net: nn.Module, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
+    """The network as a contract model, checked."""
+    net.eval()
+    graph = import_module(f"rtdenoise.training.networks.{name}_graph")
+    fixed = {
+        "contract_version": "1",
+        "window_ms": "16",
+        "hop_ms": "4",
+        "window": "hamming-periodic",
+        "scaling": "sum",
+        "look_ahead_frames": "0",
+        "bins": str(net.bins),
+        "name": name,
+        "parameters": str(sum(p.numel() for p in net.parameters())),
+    }
+    model = streaming_model(
+        lambda g, noisy, now: graph.frame(net, g, noisy, now), net.bins, graph.states(net), fixed | metadata
+    )
+    check(model, net)
+    return model
+
+
+def check(model: onnx.ModelProto, net: nn.Module) -> None:
+    """Equal to torch over many frames, over two channels, and one frame a call; or an error."""
+    random = np.random.default_rng(0)
+    level = 10 ** random.uniform(-5, -1, (2, CHECK_FRAMES, 1, 1))
+    noisy = (random.standard_normal((2, CHECK_FRAMES, net.bins, 2)) * level).astype(np.float32)
+    with torch.no_grad():
+        expected = torch.view_as_real(net(torch.view_as_complex(torch.from_numpy(noisy)))).numpy()
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    states = {i.name: np.zeros((2, *i.shape[1:]), np.float32) for i in session.get_inputs()[1:]}
+    together = session.run(None, {"noisy": noisy, **states})[0]
+    single = []
+    for k in range(CHECK_FRAMES):
+        out, *following = session.run(None, {"noisy": noisy[:, k : k + 1], **states})
+        states = dict(zip(states, following, strict=True))
+        single.append(out)
+    scale = np.maximum.accumulate(np.abs(noisy).max(axis=(2, 3), keepdims=True), axis=1)
+    for what, got in (("torch", together), ("one frame a call", np.concatenate(single, 1))):
+        error = float((np.abs(got - expected) / scale).max())
+        if not error <= TOLERANCE:
+            raise RtdenoiseError(
+                f"the exported graph differs from {what} by {error:.1e} of the input; it was not written"
+            )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a training")
+    parser.add_argument("--out", type=Path, required=True, metavar="MODEL.onnx")
+    parser.add_argument("--version", default="1", help="version of the model, for its metadata")
+    parser.add_argument("--licence", default="not stated", help="licence of the weights")
+    parser.add_argument("--training-data", default="not stated", help="one line that names the sources")
+    parser.add_argument("--scores", type=Path, metavar="JSON", help="scores as `evaluate` wrote them")
+
+
+def run(args: argparse.Namespace) -> int:
+    state = load_checkpoint(args.checkpoint)
+    recipe = json.loads(state["recipe"])
+    net = build(recipe["network"], recipe["options"])
+    net.load_state_dict(state["ema"])
+    metadata = {"version": args.version, "licence": args.licence, "training_data": args.training_data}
+    if args.scores:
+        metadata["scores"] = json.dumps(json.loads(args.scores.read_text())["mean"])
+    model = export(net, recipe["network"], metadata)
+    part = args.out.with_suffix(".part")
+    part.write_bytes(model.SerializeToString())
+    part.rename(args.out)
+    print(f"{args.out}: {part_size(args.out)} MB, equal to torch, one frame a call equal to many")
+    return 0
+
+
+def part_size(path: Path) -> float:
+    return round(path.stat().st_size / 1e6, 2)

@@ -1,0 +1,75 @@
+"""What training minimises. Complex spectra in, one number out.
+
+`spectral_loss` works on any choice of frames, so it serves networks that are trained on single frames, on every fourth
+frame or on all of them; `wave_loss` judges what is heard after overlap-add, for the last part of a training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from rtdenoise.training.spectra import COMPRESSION, to_waves
+
+LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
+QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
+SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    magnitude: float = 0.7
+    complex: float = 0.3
+    over_attenuation: float = 0.3  # extra weight of speech that is too quiet: a deleted voice is worse than noise left
+    snr: float = 0.01  # per dB
+    wave: float = 0.0
+
+
+def spectral_loss(
+    estimate: torch.Tensor, target: torch.Tensor, weights: LossWeights
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Complex ``[batch, frames, bins]`` twice -> loss, and the mean SNR in dB of the clips with speech.
+
+    Compressed magnitude and complex error (arXiv 2101.07052 and others), an asymmetric term for over-attenuated
+    speech (arXiv 2009.12286 uses one), and the SNR of the plain spectrum, which by Parseval follows the waveform's.
+    """
+    power = (target.real**2 + target.imag**2).mean((1, 2), keepdim=True)
+    level = LEVEL / (power.sqrt() + QUIET_BIN)
+    a, b = estimate * level, target * level
+    size_a, size_b = ((s.real**2 + s.imag**2 + 1e-8).sqrt() for s in (a, b))
+    loud_a, loud_b = size_a**COMPRESSION, size_b**COMPRESSION
+    difference = loud_b - loud_a
+    turned = a * (loud_a / size_a) - b * (loud_b / size_b)
+    total = (
+        weights.magnitude * (difference**2).mean()
+        + weights.over_attenuation * (difference.clamp_min(0) ** 2).mean()
+        + weights.complex * (turned.real**2 + turned.imag**2).mean()
+    )
+    snr_db = _snr_db(target, estimate - target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
+    with_speech = power.flatten() > QUIET_BIN**2
+    if with_speech.any():
+        snr_db = snr_db[with_speech].mean()
+        return total - weights.snr * snr_db, snr_db.detach()
+    return total, torch.zeros((), device=total.device)
+
+
+def wave_loss(estimate: torch.Tensor, target: torch.Tensor, rate: int) -> torch.Tensor:
+    """Error after overlap-add, complex spectra of all frames in: L1 of the waves at a common level, and their spectra at
+    a longer window (32 ms), where single harmonics show."""
+    x, y = to_waves(estimate, rate), to_waves(target, rate)
+    level = 0.1 / (y.pow(2).mean(1, keepdim=True).sqrt() + 1e-3)
+    x, y = x * level, y * level
+    size = 512 * rate // 16000
+    window = torch.hann_window(size, device=x.device)
+    long_x, long_y = (
+        torch.stft(w, size, size // 4, window=window, return_complex=True) / size**0.5 * 4 for w in (x, y)
+    )
+    loud_x, loud_y = ((s.real**2 + s.imag**2 + 1e-8) ** (COMPRESSION / 2) for s in (long_x, long_y))
+    return 2 * (x - y).abs().mean() + ((loud_x - loud_y) ** 2).mean()
+
+
+def _snr_db(target: torch.Tensor, error: torch.Tensor, floor: float) -> torch.Tensor:
+    """``[batch]``, soft at 30 dB and in silence."""
+    signal, noise = ((s.real**2 + s.imag**2).sum((1, 2)) for s in (target, error))
+    return 10 * torch.log10((signal + floor) / (noise + SNR_CEILING * signal + floor))

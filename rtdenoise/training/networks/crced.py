@@ -1,0 +1,105 @@
+"""CR-CED: convolutions along frequency over this frame and the seven before it, with skips; all bins pass every layer.
+
+After Park and Lee, "A Fully Convolutional Neural Network for Speech Enhancement" (arXiv 1609.07132). Changed from there,
+each for the sake of a small CPU: fewer layers; two last layers with weights of their own for each bin (frequencies
+differ, and such weights cost little time); running means of the spectrum as two more inputs, which tell a steady noise
+from speech and give the level that everything is divided by; and the output is a bounded complex weight for each of the
+last five spectra instead of one mask. No recurrence: any single frame can be trained on without the rest of its clip.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rtdenoise.training.spectra import compressed
+
+BINS = 129
+CONTEXT = 8  # frames seen: this one and seven before
+TAPS = 5  # spectra that are weighted and added up
+MEAN_S = (0.2, 1.5)  # time constants of the running means
+HOP_S = 0.004
+LEVEL_FLOOR = 0.02  # of the compressed level: about -95 dBFS
+NOTHING = 1e-12  # power; keeps square roots away from zero
+
+
+def mean_decay() -> list[float]:
+    """Share of a running mean that stays from one frame to the next."""
+    return [1 - HOP_S / s for s in MEAN_S]
+
+
+def running_means(size: torch.Tensor, start: int, step: int) -> torch.Tensor:
+    """``[batch, frames, bins]`` -> exponential means up to the frames ``start::step``, ``[batch, chosen, 2, bins]``.
+
+    Early frames are means of what has come so far, not of silence before it.
+    """
+    frames = size.shape[1]
+    age = torch.arange(start, frames, step, device=size.device)[:, None] - torch.arange(frames, device=size.device)
+    shares = [torch.where(age >= 0, d ** age.clamp_min(0), 0.0) for d in mean_decay()]
+    return torch.stack([(w / w.sum(1, keepdim=True)) @ size for w in shares], 2)
+
+
+class CRCED(nn.Module):
+    """Complex spectra ``[batch, frames, 129]`` -> enhanced spectra of the frames ``start::step``."""
+
+    bins = BINS
+    training_step = 8  # frames are drawn this far apart: neighbours teach the same
+
+    def __init__(self, channels: int = 16, layers: int = 6, kernel: int = 9, local: int = 40):
+        super().__init__()
+        sizes = [3 * CONTEXT + len(MEAN_S)] + [channels] * layers
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, (1, kernel), padding=(0, kernel // 2), bias=False)
+            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(layers))
+        self.local_in = nn.Parameter(torch.randn(BINS, channels, local) * channels**-0.5)
+        self.local_bias = nn.Parameter(torch.zeros(BINS, 1, local))
+        self.local_out = nn.Parameter(torch.randn(BINS, local, 2 * TAPS) * 0.02)
+        self.out_bias = nn.Parameter(torch.zeros(BINS, 1, 2 * TAPS))
+        with torch.no_grad():
+            self.out_bias[..., 0] = 0.5  # begin near to half the input
+
+    def set_stage(self, stage: str) -> None:
+        """CR-CED is trained in one stage, all of it."""
+
+    def judged(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The part of estimate and target that the loss compares."""
+        return estimate, target
+
+    def features(self, spectra: torch.Tensor, start: int, step: int) -> torch.Tensor:
+        """``[batch * chosen, 26, 1, 129]``: compressed context (re, im, size of each frame, newest first) and means."""
+        z = compressed(spectra)
+        size = (z.real**2 + z.imag**2 + NOTHING).sqrt()
+        stacked = F.pad(torch.stack([z.real, z.imag, size], 2), (0, 0, 0, 0, CONTEXT - 1, 0))
+        frames = spectra.shape[1]
+        context = [stacked[:, CONTEXT - 1 - k :][:, :frames][:, start::step] for k in range(CONTEXT)]
+        means = running_means(size, start, step)
+        level = means[:, :, -1:].mean(3, keepdim=True) + LEVEL_FLOOR
+        return (torch.cat([*context, means], 2) / level).flatten(0, 1).unsqueeze(2)
+
+    def weights(self, x: torch.Tensor) -> torch.Tensor:
+        """Features -> complex weights in +-1, ``[rows, 129, 10]``. Every second layer adds what came two layers before."""
+        skip = None
+        for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = norm(conv(x))
+            if k % 2 == 0 and skip is not None:
+                x = x + skip
+            x = F.relu(x)
+            if k % 2 == 0:
+                skip = x
+        x = x.squeeze(2).permute(2, 0, 1)  # bins, rows, channels
+        x = F.relu(torch.baddbmm(self.local_bias, x, self.local_in))
+        return torch.tanh(torch.baddbmm(self.out_bias, x, self.local_out)).transpose(0, 1)
+
+    def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
+        batch, frames = spectra.shape[:2]
+        weight = self.weights(self.features(spectra, start, step)).reshape(batch, -1, BINS, TAPS, 2)
+        padded = F.pad(torch.view_as_real(spectra), (0, 0, 0, 0, TAPS - 1, 0))
+        re, im = 0.0, 0.0
+        for k in range(TAPS):
+            past_re, past_im = padded[:, TAPS - 1 - k :][:, :frames][:, start::step].unbind(-1)
+            re = re + weight[..., k, 0] * past_re - weight[..., k, 1] * past_im
+            im = im + weight[..., k, 0] * past_im + weight[..., k, 1] * past_re
+        return torch.complex(re, im)

@@ -1,0 +1,66 @@
+"""One frame of CR-CED as ONNX nodes; the torch twin is `crced.CRCED`, and export checks that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rtdenoise.training.graph import FrameGraph, array
+from rtdenoise.training.networks.crced import BINS, CONTEXT, CRCED, LEVEL_FLOOR, MEAN_S, NOTHING, TAPS, mean_decay
+
+
+def states(net: CRCED) -> dict[str, tuple[int, ...]]:
+    """Shapes of the states without the batch dimension; the oldest frame comes first. The means have one column more
+    than there are bins: the mean of ones, by which means of a young stream are put right."""
+    return {
+        "state_spectra": (TAPS - 1, 4, BINS),
+        "state_context": (CONTEXT - 1, 3, BINS),
+        "state_means": (len(MEAN_S), BINS + 1),
+    }
+
+
+def frame(net: CRCED, g: FrameGraph, noisy: str, now: Sequence[str]) -> tuple[str, list[str]]:
+    """Describe one frame: noisy ``[batch, 129, 2]`` to enhanced and the next states."""
+    spectra, context, means = now
+    planar = g.op("Transpose", noisy, perm=[0, 2, 1])
+    z = g.compressed(planar)
+    power = g.op("ReduceSum", g.op("Mul", z, z), g.shape(1), keepdims=1)
+    size = g.op("Sqrt", g.op("Add", power, g.constant(NOTHING)))
+    newest = g.op("Unsqueeze", g.op("Concat", z, size, axis=1), g.shape(1))
+    frames = g.op("Concat", context, newest, axis=1)
+    decay = np.array(mean_decay())[:, None]
+    with_one = g.op("Pad", size, g.shape(0, 0, 0, 0, 0, 1), g.constant(1.0))
+    means_next = g.op("Add", g.op("Mul", means, g.constant(decay)), g.op("Mul", with_one, g.constant(1 - decay)))
+    mean, ones = g.op("Split", means_next, g.shape(BINS, 1), outputs=2, axis=2)
+    mean = g.op("Div", mean, ones)
+    level = g.op("ReduceMean", g.cut(mean, 1, 1, 2), g.shape(2), keepdims=1)
+    x = g.op("Concat", g.op("Reshape", frames, g.shape(-1, 3 * CONTEXT, BINS)), mean, axis=1)
+    x = g.op("Div", x, g.op("Add", level, g.constant(LEVEL_FLOOR)))
+    out, spectra_next = g.filtered(planar, _weights(net, g, g.op("Unsqueeze", x, g.shape(2))), spectra)
+    enhanced = g.op("Transpose", out, perm=[0, 2, 1])
+    return enhanced, [spectra_next, g.cut(frames, 1, 1, CONTEXT), means_next]
+
+
+def _weights(net: CRCED, g: FrameGraph, x: str) -> str:
+    """``[batch, 26, 1, 129]``, the oldest frame first -> complex weights ``[batch, 10, 129]``, the oldest first."""
+    skip = ""
+    for k, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):
+        scale, shift = g.folded(norm)
+        weight = array(conv.weight) * scale[:, None, None, None]
+        if k == 0:  # torch has the newest frame first
+            newest_first = np.arange(3 * CONTEXT).reshape(CONTEXT, 3)[::-1].reshape(-1)
+            weight[:, : 3 * CONTEXT] = weight[:, newest_first]
+        edge = conv.padding[1]
+        x = g.op("Conv", x, g.constant(weight), g.constant(shift), pads=[0, edge, 0, edge])
+        if k % 2 == 0 and skip:
+            x = g.op("Add", x, skip)
+        x = g.op("Relu", x)
+        if k % 2 == 0:
+            skip = x
+    x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, len(shift), BINS)), perm=[2, 0, 1])  # bins, batch, channels
+    x = g.op("Relu", g.op("Add", g.op("MatMul", x, g.constant(array(net.local_in))), g.constant(array(net.local_bias))))
+    oldest_first = np.arange(2 * TAPS).reshape(TAPS, 2)[::-1].reshape(-1)
+    x = g.op("MatMul", x, g.constant(array(net.local_out)[..., oldest_first]))
+    x = g.op("Tanh", g.op("Add", x, g.constant(array(net.out_bias)[..., oldest_first])))
+    return g.op("Transpose", x, perm=[1, 2, 0])

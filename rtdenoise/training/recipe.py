@@ -1,0 +1,88 @@
+"""A training recipe: a TOML file, read into dataclasses. Unknown keys are errors that name the nearest key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rtdenoise.errors import UsageError
+from rtdenoise.training.losses import LossWeights
+from rtdenoise.training.mix import Chances
+
+HOME = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Data:
+    clean: tuple[str, ...] = ()
+    noise: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    rate: int = 16000
+    seconds: float = 2.0
+    batch: int = 16
+    wide_hz: int = 0  # use only speech files with at least this sampling rate
+    workers: int = 0  # mixing processes; 0 = mix between two steps (a CPU that trains has no core to spare)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    steps: int = 8000
+    learning_rate: float = 2e-3
+    warmup: int = 300  # steps
+    decay_from: float = 0.5  # share of the steps after which the learning rate falls (cosine)
+    all_frames_from: float = 1.0  # share of the steps after which every frame and the wave loss are used
+    ema: float = 0.998  # of the averaged weights, which are the ones that count
+    weight_decay: float = 1e-2
+    clip_gradient: float = 1.0
+    validate_every: int = 500
+    save_every: int = 100
+    seed: int = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    network: str = "unet"
+    stage: str = "core"
+    options: dict[str, Any] = field(default_factory=dict)
+    data: Data = Data()
+    chances: Chances = Chances()
+    loss: LossWeights = LossWeights()
+    schedule: Schedule = Schedule()
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """A recipe file, or the name of one that comes with the package."""
+    file = HOME / f"{path}.toml" if (HOME / f"{path}.toml").exists() else Path(path)
+    try:
+        table = tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        known = ", ".join(sorted(p.stem for p in HOME.glob("*.toml")))
+        raise UsageError(f"no recipe {path}; give a .toml file or one of: {known}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{file} is not valid TOML: {error}") from None
+    return _fill(Recipe(), table, file.name)
+
+
+def _fill(default: Any, table: dict[str, Any], where: str) -> Any:
+    """A copy of a dataclass with the values of a table; names and types are checked."""
+    known = {f.name: getattr(default, f.name) for f in fields(default)}
+    values = {}
+    for key, value in table.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.0)[0]
+            raise UsageError(f"{where}: unknown key {key!r}; did you mean {near!r}?")
+        old = known[key]
+        if is_dataclass(old):
+            values[key] = _fill(old, value, f"{where} [{key}]")
+        elif isinstance(old, tuple):
+            values[key] = tuple([value] if isinstance(value, str) else value)
+        elif isinstance(old, float) and isinstance(value, int):
+            values[key] = float(value)
+        elif type(value) is not type(old):
+            raise UsageError(f"{where}: {key} must be {type(old).__name__}, not {value!r}")
+        else:
+            values[key] = value
+    return replace(default, **values)

@@ -1,0 +1,216 @@
+"""``rtdenoise train``: mix, learn, validate, keep the best; survive a kill and go on exactly where it stopped.
+
+Owns the loop, the schedule and the checkpoints. Everything random depends on (seed, step) alone, so a resumed run
+equals an uninterrupted one without any generator state. Weights that count are the averaged ones (EMA).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.training.losses import spectral_loss, wave_loss
+from rtdenoise.training.mix import Banks, Mixer
+from rtdenoise.training.networks import build
+from rtdenoise.training.recipe import Recipe, load_recipe
+from rtdenoise.training.spectra import to_spectra
+from rtdenoise.training.validate import Validation
+
+WAVE_WEIGHT = 0.3  # of the loss after overlap-add, once all frames are used
+
+
+class Batches(torch.utils.data.Dataset):
+    """Batch ``i`` of a training, float32 ``[2, batch, samples]``: noisy and target."""
+
+    def __init__(self, mixer: Mixer, first: int, last: int, size: int):
+        self.mixer, self.first, self.last, self.size = mixer, first, last, size
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        return torch.from_numpy(np.stack(self.mixer.batch(self.first + i, self.size)))
+
+
+class Trainer:
+    """One training in one folder: ``last.pt`` (to resume), ``best.pt`` (by the development pairs), ``log.jsonl``."""
+
+    def __init__(self, recipe: Recipe, folder: Path, cache: Path, device: str, weights: dict[str, torch.Tensor] | None):
+        self.recipe, self.folder, self.device = recipe, folder, device
+        torch.manual_seed(recipe.schedule.seed)
+        self.net = build(recipe.network, recipe.options).to(device)
+        if weights is not None:
+            self.net.load_state_dict(weights)
+        self.net.set_stage(recipe.stage)
+        self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
+        parameters = [p for p in self.net.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            parameters, recipe.schedule.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.schedule.weight_decay
+        )
+        self.step, self.spent_s, self.best = 0, 0.0, -math.inf
+        data = recipe.data
+        banks = Banks.open(
+            *[[Path(p) for p in f] for f in (data.clean, data.noise, data.rooms)], data.rate, cache, data.wide_hz
+        )
+        self.mixer = Mixer(banks, data.seconds, recipe.schedule.seed, recipe.chances)
+        self.validation = Validation(banks, recipe)
+
+    def learning_rate(self) -> float:
+        """Warm-up, plateau, half a cosine to zero."""
+        s = self.recipe.schedule
+        done = self.step / s.steps
+        fall = max(0.0, (done - s.decay_from) / max(1e-9, 1 - s.decay_from))
+        return (
+            s.learning_rate * min(1.0, (self.step + 1) / s.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1, fall)))
+            + 1e-6
+        )
+
+    def train_step(self, noisy: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
+        """One update; loss and SNR in dB."""
+        s, rate = self.recipe.schedule, self.recipe.data.rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate()
+        every_frame = self.step >= s.all_frames_from * s.steps
+        step = 1 if every_frame else self.net.training_step
+        start = int(np.random.default_rng([s.seed, self.step, 7]).integers(step))
+        noisy, target = to_spectra(noisy, rate), to_spectra(target, rate)
+        estimate = self.net(noisy, start, step)
+        loss, snr_db = spectral_loss(*self.net.judged(estimate, target[:, start::step]), self.recipe.loss)
+        if every_frame:
+            loss = loss + WAVE_WEIGHT * wave_loss(estimate, target[..., : estimate.shape[-1]], rate)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
+        if not torch.isfinite(loss) or any(
+            p.grad is not None and not torch.isfinite(p.grad).all() for p in self.net.parameters()
+        ):
+            raise RtdenoiseError(
+                f"step {self.step}: the loss is {loss.item()}; the last good checkpoint is {self.folder / 'last.pt'}: "
+                "lower learning_rate and resume"
+            )
+        self.optimizer.step()
+        self.step += 1
+        keep = min(s.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            for old, new in zip(self.ema.state_dict().values(), self.net.state_dict().values(), strict=True):
+                old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
+        return loss.item(), snr_db.item()
+
+    def run(self, report: Any) -> None:
+        """Train to the last step of the schedule; ``report(dict)`` is told about progress."""
+        s, data = self.recipe.schedule, self.recipe.data
+        batches = Batches(self.mixer, self.step, s.steps, data.batch)
+        loader = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=data.workers)
+        begin, seen = time.monotonic() - self.spent_s, []
+        for batch in loader:
+            seen.append(self.train_step(*batch.to(self.device)))
+            self.spent_s = time.monotonic() - begin
+            if self.step % s.save_every == 0 or self.step == s.steps:
+                loss, snr_db = np.mean(seen, 0)
+                seen = []
+                report(self._progress(float(loss), float(snr_db)))
+                self.save("last.pt")
+            if self.step % s.validate_every == 0 or self.step == s.steps:
+                self.validate(report)
+
+    def validate(self, report: Any) -> None:
+        scores = self.validation.scores(self.ema)
+        report({"step": self.step, "validation": scores})
+        if scores["mark"] > self.best:
+            self.best = scores["mark"]
+            self.save("best.pt")
+
+    def _progress(self, loss: float, snr_db: float) -> dict[str, Any]:
+        s, data = self.recipe.schedule, self.recipe.data
+        return {
+            "step": self.step,
+            "steps": s.steps,
+            "hours_mixed": round(self.step * data.batch * data.seconds / 3600, 2),
+            "loss": round(loss, 4),
+            "snr_db": round(snr_db, 2),
+            "learning_rate": self.learning_rate(),
+            "spent_min": round(self.spent_s / 60, 1),
+            "left_min": round(self.spent_s / 60 * (s.steps - self.step) / max(1, self.step), 1),
+        }
+
+    def save(self, name: str) -> None:
+        """Written beside and renamed: a kill or a full disk leaves the old file whole."""
+        state = {
+            "network": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "spent_s": self.spent_s,
+            "best": self.best,
+            "recipe": json.dumps(asdict(self.recipe)),
+        }
+        part = self.folder / f"{name}.part"
+        try:
+            torch.save(state, part)
+        except (OSError, RuntimeError) as error:
+            part.unlink(missing_ok=True)
+            raise RtdenoiseError(f"cannot write {self.folder / name}: {error}; free some space and resume") from error
+        part.rename(self.folder / name)
+
+    def resume(self) -> None:
+        state = load_checkpoint(self.folder / "last.pt")
+        self.net.load_state_dict(state["network"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.spent_s, self.best = state["step"], state["spent_s"], state["best"]
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Tensors and plain values only: a checkpoint cannot run code."""
+    if not path.exists():
+        raise UsageError(f"no checkpoint {path}; train first, or give the file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RtdenoiseError(f"{path} is no checkpoint of this program ({error}); use best.pt or last.pt") from error
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", nargs="?", help="a recipe file, or crced, unet")
+    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
+    parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
+    parser.add_argument("--init", type=Path, metavar="CKPT", help="start from the averaged weights of a checkpoint")
+    parser.add_argument("--clean", type=Path, nargs="+", metavar="DIR", help="speech, instead of the recipe's")
+    parser.add_argument("--noise", type=Path, nargs="+", metavar="DIR", help="noise, instead of the recipe's")
+    parser.add_argument("--rir", type=Path, nargs="+", metavar="DIR", help="room responses, instead of the recipe's")
+    parser.add_argument("--steps", type=int, help="length of the schedule, instead of the recipe's")
+    parser.add_argument("--cache", type=Path, help="where decoded audio is kept (default: OUT/cache)")
+
+
+def run(args: argparse.Namespace) -> int:
+    recipe = load_recipe(args.recipe)
+    folders = {"clean": args.clean, "noise": args.noise, "rooms": args.rir}
+    data = replace(recipe.data, **{k: tuple(map(str, v)) for k, v in folders.items() if v})
+    recipe = replace(recipe, data=data)
+    if args.steps:
+        recipe = replace(recipe, schedule=replace(recipe.schedule, steps=args.steps))
+    args.out.mkdir(parents=True, exist_ok=True)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weights = load_checkpoint(args.init)["ema"] if args.init else None
+    trainer = Trainer(recipe, args.out, args.cache or args.out / "cache", device, weights)
+    if args.resume:
+        trainer.resume()
+    log = (args.out / "log.jsonl").open("a")
+
+    def report(entry: dict[str, Any]) -> None:
+        print(json.dumps(entry), file=log, flush=True)
+        print("  ".join(f"{k} {v}" for k, v in entry.items()), flush=True)
+
+    trainer.run(report)
+    return 0
