@@ -77,7 +77,7 @@ def clicks(random: Random, count: int, rate: int) -> np.ndarray:
 
 
 def equaliser(random: Random, hz: np.ndarray) -> np.ndarray:
-    """A random microphone: gentle slopes and bumps of at most about +-9 dB, sometimes a low cut. Gain for each ``hz``."""
+    """A random microphone: slopes and bumps of at most about 9 dB, sometimes a low cut. Gain for each ``hz``."""
     octave = np.log2(np.maximum(hz, 20) / 1000)
     gain_db = random.uniform(-1.5, 1.5) * octave
     for _ in range(random.integers(0, 4)):

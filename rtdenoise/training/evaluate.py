@@ -1,7 +1,7 @@
 """``rtdenoise evaluate``: score models, or any command, on pairs of noisy and clean files; Markdown and JSON.
 
-Owns what is measured and how it is summed up; `metrics` owns the definitions. A model runs as it does for users, through
-the streaming core at the rate of the file; scores are taken at 16 kHz, the band above 8 kHz at 48 kHz.
+Owns what is measured and how it is summed up; `metrics` owns the definitions. A model runs as it does for users,
+through the streaming core at the rate of the file; scores are taken at 16 kHz, the band above 8 kHz at 48 kHz.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rtdenoise.training import metrics
 from rtdenoise.training.metrics import RATE
 
 PROBE_SECONDS = 5.0
+PLACES = {"stoi": 3, "estoi": 3, "si_sdr": 1}  # decimals shown; two otherwise
 Filter = Callable[[np.ndarray, int], np.ndarray]
 COLUMNS = {  # score -> heading
     "pesq_wb": "PESQ-WB",
@@ -49,7 +50,6 @@ def open_system(text: str) -> tuple[str, Filter]:
             raise UsageError(f"the command of {name!r} must hold {{in}} and {{out}}, as in 'sox=sox {{in}} {{out}}'")
         return name, lambda x, rate: _run_command(command, x, rate)
     import rtdenoise
-
     from rtdenoise.model import load_model
 
     loaded = load_model(text)
@@ -140,7 +140,7 @@ def at_16_khz(x: np.ndarray, rate: int) -> np.ndarray:
 
 
 def evaluate(system: Filter, pairs: list[tuple[str, Path, Path]], tell: Callable[[str], None]) -> dict[str, Any]:
-    """Scores of every pair, their means, and the means of each SNR that the names state (``..._-2.5dB``)."""
+    """Scores of every pair, their means, and the means of each 5 dB of SNR, as names state it (``..._-2.5dB``)."""
     rows: dict[str, dict[str, float]] = {}
     for k, (name, noisy, clean) in enumerate(pairs):
         (x, rate), (c, clean_rate) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
@@ -148,16 +148,15 @@ def evaluate(system: Filter, pairs: list[tuple[str, Path, Path]], tell: Callable
             raise RtdenoiseError(f"pair {name}: noisy and clean differ in rate or length; leave it out or mix it again")
         rows[name] = score_pair(c[:, 0], x[:, 0], rate, system)
         tell(f"{k + 1}/{len(pairs)} {name}: PESQ-WB {rows[name]['pesq_wb']:.2f}, SI-SDR {rows[name]['si_sdr']:.1f} dB")
-    buckets: dict[str, list[dict[str, float]]] = {}
+    buckets: dict[float, list[dict[str, float]]] = {}
     for name, row in rows.items():
         stated = re.search(r"([+-]?\d+(\.\d+)?)dB$", name)
-        buckets.setdefault(f"{float(stated[1]):g}" if stated else "?", []).append(row)
+        snr_db = 5 * np.floor(float(stated[1]) / 5) + 2.5 if stated else np.nan
+        buckets.setdefault(snr_db, []).append(row)
     values = list(rows.values())
     return {
         "mean": _mean(values),
-        "by_snr": {
-            k: _mean(v) for k, v in sorted(buckets.items(), key=lambda b: (b[0] == "?", float(b[0].strip("?") or 0)))
-        },
+        "by_snr": {f"{snr:g}": _mean(buckets[snr]) for snr in sorted(buckets)},
         "worse_than_noisy": {k: sum(r[k] < r[f"{k}_noisy"] for r in values) for k in ("estoi", "si_sdr")},
         "pairs": rows,
         "probes": probes(system),
@@ -170,38 +169,42 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def as_markdown(results: dict[str, dict[str, Any]]) -> str:
-    """Three tables: the scores, by SNR, and what else was asked."""
-    lines = ["| system | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
-    for name, result in results.items():
-        lines.append(f"| {name} | " + " | ".join(_number(result["mean"][k], k) for k in COLUMNS) + " |")
-    snrs = list(next(iter(results.values()))["by_snr"])
-    shown = ("pesq_wb", "si_sdr", "estoi")
-    lines += ["", "| system | " + " | ".join(f"{COLUMNS[k]} at {s} dB" for k in shown for s in snrs) + " |"]
-    lines.append("|---" * (1 + len(shown) * len(snrs)) + "|")
-    for name, result in results.items():
-        lines.append(
-            f"| {name} | " + " | ".join(_number(result["by_snr"][s][k], k) for k in shown for s in snrs) + " |"
-        )
-    lines += [
-        "",
-        "| system | worse than noisy, ESTOI / SI-SDR | gain on the clean part at the lowest SNR | clean in: SI-SDR |",
-    ]
-    lines[-1] += " noise in: pairs / white / fan | LSD 8-20 kHz (noisy) | RTF |"
-    lines.append("|---" * 7 + "|")
+    """Three tables: the scores, some of them by SNR, and what else was asked."""
+    first = next(iter(results.values()))
+    snrs, lowest = list(first["by_snr"]), next(iter(first["by_snr"]))
+    score = lambda r, k: f"{r[k]:.{PLACES.get(k, 2)}f}"
+    rows = [[name, *(score(r["mean"], k) for k in COLUMNS)] for name, r in results.items()]
+    main = table(["system", *COLUMNS.values()], rows)
+    shown = [(k, s) for k in ("pesq_wb", "si_sdr", "estoi") for s in snrs]
+    rows = [[name, *(score(r["by_snr"][s], k) for k, s in shown)] for name, r in results.items()]
+    by_snr = table(["system", *(f"{COLUMNS[k]} at {s} dB" for k, s in shown)], rows)
+    rows = []
     for name, r in results.items():
         mean, worse, probe = r["mean"], r["worse_than_noisy"], r["probes"]
-        high = f"{mean['lsd_8_20k']:.2f} ({mean['lsd_8_20k_noisy']:.2f})" if "lsd_8_20k" in mean else "-"
-        lines.append(
-            f"| {name} | {worse['estoi']} / {worse['si_sdr']} of {len(r['pairs'])} | {r['by_snr'][snrs[0]]['gain_db']:.1f} dB "
-            f"| {mean['clean_in_si_sdr']:.1f} dB | -{mean['noise_in_db']:.0f} / -{probe['white_db']:.0f} / -{probe['fan_db']:.0f} dB "
-            f"| {high} | {mean['rtf']:.3f} |"
+        rows.append(
+            [
+                name,
+                f"{worse['estoi']} / {worse['si_sdr']} of {len(r['pairs'])}",
+                f"{r['by_snr'][lowest]['gain_db']:.1f} dB",
+                f"{mean['clean_in_si_sdr']:.1f} dB",
+                f"{mean['noise_in_db']:.0f} / {probe['white_db']:.0f} / {probe['fan_db']:.0f} dB",
+                f"{mean['lsd_8_20k']:.2f} ({mean['lsd_8_20k_noisy']:.2f})" if "lsd_8_20k" in mean else "-",
+                f"{mean['rtf']:.3f}",
+            ]
         )
-    return "\n".join(lines) + "\n"
+    titles = [
+        "system",
+        "worse than noisy, ESTOI / SI-SDR",
+        f"gain on the clean part at {lowest} dB",
+        "clean in: SI-SDR",
+    ]
+    titles += ["noise alone, attenuation: pairs / white / fan", "LSD 8-20 kHz (noisy)", "RTF"]
+    return "\n".join([main, by_snr, table(titles, rows)])
 
 
-def _number(value: float, key: str) -> str:
-    places = {"stoi": 3, "estoi": 3, "si_sdr": 1}.get(key, 2)
-    return f"{value:.{places}f}"
+def table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -> None:
@@ -247,11 +250,11 @@ def run(args: argparse.Namespace) -> int:
     pairs = find_pairs(args.pairs)
     systems = dict(open_system(text) for text in args.systems)
     results = {name: evaluate(system, pairs, ui.say) for name, system in systems.items()}
-    table = as_markdown(results)
-    print(table, end="")
+    tables = as_markdown(results)
+    print(tables, end="")
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "scores.md").write_text(table)
+        (args.out / "scores.md").write_text(tables)
         for name, result in results.items():
             (args.out / f"{name}.json").write_text(json.dumps(result, indent=1))
         for pair in pairs[: args.plot]:

@@ -55,8 +55,8 @@ def spectral_loss(
 
 
 def wave_loss(estimate: torch.Tensor, target: torch.Tensor, rate: int) -> torch.Tensor:
-    """Error after overlap-add, complex spectra of all frames in: L1 of the waves at a common level, and their spectra at
-    a longer window (32 ms), where single harmonics show."""
+    """Error after overlap-add, complex spectra of all frames in: L1 of the waves at a common level, and their spectra
+    at a longer window (32 ms), where single harmonics show."""
     x, y = to_waves(estimate, rate), to_waves(target, rate)
     level = 0.1 / (y.pow(2).mean(1, keepdim=True).sqrt() + 1e-3)
     x, y = x * level, y * level

@@ -1,219 +1,69 @@
-"""Noisy and clean pairs: the mixer that training draws from, and ``rtdenoise mix``, which writes its pairs to files.
-
-Owns the recipe of a mixture (who speaks, in which room, under which noise, how loud, how wide). A pair depends on the
-seed and its number alone, so a resumed training sees what an uninterrupted one would, in any number of processes.
-"""
+"""``rtdenoise mix``: pairs of noisy and clean files, with a manifest; the same seed writes the same files."""
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from scipy import fft
 
+from rtdenoise import ui
 from rtdenoise.errors import RtdenoiseError, UsageError
-from rtdenoise.training import augment
-from rtdenoise.training.bank import Bank, open_bank
+from rtdenoise.training.mixer import Banks, Chances, Mixer
 
-EARLY_S = 0.05  # of a room response: what the ear joins with the direct sound, kept in the target
-ROOM_S = 0.6
-TAIL_S = 0.25  # zeros behind a clip before filtering, so that little of a room's tail wraps round to its start
-QUIET = 10 ** (-60 / 20)  # full scale 1: below it there is no speech to set a level by
+REPORT_EVERY = 100  # pairs
 
 
-@dataclass(frozen=True)
-class Chances:
-    """How often each thing happens to a pair (probabilities), and the ranges of its levels."""
-
-    snr_db: tuple[float, float] = (-8.0, 35.0)  # the range; most of it around snr_mean_db
-    snr_mean_db: float = 6.0
-    snr_spread_db: float = 9.0
-    level_dbfs: tuple[float, float] = (-45.0, -12.0)
-    clean_only: float = 0.04
-    noise_only: float = 0.05
-    room: float = 0.3
-    speed: float = 0.5
-    equalise: float = 0.5
-    pauses: float = 0.2
-    band_limited: float = 0.2
-    clipped: float = 0.03
-    fluctuating: float = 0.25
-    second_layer: float = 0.45
-    synthetic: dict[str, float] = field(
-        default_factory=lambda: {"coloured": 0.12, "babble": 0.10, "tones": 0.07, "clicks": 0.08}
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--clean", type=Path, nargs="+", required=True, metavar="DIR", help="folders with clean speech")
+    parser.add_argument("--noise", type=Path, nargs="+", required=True, metavar="DIR", help="folders with noise")
+    parser.add_argument("--rir", type=Path, nargs="+", default=[], metavar="DIR", help="folders with room responses")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets noisy/, clean/ and manifest.csv")
+    parser.add_argument("--hours", type=float, default=1.0, help="how much to write (default 1)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of a pair (default 5)")
+    parser.add_argument("--snr", type=float, nargs=2, default=(-5.0, 20.0), metavar=("LO", "HI"), help="range in dB")
+    parser.add_argument("--rate", type=int, default=48000, help="sampling rate of the files (default 48000)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="where decoded audio is kept (default: OUT/cache)")
 
 
-@dataclass(frozen=True)
-class Banks:
-    """The three banks a mixer draws from; ``room`` may be None."""
-
-    speech: Bank
-    noise: Bank
-    room: Bank | None
-
-    @classmethod
-    def open(
-        cls,
-        clean: Sequence[Path],
-        noise: Sequence[Path],
-        rooms: Sequence[Path],
-        rate: int,
-        cache: Path,
-        wide_hz: int = 0,
-    ) -> Banks:
-        if {Path(p).resolve() for p in clean} & {
-            Path(p).resolve() for p in noise if not (Path(p) / "manifest.csv").exists()
-        }:
-            raise UsageError("the clean and the noise folder are the same; give speech to --clean and noise to --noise")
-        return cls(
-            open_bank(list(clean), "speech", rate, cache, wide_hz),
-            open_bank(list(noise), "noise", rate, cache),
-            open_bank(list(rooms), "rir", rate, cache) if rooms else None,
-        )
-
-
-class Mixer:
-    """Random pairs of ``seconds`` each at the rate of the banks.
-
-    ``dev`` draws from the clips kept out of training, otherwise from all the others (from every clip if none is kept
-    out). The target is the speech as it stands in the mixture, with the first 50 ms of its room and no more.
-    """
-
-    def __init__(self, banks: Banks, seconds: float, seed: int, chances: Chances = Chances(), dev: bool = False):
-        self.banks, self.rate, self.seed, self.chances = banks, banks.speech.rate, seed, chances
-        self.count = round(seconds * self.rate)
-        self._padded = fft.next_fast_len(self.count + round(TAIL_S * self.rate), real=True)
-        self._hz = np.linspace(0, self.rate / 2, self._padded // 2 + 1, dtype=np.float32)
-        self._speech = _weights(banks.speech, 0.6, dev)
-        self._noise = _weights(banks.noise, 0.5, dev)
-        self._rooms: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def pair(self, number: int) -> tuple[np.ndarray, np.ndarray, float]:
-        """Noisy and target, float32 ``[count]``, and the SNR in dB (nan without speech or without noise)."""
-        random, chances, count = np.random.default_rng([self.seed, number]), self.chances, self.count
-        fate = random.random()
-        dry = self._dry_speech(random)
-        if fate < chances.noise_only:
-            dry = np.zeros_like(dry)
-        wet, target = self._place(random, dry)
-        noise = self._noise_bed(random)
-        snr_db = float(np.clip(random.normal(chances.snr_mean_db, chances.snr_spread_db), *chances.snr_db))
-        noise *= active_level(wet) / augment.rms(noise) * 10 ** (-snr_db / 20)
-        if fate > 1 - chances.clean_only:
-            noise[:] = 0
-        noisy = wet + noise
-        gain = 10 ** (random.uniform(*chances.level_dbfs) / 20) / (augment.rms(noisy) + 1e-5)
-        gain = min(gain, 1.5 / (float(np.abs(noisy).max()) + 1e-6))
-        noisy, target = noisy * np.float32(gain), target * np.float32(gain)
-        if random.random() < chances.band_limited:
-            response = augment.band_limit(random, self._hz)
-            noisy, target = self._filtered(noisy, response), self._filtered(target, response)
-        if random.random() < chances.clipped:
-            noisy = augment.clip_peaks(random, noisy)
-        plain = chances.noise_only <= fate <= 1 - chances.clean_only
-        return noisy.astype(np.float32), target.astype(np.float32), snr_db if plain else float("nan")
-
-    def batch(self, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch ``number`` of ``size`` pairs: two arrays float32 ``[size, count]``."""
-        pairs = [self.pair(number * size + k) for k in range(size)]
-        return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
-
-    def _dry_speech(self, random: augment.Random) -> np.ndarray:
-        speed = random.uniform(0.85, 1.18) if random.random() < self.chances.speed else 1.0
-        dry = self._piece(random, self.banks.speech, self._speech, speed)
-        return augment.with_pauses(random, dry, self.rate) if random.random() < self.chances.pauses else dry
-
-    def _place(self, random: augment.Random, dry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Put speech before a microphone, maybe in a room: what arrives, and the part of it that is wanted."""
-        microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None
-        room = self.banks.room is not None and random.random() < self.chances.room
-        if microphone is None and not room:
-            return dry, dry
-        spectrum = fft.rfft(dry, self._padded)
-        if microphone is not None:
-            spectrum *= microphone
-        if not room:
-            wet = fft.irfft(spectrum, self._padded)[: self.count]
-            return wet, wet
-        whole, early = self._room(int(random.integers(len(self.banks.room))))
-        return tuple(fft.irfft(spectrum * h, self._padded)[: self.count] for h in (whole, early))
-
-    def _room(self, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frequency responses of a room: all of it, and its early part; direct sound at time zero, energy one."""
-        if i not in self._rooms:
-            bank = self.banks.room
-            response = bank.read(i, 0, bank.length(i))
-            response = response[max(0, int(np.argmax(np.abs(response))) - self.rate // 4000) :][
-                : int(ROOM_S * self.rate)
-            ]
-            response = response / np.sqrt(np.sum(response**2) + 1e-9)
-            early = response[: int(EARLY_S * self.rate)]
-            self._rooms[i] = (fft.rfft(response, self._padded), fft.rfft(early, self._padded))
-        return self._rooms[i]
-
-    def _noise_bed(self, random: augment.Random) -> np.ndarray:
-        """One to three noises on top of each other, RMS about one."""
-        bed = self._one_noise(random)
-        while random.random() < self.chances.second_layer:
-            bed = bed + self._one_noise(random) * 10 ** (random.uniform(-12, 0) / 20)
-            if random.random() < 0.5:
-                break
-        return bed.astype(np.float32)
-
-    def _one_noise(self, random: augment.Random) -> np.ndarray:
-        kind, count = random.random(), self.count
-        for name, chance in self.chances.synthetic.items():
-            kind -= chance
-            if kind < 0:
-                noise = self._babble(random) if name == "babble" else getattr(augment, name)(random, count, self.rate)
-                break
-        else:
-            noise = self._piece(random, self.banks.noise, self._noise, random.uniform(0.8, 1.25))
-            if random.random() < self.chances.equalise:
-                noise = self._filtered(noise, augment.equaliser(random, self._hz))
-        if random.random() < self.chances.fluctuating:
-            noise = noise * augment.fluctuation(random, count, self.rate)
-        return noise / (augment.rms(noise) + 1e-4)
-
-    def _babble(self, random: augment.Random) -> np.ndarray:
-        voices = [self._piece(random, self.banks.speech, self._speech, 1.0) for _ in range(random.integers(3, 8))]
-        return sum(voice * random.uniform(0.3, 1) / (augment.rms(voice) + 1e-3) for voice in voices)
-
-    def _piece(self, random: augment.Random, bank: Bank, weights: np.ndarray, speed: float) -> np.ndarray:
-        """A random stretch of a random clip, float32 ``[count]``."""
-        wanted = self.count if speed == 1.0 else fft.next_fast_len(int(self.count * speed), real=True)
-        i = int(np.searchsorted(weights, random.random() * weights[-1], side="right"))
-        offset = int(random.integers(0, max(1, bank.length(i) - wanted)))
-        piece = bank.read(i, offset, wanted)
-        return piece if wanted == self.count else augment.at_speed(piece, self.count)
-
-    def _filtered(self, x: np.ndarray, response: np.ndarray) -> np.ndarray:
-        return fft.irfft(fft.rfft(x, self._padded) * response, self._padded)[: self.count]
+def run(args: argparse.Namespace) -> int:
+    if args.snr[0] > args.snr[1]:
+        raise UsageError(f"--snr {args.snr[0]:g} {args.snr[1]:g}: the lower bound comes first")
+    if args.hours <= 0 or args.seconds < 1:
+        raise UsageError("--hours must be above 0 and --seconds at least 1")
+    banks = Banks.open(args.clean, args.noise, args.rir, args.rate, args.cache or args.out / "cache")
+    chances = replace(Chances(), snr_db=tuple(args.snr), snr_spread_db=0.0, clean_only=0.0, noise_only=0.0)
+    mixer = Mixer(banks, args.seconds, args.seed, chances, part="all")
+    count = max(1, round(args.hours * 3600 / args.seconds))
+    rows = []
+    for side in ("noisy", "clean"):
+        (args.out / side).mkdir(parents=True, exist_ok=True)
+    for k in range(count):
+        noisy, clean, snr_db = mixer.pair(k)
+        peak = max(1.0, float(np.abs(noisy).max()), float(np.abs(clean).max()))  # both sides by the same factor
+        name = f"{k:06d}_{snr_db:+.1f}dB.flac"
+        write(args.out / "noisy" / name, noisy / peak, args.rate)
+        write(args.out / "clean" / name, clean / peak, args.rate)
+        rows.append({"name": name, "snr_db": round(snr_db, 2), "seconds": args.seconds, "rate": args.rate})
+        if (k + 1) % REPORT_EVERY == 0 or k + 1 == count:
+            ui.say(f"{k + 1}/{count} pairs, {(k + 1) * args.seconds / 3600:.2f} h")
+    with (args.out / "manifest.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return 0
 
 
-def active_level(x: np.ndarray) -> float:
-    """RMS of the samples that are not pauses: within 34 dB of the peak."""
-    peak = float(np.abs(x).max())
-    if peak < QUIET:
-        return 0.05
-    return float(np.sqrt(np.mean(np.square(x[np.abs(x) > 0.02 * peak]))))
-
-
-def _weights(bank: Bank, power: float, dev: bool) -> np.ndarray:
-    """Cumulated chance of each clip: its length, with collections that have most hours damped (hours ** power)."""
-    length = np.diff(bank.start).astype(float)
-    source = np.array([c.source for c in bank.clips])
-    hours = {s: length[source == s].sum() for s in set(source)}
-    weight = length * np.array([hours[s] ** (power - 1) for s in source])
-    is_dev = np.array([c.is_dev for c in bank.clips])
-    if dev and not is_dev.any():
-        is_dev[-1] = True  # a user's few files: judge on one of them
-    if is_dev.all():
-        is_dev[:] = dev
-    return np.cumsum(weight * (is_dev == dev))
+def write(path: Path, audio: np.ndarray, rate: int) -> None:
+    """Written beside and renamed, so that no half file is left."""
+    part = path.with_suffix(".part")
+    try:
+        sf.write(part, audio, rate, format="FLAC", subtype="PCM_16")
+        part.rename(path)
+    except (OSError, sf.SoundFileError) as error:
+        part.unlink(missing_ok=True)
+        raise RtdenoiseError(f"cannot write {path}: {error}; free some space and start again") from error

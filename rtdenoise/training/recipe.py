@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
+import json
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rtdenoise.errors import UsageError
 from rtdenoise.training.losses import LossWeights
-from rtdenoise.training.mix import Chances
+from rtdenoise.training.mixer import Chances
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
 
 HOME = Path(__file__).parent / "recipes"
 
@@ -47,10 +52,10 @@ class Recipe:
     network: str = "unet"
     stage: str = "core"
     options: dict[str, Any] = field(default_factory=dict)
-    data: Data = Data()
-    chances: Chances = Chances()
-    loss: LossWeights = LossWeights()
-    schedule: Schedule = Schedule()
+    data: Data = field(default_factory=Data)
+    chances: Chances = field(default_factory=Chances)
+    loss: LossWeights = field(default_factory=LossWeights)
+    schedule: Schedule = field(default_factory=Schedule)
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -64,6 +69,11 @@ def load_recipe(path: str | Path) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file} is not valid TOML: {error}") from None
     return _fill(Recipe(), table, file.name)
+
+
+def recipe_from_json(text: str) -> Recipe:
+    """The recipe inside a checkpoint."""
+    return _fill(Recipe(), json.loads(text), "the checkpoint's recipe")
 
 
 def _fill(default: Any, table: dict[str, Any], where: str) -> Any:

@@ -33,7 +33,7 @@ def to_spectra(wave: torch.Tensor, rate: int) -> torch.Tensor:
 
 
 def to_waves(spectra: torch.Tensor, rate: int) -> torch.Tensor:
-    """Complex ``[batch, frames, bins]`` -> ``[batch, frames * hop - 3 * hop]``, aligned with what `to_spectra` was given."""
+    """Complex ``[batch, frames, bins]`` -> ``[batch, (frames - 3) * hop]``, aligned with what `to_spectra` got."""
     geometry, _, synthesis, scale = _windows(rate, str(spectra.device))
     frames = torch.fft.irfft(spectra, geometry.window) * synthesis / scale
     count, hop, overlap = frames.shape[1], geometry.hop, geometry.window // geometry.hop

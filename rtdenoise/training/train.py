@@ -19,14 +19,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtdenoise import ui
 from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.model import models_folder
 from rtdenoise.training.losses import spectral_loss, wave_loss
-from rtdenoise.training.mix import Banks, Mixer
+from rtdenoise.training.mixer import Banks, Mixer
 from rtdenoise.training.networks import build
-from rtdenoise.training.recipe import Recipe, load_recipe
+from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.spectra import to_spectra
 from rtdenoise.training.validate import Validation
 
+FINE_TUNING = {"steps": 600, "learning_rate": 2e-4, "warmup": 50, "decay_from": 0.3, "all_frames_from": 1.0}
 WAVE_WEIGHT = 0.3  # of the loss after overlap-add, once all frames are used
 
 
@@ -91,10 +94,8 @@ class Trainer:
             loss = loss + WAVE_WEIGHT * wave_loss(estimate, target[..., : estimate.shape[-1]], rate)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
-        if not torch.isfinite(loss) or any(
-            p.grad is not None and not torch.isfinite(p.grad).all() for p in self.net.parameters()
-        ):
+        size = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
+        if not (torch.isfinite(loss) and torch.isfinite(size)):
             raise RtdenoiseError(
                 f"step {self.step}: the loss is {loss.item()}; the last good checkpoint is {self.folder / 'last.pt'}: "
                 "lower learning_rate and resume"
@@ -102,9 +103,8 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         keep = min(s.ema, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            for old, new in zip(self.ema.state_dict().values(), self.net.state_dict().values(), strict=True):
-                old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
+        for old, new in zip(self.ema.state_dict().values(), self.net.state_dict().values(), strict=True):
+            old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
         return loss.item(), snr_db.item()
 
     def run(self, report: Any) -> None:
@@ -182,10 +182,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help="a recipe file, or crced, unet")
-    parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the log")
+    parser.add_argument("recipe", nargs="?", help="a recipe file, or crced, unet, unet_bands")
+    parser.add_argument(
+        "--from", dest="origin", metavar="MODEL", help="start from a shipped model's name or a checkpoint"
+    )
+    parser.add_argument("--out", type=Path, default=Path("training"), help="folder for checkpoints and the log")
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
-    parser.add_argument("--init", type=Path, metavar="CKPT", help="start from the averaged weights of a checkpoint")
     parser.add_argument("--clean", type=Path, nargs="+", metavar="DIR", help="speech, instead of the recipe's")
     parser.add_argument("--noise", type=Path, nargs="+", metavar="DIR", help="noise, instead of the recipe's")
     parser.add_argument("--rir", type=Path, nargs="+", metavar="DIR", help="room responses, instead of the recipe's")
@@ -194,23 +196,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    recipe = load_recipe(args.recipe)
-    folders = {"clean": args.clean, "noise": args.noise, "rooms": args.rir}
-    data = replace(recipe.data, **{k: tuple(map(str, v)) for k, v in folders.items() if v})
-    recipe = replace(recipe, data=data)
-    if args.steps:
-        recipe = replace(recipe, schedule=replace(recipe.schedule, steps=args.steps))
+    recipe, weights = _choose_recipe(args), None
+    if args.origin:
+        weights = load_checkpoint(_checkpoint_of(args.origin))["ema"]
     args.out.mkdir(parents=True, exist_ok=True)
+    if (args.out / "last.pt").exists() and not args.resume:
+        raise UsageError(f"{args.out} holds a training; add --resume to go on with it, or choose another --out")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    weights = load_checkpoint(args.init)["ema"] if args.init else None
     trainer = Trainer(recipe, args.out, args.cache or args.out / "cache", device, weights)
     if args.resume:
         trainer.resume()
-    log = (args.out / "log.jsonl").open("a")
+    with (args.out / "log.jsonl").open("a") as log:
 
-    def report(entry: dict[str, Any]) -> None:
-        print(json.dumps(entry), file=log, flush=True)
-        print("  ".join(f"{k} {v}" for k, v in entry.items()), flush=True)
+        def report(entry: dict[str, Any]) -> None:
+            print(json.dumps(entry), file=log, flush=True)
+            ui.say(", ".join(f"{k} {_short(v)}" for k, v in entry.items()))
 
-    trainer.run(report)
+        trainer.run(report)
+    ui.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
     return 0
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _choose_recipe(args: argparse.Namespace) -> Recipe:
+    """The recipe asked for; without one, that of the checkpoint to start from, shortened to a fine-tuning."""
+    if args.recipe:
+        recipe = load_recipe(args.recipe)
+    elif args.origin:
+        recipe = recipe_from_json(load_checkpoint(_checkpoint_of(args.origin))["recipe"])
+        recipe = replace(recipe, schedule=replace(recipe.schedule, **FINE_TUNING))
+    else:
+        raise UsageError("give a recipe (crced, unet, or a file), or --from MODEL to fine-tune a model")
+    folders = {"clean": args.clean, "noise": args.noise, "rooms": args.rir}
+    data = replace(recipe.data, **{k: tuple(map(str, v)) for k, v in folders.items() if v})
+    missing = [f"--{k}" for k in ("clean", "noise") if not getattr(data, k)]
+    if missing:
+        raise UsageError(f"no folders with audio; add {' and '.join(f'{m} DIR' for m in missing)}")
+    steps = args.steps or recipe.schedule.steps
+    return replace(recipe, data=data, schedule=replace(recipe.schedule, steps=steps))
+
+
+def _checkpoint_of(origin: str) -> Path:
+    """A checkpoint file, or the one that lies beside a shipped model."""
+    beside = models_folder() / f"{origin}.pt"
+    return beside if beside.exists() else Path(origin)

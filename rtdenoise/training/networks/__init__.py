@@ -1,4 +1,4 @@
-"""Networks by name. Each maps complex spectra to enhanced spectra, causally, and can be evaluated at every n-th frame."""
+"""Networks by name. Each maps complex spectra to enhanced ones, causally, and can be evaluated at every n-th frame."""
 
 from __future__ import annotations
 

@@ -1,13 +1,15 @@
 """CR-CED: convolutions along frequency over this frame and the seven before it, with skips; all bins pass every layer.
 
-After Park and Lee, "A Fully Convolutional Neural Network for Speech Enhancement" (arXiv 1609.07132). Changed from there,
-each for the sake of a small CPU: fewer layers; two last layers with weights of their own for each bin (frequencies
+After Park and Lee, "A Fully Convolutional Neural Network for Speech Enhancement" (arXiv 1609.07132). Changed, each for
+the sake of a small CPU: fewer layers; two last layers with weights of their own for each bin (frequencies
 differ, and such weights cost little time); running means of the spectrum as two more inputs, which tell a steady noise
 from speech and give the level that everything is divided by; and the output is a bounded complex weight for each of the
 last five spectra instead of one mask. No recurrence: any single frame can be trained on without the rest of its clip.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -50,8 +52,7 @@ class CRCED(nn.Module):
         super().__init__()
         sizes = [3 * CONTEXT + len(MEAN_S)] + [channels] * layers
         self.convs = nn.ModuleList(
-            nn.Conv2d(a, b, (1, kernel), padding=(0, kernel // 2), bias=False)
-            for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Conv2d(a, b, (1, kernel), padding=(0, kernel // 2), bias=False) for a, b in pairwise(sizes)
         )
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(layers))
         self.local_in = nn.Parameter(torch.randn(BINS, channels, local) * channels**-0.5)
@@ -80,7 +81,7 @@ class CRCED(nn.Module):
         return (torch.cat([*context, means], 2) / level).flatten(0, 1).unsqueeze(2)
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
-        """Features -> complex weights in +-1, ``[rows, 129, 10]``. Every second layer adds what came two layers before."""
+        """Features -> complex weights in +-1, ``[rows, 129, 10]``. Every second layer adds what came two before."""
         skip = None
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x))

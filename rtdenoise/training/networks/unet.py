@@ -5,9 +5,9 @@ time that all sub-bands share, then a mix across sub-bands), decoder with skips 
 filter taps: every bin becomes a weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which
 separates harmonics that one 16 ms window cannot. A small head gives gains for the bands above 8 kHz.
 
-Memory is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms apart
-and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain remembers four times as long for
-the same number of steps, and training may evaluate one chain alone, every fourth frame, for a quarter of the work.
+Memory is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms
+apart and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain remembers four times as long
+for the same number of steps, and training may evaluate one chain alone, every fourth frame, for a quarter of the work.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Memory(nn.Module):
 
 
 class UNet(nn.Module):
-    """Complex spectra ``[batch, frames, 129 or 385]`` -> enhanced spectra of the frames ``start::step`` (step 1 or 4)."""
+    """Complex spectra ``[batch, frames, 129 or 385]`` -> enhanced spectra of frames ``start::step`` (step 1 or 4)."""
 
     bins = ALL_BINS
     training_step = CHAINS
@@ -150,7 +150,7 @@ class UNet(nn.Module):
         return estimate[..., part], target[..., part]
 
     def core(self, low: torch.Tensor, start: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Complex ``[batch, frames, 129]`` -> filters ``[batch, chosen, 129, TAPS, 2]``, bottleneck ``[.., chosen, 8 c]``."""
+        """Complex ``[batch, frames, 129]`` -> filters ``[batch, chosen, 129, TAPS, 2]``, bottleneck ``[.., 8 c]``."""
         z = torch.view_as_real(compressed(low[..., :-1]))
         x, skips = torch.cat(past(z, CONTEXT, start, step), 3), []
         for down in self.down:

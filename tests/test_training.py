@@ -1,0 +1,246 @@
+"""The training chain keeps its promises: it learns, resumes exactly, exports what it learnt, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+from rtdenoise.cli import main  # noqa: E402
+from rtdenoise.errors import RtdenoiseError, UsageError  # noqa: E402
+from rtdenoise.model import load_model  # noqa: E402
+from rtdenoise.training import train  # noqa: E402
+from rtdenoise.training.bank import open_bank  # noqa: E402
+from rtdenoise.training.export import export  # noqa: E402
+from rtdenoise.training.mixer import Banks, Chances, Mixer  # noqa: E402
+from rtdenoise.training.networks import build  # noqa: E402
+from rtdenoise.training.recipe import load_recipe  # noqa: E402
+from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
+
+RATE = 16000
+TINY = """
+network = "{network}"
+[options]
+{options}
+[data]
+seconds = 1.0
+batch = 2
+[schedule]
+steps = 12
+warmup = 1
+learning_rate = 3e-3
+decay_from = 0.9
+all_frames_from = 0.75
+save_every = 3
+validate_every = 12
+"""
+OPTIONS = {"unet": "channels = [4, 4, 8]\nhead = 4", "crced": "channels = 4\nlayers = 3\nlocal = 4"}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Speech-like tones with pauses, noise, and rooms: a few seconds each, in three folders."""
+    root, random = tmp_path_factory.mktemp("audio"), np.random.default_rng(0)
+    time_s = np.arange(3 * RATE) / RATE
+    for name in ("clean", "noise", "rir"):
+        (root / name).mkdir()
+    for k in range(3):
+        voice = np.sin(2 * np.pi * (120 + 40 * k) * time_s) * (np.sin(2 * np.pi * 2 * time_s) > 0)
+        sf.write(root / "clean" / f"{k}.wav", 0.3 * voice, RATE)
+        sf.write(root / "noise" / f"{k}.wav", 0.1 * random.standard_normal(len(time_s)), RATE)
+        room = random.standard_normal(4000) * np.exp(-np.arange(4000) / 600)
+        room[8] = 3.0
+        sf.write(root / "rir" / f"{k}.wav", 0.1 * room, RATE)
+    return root
+
+
+@pytest.fixture
+def start(folders, tmp_path, monkeypatch):
+    """``start(network, "--steps", "4", ...)``: a tiny training by the command; its folder is ``tmp_path / out``."""
+    monkeypatch.setattr("rtdenoise.training.validate.PAIRS", 2)
+    monkeypatch.setattr("rtdenoise.training.validate.SECONDS", 1.5)
+
+    def start(network: str, *more: str, out: str = "run") -> int:
+        recipe = tmp_path / f"{network}.toml"
+        recipe.write_text(TINY.format(network=network, options=OPTIONS[network]))
+        audio = ["--clean", str(folders / "clean"), "--noise", str(folders / "noise"), "--rir", str(folders / "rir")]
+        cache = ["--cache", str(folders / "cache")]
+        return main(["train", str(recipe), "--out", str(tmp_path / out), *audio, *cache, *more])
+
+    return start
+
+
+@pytest.mark.parametrize("network", ["unet", "crced"])
+def test_training_learns_and_exports_what_it_learnt(network, start, tmp_path):
+    assert start(network, "--steps", "40") == 0
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+    assert main(["export", str(tmp_path / "run" / "best.pt"), "--out", str(tmp_path / "tiny.onnx")]) == 0
+    assert load_model(tmp_path / "tiny.onnx").name == network
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeypatch):
+    start("unet", out="whole")
+    steps, step = 0, train.Trainer.train_step
+
+    def killed(self, *batch):
+        nonlocal steps
+        steps += 1
+        if steps == 8:  # saved after 6: two steps are lost and done again
+            raise KeyboardInterrupt
+        return step(self, *batch)
+
+    monkeypatch.setattr(train.Trainer, "train_step", killed)
+    assert start("unet", out="broken") != 0
+    monkeypatch.setattr(train.Trainer, "train_step", step)
+    start("unet", "--resume", out="broken")
+    whole, broken = (train.load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "broken"))
+    for part in ("network", "ema"):
+        for name, value in whole[part].items():
+            assert torch.equal(value, broken[part][name]), f"{part} {name} differs"
+
+
+@pytest.mark.parametrize("network", ["unet", "crced"])
+def test_frames_apart_equal_the_same_frames_of_a_whole_clip(network):
+    """What training evaluates (every n-th frame) is what a stream computes at these frames."""
+    net = build(network, {}).eval()
+    spectra = torch.randn(2, 50, 129, dtype=torch.complex64) * 0.01
+    with torch.no_grad():
+        whole, step = net(spectra), net.training_step
+        for first in (0, step - 1):
+            assert torch.allclose(net(spectra, first, step), whole[:, first::step], atol=1e-6)
+        assert torch.allclose(net(spectra[:, :30]), whole[:, :30], atol=1e-6), "a later frame changed an earlier one"
+
+
+def test_fine_tuning_starts_from_the_weights_it_was_given(start, tmp_path):
+    start("unet", "--steps", "3", out="first")
+    start("unet", "--steps", "1", "--from", str(tmp_path / "first" / "best.pt"), out="second")
+    first, second = (train.load_checkpoint(tmp_path / name / "last.pt") for name in ("first", "second"))
+    change = max((first["ema"][k] - second["network"][k]).abs().max() for k in first["ema"] if "weight" in k)
+    assert change < 0.05
+
+
+def test_the_bands_above_8_khz_train_alone(folders):
+    net = build("unet", {"channels": (4, 4, 8), "head": 4})
+    net.set_stage("bands")
+    wave = torch.randn(1, 12000) * 0.1
+    net.train()(to_spectra(wave, 48000), 0, 4).abs().sum().backward()
+    trained = {name.split("_")[0] for name, p in net.named_parameters() if p.grad is not None}
+    assert trained == {"head"}
+
+
+def test_spectra_return_to_the_wave_they_came_from():
+    for rate in (8000, 16000, 44100, 48000):
+        wave = torch.randn(2, rate // 2)
+        back = to_waves(to_spectra(wave, rate), rate)
+        assert torch.allclose(back, wave[:, : back.shape[1]], atol=1e-5)
+
+
+def test_mixing_is_repeatable_and_keeps_the_snr_it_states(folders, tmp_path):
+    args = ["--clean", str(folders / "clean"), "--noise", str(folders / "noise"), "--hours", "0.003", "--seconds", "3"]
+    for out in ("one", "two"):
+        assert (
+            main(["mix", *args, "--rate", "16000", "--seed", "5", "--snr", "0", "5", "--out", str(tmp_path / out)]) == 0
+        )
+    names = sorted(p.name for p in (tmp_path / "one" / "noisy").iterdir())
+    assert len(names) == 4
+    assert names == sorted(p.name for p in (tmp_path / "one" / "clean").iterdir())
+    for name in names:
+        for side in ("noisy", "clean"):
+            assert (tmp_path / "one" / side / name).read_bytes() == (tmp_path / "two" / side / name).read_bytes()
+        assert 0 <= float(name.split("_")[1].removesuffix("dB.flac")) <= 5
+
+
+def test_a_pair_depends_on_seed_and_number_alone(folders):
+    banks = Banks.open([folders / "clean"], [folders / "noise"], [folders / "rir"], RATE, folders / "cache")
+    one, two = (Mixer(banks, 1.0, 3, Chances()) for _ in range(2))
+    two.pair(0)
+    assert all(np.array_equal(a, b) for a, b in zip(one.pair(7)[:2], two.pair(7)[:2], strict=True))
+    for k in range(60):
+        noisy, target, _ = one.pair(k)
+        assert np.isfinite(noisy).all()
+        assert np.isfinite(target).all()
+        assert np.abs(noisy).max() < 2
+
+
+def test_an_exported_model_that_differs_from_torch_is_refused(monkeypatch):
+    monkeypatch.setattr("rtdenoise.training.export.TOLERANCE", 0.0)
+    with pytest.raises(RtdenoiseError, match="differs from torch"):
+        export(build("crced", {"channels": 4, "layers": 3, "local": 4}), "crced", {})
+
+
+def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_checkpoint(start, tmp_path, monkeypatch, capsys):
+    start("unet", "--steps", "3")
+    good = (tmp_path / "run" / "last.pt").read_bytes()
+    broken = lambda estimate, target, weights: (estimate.abs().sum() * float("nan"), torch.zeros(()))
+    monkeypatch.setattr(train, "spectral_loss", broken)
+    assert start("unet", "--resume", "--steps", "9") == 1
+    assert "step 3" in capsys.readouterr().err
+    assert (tmp_path / "run" / "last.pt").read_bytes() == good
+
+
+def test_a_full_disk_leaves_the_old_checkpoint(start, tmp_path, monkeypatch, capsys):
+    start("unet", "--steps", "3")
+    good = (tmp_path / "run" / "last.pt").read_bytes()
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(train.torch, "save", full)
+    assert start("unet", "--resume", "--steps", "6") == 1
+    assert "No space left" in capsys.readouterr().err
+    assert (tmp_path / "run" / "last.pt").read_bytes() == good
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_a_misspelt_recipe_key_names_the_nearest(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[schedule]\nlearning_rat = 1e-3\n")
+    with pytest.raises(UsageError, match="learning_rate"):
+        load_recipe(recipe)
+    recipe.write_text('[schedule]\nsteps = "many"\n')
+    with pytest.raises(UsageError, match="steps must be int"):
+        load_recipe(recipe)
+
+
+@pytest.mark.parametrize("name", ["unet", "unet_bands", "crced"])
+def test_shipped_recipes_load(name):
+    assert load_recipe(name).network in name
+
+
+def test_folders_that_cannot_be_mixed_say_why(folders, tmp_path):
+    empty, short = tmp_path / "empty", tmp_path / "short"
+    empty.mkdir()
+    short.mkdir()
+    sf.write(short / "a.wav", np.zeros(100), RATE)
+    clean, cache = folders / "clean", tmp_path / "cache"
+    with pytest.raises(UsageError, match="no speech audio"):
+        open_bank([empty], "speech", RATE, cache)
+    with pytest.raises(UsageError, match="not a folder"):
+        open_bank([tmp_path / "nothing"], "speech", RATE, cache)
+    with pytest.raises(RtdenoiseError, match="shorter than"):
+        open_bank([short], "speech", RATE, cache)
+    with pytest.raises(UsageError, match="the same"):
+        Banks.open([clean], [clean], [], RATE, cache)
+
+
+def test_mixed_rates_in_a_folder_become_one(folders, tmp_path):
+    for rate in (8000, 44100):
+        sf.write(tmp_path / f"{rate}.wav", 0.1 * np.sin(np.arange(rate) * 0.1), rate)
+    bank = open_bank([tmp_path], "speech", RATE, tmp_path / "cache")
+    assert [round(bank.length(k), -2) for k in range(2)] == [RATE, RATE]
+
+
+def test_training_needs_audio_and_a_fresh_folder(start, tmp_path, capsys):
+    assert main(["train", "unet", "--out", str(tmp_path / "x")]) == 2
+    assert "--clean" in capsys.readouterr().err
+    start("unet", "--steps", "1")
+    assert start("unet", "--steps", "1") == 2
+    assert "--resume" in capsys.readouterr().err

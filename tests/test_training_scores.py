@@ -1,0 +1,97 @@
+"""Scores mean what their definitions say, and `evaluate` reports them for models and commands alike."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+pytest.importorskip("pesq")
+pytest.importorskip("pystoi")
+pytest.importorskip("soxr")
+
+from rtdenoise.cli import main
+from rtdenoise.training import metrics
+
+RATE = 16000
+
+
+@pytest.fixture(scope="module")
+def speech():
+    """Two seconds with a voice's structure: a gliding pitch, harmonics, syllables."""
+    time_s = np.arange(2 * RATE) / RATE
+    phase = 2 * np.pi * np.cumsum(130 + 20 * np.sin(2 * np.pi * 1.5 * time_s)) / RATE
+    voice = sum(np.sin(k * phase) / k for k in range(1, 30))
+    breath = 0.01 * np.random.default_rng(1).standard_normal(len(time_s))  # no voice is pure tones
+    return 0.05 * voice * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * time_s)) + breath
+
+
+def noisy(speech, snr_db):
+    noise = np.random.default_rng(0).standard_normal(len(speech))
+    return speech + noise * np.sqrt(np.mean(speech**2) / np.mean(noise**2)) * 10 ** (-snr_db / 20)
+
+
+@pytest.mark.parametrize("snr_db", [-5, 0, 20])
+def test_si_sdr_of_white_noise_is_its_snr_at_any_scale(speech, snr_db):
+    assert metrics.si_sdr_db(speech, 3.0 * noisy(speech, snr_db)) == pytest.approx(snr_db, abs=0.3)
+
+
+def test_a_perfect_output_has_the_best_scores(speech):
+    assert metrics.segmental_snr_db(speech, speech) == 35
+    assert metrics.log_spectral_distance_db(speech, speech) == 0
+    assert metrics.composite(speech, speech, 4.64, 35) == (5.0, pytest.approx(5, abs=0.1), 5.0)
+
+
+def test_more_noise_scores_worse(speech):
+    for score in (metrics.segmental_snr_db, metrics.estoi, metrics.pesq_wide):
+        assert score(speech, noisy(speech, 20)) > score(speech, noisy(speech, 0))
+    sig, bak, ovl = zip(*(metrics.composite(speech, noisy(speech, s), 2.5, s / 2) for s in (30, 10)), strict=True)
+    assert sig[0] > sig[1]
+    assert bak[0] > bak[1]
+    assert ovl[0] > ovl[1]
+
+
+def test_digital_silence_breaks_no_score(speech):
+    gated = speech.copy()
+    gated[: RATE // 2] = 0
+    out = np.zeros_like(gated)
+    for a, b in ((gated, out), (gated, gated), (gated, noisy(gated, 5))):
+        values = metrics.composite(a, b, 1.5, metrics.segmental_snr_db(a, b))
+        assert np.isfinite([*values, metrics.si_sdr_db(a, b), metrics.log_spectral_distance_db(a, b)]).all()
+
+
+def test_the_high_band_is_judged_at_48_khz_alone():
+    random = np.random.default_rng(0)
+    wide = random.standard_normal(48000)
+    low = np.fft.irfft(np.fft.rfft(wide) * (np.fft.rfftfreq(48000, 1 / 48000) < 7500))
+    assert metrics.has_high_band(wide)
+    assert not metrics.has_high_band(low)
+    assert metrics.hf_lsd_db(wide, wide) == 0
+    assert metrics.hf_lsd_db(wide, low) > 20
+
+
+def test_evaluate_reports_every_pair_and_its_snr(speech, tmp_path, capsys):
+    for side, sound in (("clean", lambda s: speech), ("noisy", lambda s: noisy(speech, s))):
+        (tmp_path / side).mkdir()
+        for snr_db in (2.5, 7.5):
+            sf.write(tmp_path / side / f"a_{snr_db}dB.wav", sound(snr_db), RATE)
+    assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path), "--out", str(tmp_path / "scores")]) == 0
+    assert "| copy |" in capsys.readouterr().out
+    result = json.loads((tmp_path / "scores" / "copy.json").read_text())
+    assert list(result["by_snr"]) == ["2.5", "7.5"]
+    assert result["mean"]["si_sdr"] == pytest.approx(5, abs=0.3)
+    assert result["mean"]["gain_db"] == pytest.approx(0, abs=0.1)
+    assert result["worse_than_noisy"] == {"estoi": 0, "si_sdr": 0}
+
+
+def test_evaluate_says_what_is_wrong(tmp_path, capsys):
+    assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path)]) == 2
+    assert "noisy/ and clean/" in capsys.readouterr().err
+    for side, count in (("clean", RATE), ("noisy", RATE + 1)):
+        (tmp_path / side).mkdir()
+        sf.write(tmp_path / side / "a.wav", np.zeros(count), RATE)
+    assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path)]) == 1
+    assert "differ" in capsys.readouterr().err
+    assert main(["evaluate", "copy=cp a b", str(tmp_path)]) == 2
