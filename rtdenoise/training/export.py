@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
+from rtdenoise.contract import FIXED_METADATA
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.training.graph import streaming_model
 from rtdenoise.training.networks import build
@@ -30,20 +32,12 @@ def export(net: nn.Module, name: str, metadata: dict[str, str]) -> onnx.ModelPro
     """The network as a contract model, checked."""
     net.eval()
     graph = import_module(f"rtdenoise.training.networks.{name}_graph")
-    fixed = {
-        "contract_version": "1",
-        "window_ms": "16",
-        "hop_ms": "4",
-        "window": "hamming-periodic",
-        "scaling": "sum",
-        "look_ahead_frames": "0",
+    fixed = FIXED_METADATA | {
         "bins": str(net.bins),
         "name": name,
         "parameters": str(sum(p.numel() for p in net.parameters())),
     }
-    model = streaming_model(
-        lambda g, noisy, now: graph.frame(net, g, noisy, now), net.bins, graph.states(net), fixed | metadata
-    )
+    model = streaming_model(partial(graph.describe, net), net.bins, graph.states(net), fixed | metadata)
     check(model, net)
     return model
 

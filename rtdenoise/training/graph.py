@@ -1,8 +1,9 @@
-"""ONNX graphs written node by node: one frame as a graph, and the streaming model around it.
+"""ONNX graphs written node by node, and the streaming model around them.
 
-Owns the builder and the contract's outer shape. A network describes one frame only (`FrameGraph`); `streaming_model`
-runs that description over any number of frames with one Scan, so one frame a call and many give the same numbers.
-Written by hand because a live step costs as many microseconds as it has nodes: exporters produce three times as many.
+Owns the builder and the contract's outer shape. Only what truly runs from frame to frame goes into a Scan
+(`Graph.scan`); the rest sees all frames of a call as rows of one matrix, so that a file reads each weight once a call
+and not once a frame. Written by hand because a live step costs as many microseconds as it has nodes: exporters produce
+three times as many.
 """
 
 from __future__ import annotations
@@ -24,17 +25,23 @@ END = np.iinfo(np.int64).max  # of a slice
 TURN = np.array([[1, 0], [0, 1], [0, -1], [1, 0]])  # (re, im) -> (re, im, -im, re): the spectrum and j times it
 
 
-class FrameGraph:
-    """Nodes and weights of one frame's work. Values are referred to by name; `op` makes a node and returns its output."""
+Branch = Callable[["Graph"], Sequence[str]]
 
-    def __init__(self) -> None:
+
+class Graph:
+    """Nodes and weights. Values are referred to by name; `op` makes a node and returns the name of its output."""
+
+    def __init__(self, prefix: str = "") -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.weights: list[onnx.TensorProto] = []
+        self._prefix = prefix
         self._known: dict[bytes, str] = {}
 
     def op(self, kind: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Add a node; its output's name, or a list of them."""
-        names = [f"{kind.lower()}_{len(self.nodes)}" + (f"_{k}" if outputs > 1 else "") for k in range(outputs)]
+        names = [
+            f"{self._prefix}{kind.lower()}_{len(self.nodes)}" + (f"_{k}" if outputs > 1 else "") for k in range(outputs)
+        ]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names if outputs > 1 else names[0]
 
@@ -43,7 +50,7 @@ class FrameGraph:
         array = np.ascontiguousarray(np.asarray(value, dtype))
         key = repr((array.dtype, array.shape)).encode() + array.tobytes()
         if key not in self._known:
-            self._known[key] = f"w{len(self.weights)}"
+            self._known[key] = f"{self._prefix}w{len(self.weights)}"
             self.weights.append(numpy_helper.from_array(array, self._known[key]))
         return self._known[key]
 
@@ -61,22 +68,74 @@ class FrameGraph:
         return self.gemm(x, array(layer.weight), array(layer.bias))
 
     def compressed(self, planar: str) -> str:
-        """`spectra.compressed` of planar spectra ``[batch, 2, bins]``."""
-        power = self.op("ReduceSum", self.op("Mul", planar, planar), self.shape(1), keepdims=1)
+        """`spectra.compressed` of planar spectra ``[..., 2, bins]``."""
+        power = self.op("ReduceSum", self.op("Mul", planar, planar), self.shape(-2), keepdims=1)
         power = self.op("Add", power, self.constant(SMALL**2))
         return self.op("Mul", planar, self.op("Pow", power, self.constant((COMPRESSION - 1) / 2)))
 
-    def filtered(self, planar: str, taps: str, past: str, bins: int = 129) -> tuple[str, str]:
-        """Sum of this spectrum ``[batch, 2, bins]`` and the past ones, each times its complex tap; and the next past.
+    def turned(self, planar: str) -> str:
+        """Planar spectra ``[..., 2, bins]`` beside j times themselves, ``[..., 4, bins]``: a complex product becomes a
+        real product and a sum."""
+        return self.op("MatMul", self.constant(TURN), planar)
 
-        taps ``[batch, 2 * count, bins]`` (re, im of each), past ``[batch, count - 1, 4, bins]``; the oldest comes first.
-        Spectra are kept beside j times themselves, so that a complex product is one real product and one sum.
+    def weighted(self, turned: str, taps: str, count: int, bins: int) -> str:
+        """Deep filtering: the sum of ``count`` spectra, each times its complex tap; planar ``[rows, 2, bins]``.
+
+        turned: as `turned` makes them, ``count`` times 4 planes a row; taps ``[rows, 2 * count, bins]``.
         """
-        turned = self.op("Unsqueeze", self.op("MatMul", self.constant(TURN), planar), self.shape(1))
-        frames = self.op("Concat", past, turned, axis=1)
-        pairs = self.op("Reshape", frames, self.shape(0, -1, 2, bins))
-        weighted = self.op("Mul", pairs, self.op("Unsqueeze", taps, self.shape(2)))
-        return self.op("ReduceSum", weighted, self.shape(1), keepdims=0), self.cut(frames, 1, 1, END)
+        pairs = self.op("Reshape", turned, self.shape(-1, 2 * count, 2, bins))
+        products = self.op("Mul", pairs, self.op("Unsqueeze", taps, self.shape(2)))
+        return self.op("ReduceSum", products, self.shape(1), keepdims=0)
+
+    def past(self, sequence: str, before: str, longest: int, offsets: Sequence[int]) -> tuple[list[str], str]:
+        """For each offset the frames that many frames ago, and the next ``before``.
+
+        sequence ``[batch, frames, ...]``, before ``[batch, longest, ...]``: the frames before it, oldest first.
+        """
+        frames = self.op("Concat", before, sequence, axis=1)
+        seen = [self.cut(frames, 1, longest - k, -k if k else END) for k in offsets]
+        return seen, self.cut(frames, 1, -longest, END)
+
+    def scan(
+        self,
+        step: Callable[[Graph, str, list[str]], tuple[str, list[str]]],
+        sequence: str,
+        states: Sequence[str],
+        state_shapes: Sequence[tuple[int, ...]],
+        item_shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    ) -> tuple[str, list[str]]:
+        """Run ``step(graph, item, states) -> (output, next states)`` over ``sequence`` ``[batch, frames, ...]``.
+
+        Shapes are without batch and frames; ``item_shapes`` are those of an item and of an output. Returns the outputs
+        ``[batch, frames, ...]`` and the last states.
+        """
+        inner = Graph(f"{self._prefix}step{len(self.nodes)}_")
+        item, *now = (f"{inner._prefix}in{k}" for k in range(1 + len(states)))
+        out, following = step(inner, item, now)
+        body = helper.make_graph(
+            inner.nodes,
+            f"{inner._prefix}body",
+            [declare(n, ["batch", *s]) for n, s in zip([*now, item], [*state_shapes, item_shapes[0]], strict=True)],
+            [
+                declare(n, ["batch", *s])
+                for n, s in zip([*following, out], [*state_shapes, item_shapes[1]], strict=True)
+            ],
+            inner.weights,
+        )
+        axes = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
+        *last, outputs = self.op("Scan", *states, sequence, outputs=1 + len(states), body=body, **axes)
+        return outputs, last
+
+    def either(self, condition: str, yes: Branch, no: Branch) -> list[str]:
+        """Outputs of ``yes(graph)`` if the condition holds, else of ``no(graph)``; both may use this graph's values."""
+        bodies = {}
+        for name, describe in (("then_branch", yes), ("else_branch", no)):
+            inner = Graph(f"{self._prefix}{name[:4]}{len(self.nodes)}_")
+            outputs = [helper.make_empty_tensor_value_info(n) for n in describe(inner)]
+            for output in outputs:
+                output.type.tensor_type.elem_type = TensorProto.FLOAT
+            bodies[name] = helper.make_graph(inner.nodes, f"{inner._prefix}body", [], outputs, inner.weights)
+        return self.op("If", condition, outputs=len(outputs), **bodies)
 
     @staticmethod
     def folded(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
@@ -89,42 +148,29 @@ def array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
+def declare(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
 def streaming_model(
-    frame: Callable[[FrameGraph, str, Sequence[str]], tuple[str, Sequence[str]]],
+    describe: Callable[[Graph, str, list[str]], tuple[str, list[str]]],
     bins: int,
     states: dict[str, tuple[int, ...]],
     metadata: dict[str, str],
 ) -> onnx.ModelProto:
-    """A model under the contract. ``frame(graph, noisy, states)`` describes one frame: noisy ``[batch, bins, 2]`` and
-    states ``[batch, ...]`` by name in, names of enhanced and next states out."""
-    graph = FrameGraph()
-    inner_states = [f"{name}_now" for name in states]
-    enhanced, following = frame(graph, "frame", inner_states)
-    shapes = {"frame": ["batch", bins, 2], **{f"{n}_now": ["batch", *s] for n, s in states.items()}}
-    declare = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-    body = helper.make_graph(
-        graph.nodes,
-        "one_frame",
-        [declare(n, shapes[n]) for n in (*inner_states, "frame")],
-        [declare(n, ["batch", *s]) for n, s in zip(following, states.values(), strict=True)]
-        + [declare(enhanced, ["batch", bins, 2])],
-        graph.weights,
-    )
-    scan = helper.make_node(
-        "Scan",
-        [*states, "noisy"],
-        [*(f"{n}_next" for n in states), "enhanced"],
-        body=body,
-        num_scan_inputs=1,
-        scan_input_axes=[1],
-        scan_output_axes=[1],
-    )
-    outer_shape = ["batch", "frames", bins, 2]
+    """A model under the contract. ``describe(graph, noisy, states)`` takes names of noisy ``[batch, frames, bins, 2]``
+    and states ``[batch, ...]``, and returns those of enhanced and of the next states."""
+    graph = Graph()
+    enhanced, following = describe(graph, "noisy", list(states))
+    for made, name in zip((enhanced, *following), ("enhanced", *(f"{n}_next" for n in states)), strict=True):
+        graph.nodes.append(helper.make_node("Identity", [made], [name]))
+    spectrum, shapes = ["batch", "frames", bins, 2], {n: ["batch", *s] for n, s in states.items()}
     outer = helper.make_graph(
-        [scan],
+        graph.nodes,
         metadata["name"],
-        [declare("noisy", outer_shape), *(declare(n, ["batch", *s]) for n, s in states.items())],
-        [declare("enhanced", outer_shape), *(declare(f"{n}_next", ["batch", *s]) for n, s in states.items())],
+        [declare("noisy", spectrum), *(declare(n, s) for n, s in shapes.items())],
+        [declare("enhanced", spectrum), *(declare(f"{n}_next", s) for n, s in shapes.items())],
+        graph.weights,
     )
     model = helper.make_model(outer, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     helper.set_model_props(model, metadata)

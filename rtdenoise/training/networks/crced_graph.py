@@ -1,12 +1,13 @@
-"""One frame of CR-CED as ONNX nodes; the torch twin is `crced.CRCED`, and export checks that they agree."""
+"""CR-CED as ONNX nodes, one frame at a time; the torch twin is `crced.CRCED`, and export checks that they agree."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from rtdenoise.training.graph import FrameGraph, array
+from rtdenoise.training.graph import END, Graph, array
 from rtdenoise.training.networks.crced import BINS, CONTEXT, CRCED, LEVEL_FLOOR, MEAN_S, NOTHING, TAPS, mean_decay
 
 
@@ -20,7 +21,13 @@ def states(net: CRCED) -> dict[str, tuple[int, ...]]:
     }
 
 
-def frame(net: CRCED, g: FrameGraph, noisy: str, now: Sequence[str]) -> tuple[str, list[str]]:
+def describe(net: CRCED, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
+    """The frames of a call, one after the other: the running means leave little to gain from taking them together."""
+    spectrum = (BINS, 2)
+    return g.scan(partial(frame, net), noisy, now, list(states(net).values()), (spectrum, spectrum))
+
+
+def frame(net: CRCED, g: Graph, noisy: str, now: Sequence[str]) -> tuple[str, list[str]]:
     """Describe one frame: noisy ``[batch, 129, 2]`` to enhanced and the next states."""
     spectra, context, means = now
     planar = g.op("Transpose", noisy, perm=[0, 2, 1])
@@ -37,12 +44,13 @@ def frame(net: CRCED, g: FrameGraph, noisy: str, now: Sequence[str]) -> tuple[st
     level = g.op("ReduceMean", g.cut(mean, 1, 1, 2), g.shape(2), keepdims=1)
     x = g.op("Concat", g.op("Reshape", frames, g.shape(-1, 3 * CONTEXT, BINS)), mean, axis=1)
     x = g.op("Div", x, g.op("Add", level, g.constant(LEVEL_FLOOR)))
-    out, spectra_next = g.filtered(planar, _weights(net, g, g.op("Unsqueeze", x, g.shape(2))), spectra)
+    heard = g.op("Concat", spectra, g.op("Unsqueeze", g.turned(planar), g.shape(1)), axis=1)
+    out = g.weighted(heard, _weights(net, g, g.op("Unsqueeze", x, g.shape(2))), TAPS, BINS)
     enhanced = g.op("Transpose", out, perm=[0, 2, 1])
-    return enhanced, [spectra_next, g.cut(frames, 1, 1, CONTEXT), means_next]
+    return enhanced, [g.cut(heard, 1, 1, END), g.cut(frames, 1, 1, CONTEXT), means_next]
 
 
-def _weights(net: CRCED, g: FrameGraph, x: str) -> str:
+def _weights(net: CRCED, g: Graph, x: str) -> str:
     """``[batch, 26, 1, 129]``, the oldest frame first -> complex weights ``[batch, 10, 129]``, the oldest first."""
     skip = ""
     for k, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):

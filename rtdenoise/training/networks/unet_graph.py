@@ -1,20 +1,19 @@
 """One frame of the U-Net as ONNX nodes; the torch twin is `unet.UNet`, and export checks that they agree.
 
-Spectra are planar here (``[batch, 2, bins]``). The encoder is convolutions, which onnxruntime runs fastest channels first;
-from the bottleneck on, rows are sub-bands (``[batch * sub-bands, channels]``) and everything is one matrix product. Batch
-norms follow a ReLU, so they are folded into the weights that read them next.
+Spectra are planar here (``[batch, 2, bins]``). The encoder is convolutions, which onnxruntime runs fastest channels
+first; from the bottleneck on, rows are sub-bands (``[batch * sub-bands, channels]``) and layers are matrix products.
+Batch norms follow a ReLU, so they are folded into the weights that read them next.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from rtdenoise.training.graph import FrameGraph, array
+from rtdenoise.training.graph import END, Graph, array
 from rtdenoise.training.networks.unet import (
     ALL_BINS,
     BAND_CONTEXT,
@@ -45,24 +44,30 @@ def states(net: UNet) -> dict[str, tuple[int, ...]]:
     }
 
 
-def frame(net: UNet, g: FrameGraph, noisy: str, now: Sequence[str]) -> tuple[str, list[str]]:
-    """Describe one frame: noisy ``[batch, 385, 2]`` to enhanced and the next states."""
+def describe(net: UNet, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
+    """noisy ``[batch, frames, 385, 2]`` to enhanced and the next states."""
     spectra, context, *memory, bands, head = now
-    planar = g.op("Transpose", noisy, perm=[0, 2, 1])
-    low, high = g.op("Split", planar, g.shape(LOW_BINS, ALL_BINS - LOW_BINS), outputs=2, axis=2)
-    x, context_next = _input(g, low, context)
-    skips = _encoder(net, g, x)
+    time = Time.of(g, noisy)
+    planar = g.op("Transpose", noisy, perm=[0, 1, 3, 2])
+    low, high = g.op("Split", planar, g.shape(LOW_BINS, ALL_BINS - LOW_BINS), outputs=2, axis=3)
+    columns = g.compressed(g.cut(low, 3, 0, COLUMNS))
+    frames = g.op("Concat", context, columns, axis=1)
+    skips = _encoder(net, g, g.op("Transpose", frames, perm=[0, 2, 1, 3]))
     y = g.op("Mul", skips[-1].rows, g.constant(skips[-1].scale))
     y = g.op("Reshape", y, g.shape(-1, SUB_BANDS, net.place.shape[1]))
     y = g.op("Add", y, g.constant(array(net.place) + skips[-1].shift))
     y = g.op("Reshape", y, g.shape(-1, net.place.shape[1]))
     memory_next = []
     for block, state in zip(net.memory, memory, strict=True):
-        y, following = _memory(block, g, y, state)
+        y, following = _memory(block, g, y, state, time)
         memory_next.append(following)
-    out, spectra_next = g.filtered(low, _decoder(net, g, y, skips), spectra)
-    gained, bands_next, head_next = _head(net, g, y, high, bands, head)
-    enhanced = g.op("Transpose", g.op("Concat", out, gained, axis=2), perm=[0, 2, 1])
+    heard, spectra_next = g.past(g.turned(low), spectra, TAPS - 1, range(TAPS - 1, -1, -1))
+    out = g.weighted(g.op("Concat", *heard, axis=2), _decoder(net, g, y, skips), TAPS, LOW_BINS)
+    gains, bands_next, head_next = _head(net, g, y, high, bands, head, time)
+    gained = g.op("Mul", g.op("Reshape", high, g.shape(-1, 2, ALL_BINS - LOW_BINS)), gains)
+    rows = g.op("Transpose", g.op("Concat", out, gained, axis=2), perm=[0, 2, 1])
+    enhanced = g.op("Reshape", rows, g.op("Concat", time.sizes, g.shape(ALL_BINS, 2), axis=0))
+    context_next = g.cut(frames, 1, -max(CONTEXT), END)
     return enhanced, [spectra_next, context_next, *memory_next, bands_next, head_next]
 
 
@@ -75,15 +80,8 @@ class Skip:
     shift: np.ndarray
 
 
-def _input(g: FrameGraph, low: str, context: str) -> tuple[str, str]:
-    """The frames the encoder sees, compressed, ``[batch, 2 * frames, 1, 128]``; and the next context."""
-    columns = g.compressed(g.cut(low, 2, 0, COLUMNS))
-    frames = g.op("Concat", context, g.op("Unsqueeze", columns, g.shape(1)), axis=1)
-    seen = g.op("Gather", frames, g.shape(*(max(CONTEXT) - k for k in CONTEXT)), axis=1)
-    return g.op("Reshape", seen, g.shape(-1, 2 * len(CONTEXT), 1, COLUMNS)), g.cut(frames, 1, 1, max(CONTEXT) + 1)
-
-
-def _encoder(net: UNet, g: FrameGraph, x: str) -> list[Skip]:
+def _encoder(net: UNet, g: Graph, x: str) -> list[Skip]:
+    """x ``[batch, 2, context + frames, 128]``: the first convolution runs over time too and picks its context there."""
     skips: list[Skip] = []
     bins = COLUMNS
     for down in net.down:
@@ -98,18 +96,31 @@ def _encoder(net: UNet, g: FrameGraph, x: str) -> list[Skip]:
             y = g.op("Conv", x, g.constant(weight * skips[-1].scale[None, :, None, None]), **place)
             y = g.op("Add", y, g.constant(reach[0].numpy() + bias[:, None, None]))
         else:
-            y = g.op("Conv", x, g.constant(weight), g.constant(bias), **place)
+            over_time = np.zeros((len(bias), 2, max(CONTEXT) + 1, down.kernel), np.float32)
+            for k, ago in enumerate(CONTEXT):
+                over_time[:, :, max(CONTEXT) - ago] = weight[:, 2 * k : 2 * k + 2, 0]
+            y = g.op("Conv", x, g.constant(over_time), g.constant(bias), **place)
         x = g.op("Relu", y)
         rows = g.op("Reshape", g.op("Transpose", x, perm=[0, 2, 3, 1]), g.shape(-1, len(bias)))
         skips.append(Skip(rows, *g.folded(down.norm)))
     return skips
 
 
-def _gru(gru: DilatedGRU, g: FrameGraph, x: str, state: str, rows: int) -> tuple[str, str]:
-    """One step of the chain whose turn it is: x ``[batch * rows, channels]``, state ``[batch, 4, rows, channels]``."""
-    channels = gru.input.out_features // 3
-    old = g.op("Reshape", g.cut(state, 1, 0, 1), g.shape(-1, channels))
+def _gru(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
+    """x ``[batch * frames * rows, channels]`` -> the same shape, and the next state ``[batch, 4, rows, channels]``."""
+    y, following = g.either(
+        time.live,
+        lambda inner: _one_frame(gru, inner, x, state, rows),
+        lambda inner: _many_frames(gru, inner, x, state, rows, time),
+    )
+    return y, following
+
+
+def _one_frame(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int) -> tuple[str, str]:
+    """The chain whose turn it is takes one step."""
+    channels = gru.hidden.in_features
     parts = g.shape(2 * channels, channels)
+    old = g.op("Reshape", g.cut(state, 1, 0, 1), g.shape(-1, channels))
     given_gates, given_new = g.op("Split", g.linear(x, gru.input), parts, outputs=2, axis=1)
     gates, new = g.op("Split", g.linear(old, gru.hidden), parts, outputs=2, axis=1)
     both = g.op("Sigmoid", g.op("Add", given_gates, gates))
@@ -120,17 +131,69 @@ def _gru(gru: DilatedGRU, g: FrameGraph, x: str, state: str, rows: int) -> tuple
     return y, g.op("Concat", g.cut(state, 1, 1, CHAINS), newest, axis=1)
 
 
-def _memory(block: Memory, g: FrameGraph, y: str, state: str) -> tuple[str, str]:
+def _many_frames(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
+    """The four chains are rows of one GRU that steps over every fourth frame; frames are filled up to whole fours.
+
+    The next state is what the last four frames gave, so no chain needs to be counted.
+    """
+    channels = gru.hidden.in_features
+    x = g.op("Reshape", x, g.op("Concat", time.sizes, g.shape(rows, channels), axis=0))
+    x = g.op("Reshape", g.op("Pad", x, time.filling), g.shape(0, -1, CHAINS, rows * channels))
+    x = g.op("Transpose", x, perm=[1, 0, 2, 3])
+    x = g.op("Reshape", x, g.op("Concat", time.steps, g.shape(-1, channels), axis=0))
+    weights = [g.constant(_as_onnx(array(layer.weight))) for layer in (gru.input, gru.hidden)]
+    biases = g.constant(np.concatenate([_as_onnx(array(layer.bias)) for layer in (gru.input, gru.hidden)], 1))
+    first = g.op("Reshape", state, g.shape(1, -1, channels))
+    y = g.op("GRU", x, *weights, biases, "", first, hidden_size=channels, linear_before_reset=1)
+    y = g.op("Reshape", y, g.op("Concat", time.steps, g.shape(-1, CHAINS, rows * channels), axis=0))
+    y = g.op("Reshape", g.op("Transpose", y, perm=[1, 0, 2, 3]), g.shape(0, -1, rows, channels))
+    both = g.op("Concat", state, y, axis=1)
+    y = g.op("Slice", both, g.shape(CHAINS), time.last, g.shape(1))
+    return g.op("Reshape", y, g.shape(-1, channels)), g.op("Slice", both, time.frames, time.last, g.shape(1))
+
+
+def _as_onnx(weight: np.ndarray) -> np.ndarray:
+    """A GRU's rows in ONNX's order (keep, reset, new; torch has reset first), with the axis of directions."""
+    reset, keep, new = np.split(weight, 3)
+    return np.concatenate([keep, reset, new])[None]
+
+
+@dataclass(frozen=True)
+class Time:
+    """How many frames a call has, as tensors.
+
+    ``live``: whether it is one; ``sizes``: batch and frames; ``frames``; ``last``: frames + 4; ``steps``: frames / 4,
+    rounded up; ``filling`` pads ``[batch, frames, rows, channels]`` to whole fours.
+    """
+
+    live: str
+    sizes: str
+    frames: str
+    last: str
+    steps: str
+    filling: str
+
+    @classmethod
+    def of(cls, g: Graph, noisy: str) -> Time:
+        sizes, frames = (g.op("Shape", noisy, start=start, end=2) for start in (0, 1))
+        steps = g.op("Div", g.op("Add", frames, g.shape(CHAINS - 1)), g.shape(CHAINS))
+        missing = g.op("Sub", g.op("Mul", steps, g.shape(CHAINS)), frames)
+        filling = g.op("Concat", g.shape(0, 0, 0, 0, 0), missing, g.shape(0, 0), axis=0)
+        live = g.op("Equal", frames, g.shape(1))
+        return cls(live, sizes, frames, g.op("Add", frames, g.shape(CHAINS)), steps, filling)
+
+
+def _memory(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
     channels = block.out.in_features
     normed = g.op("LayerNormalization", y, g.constant(array(block.norm.weight)), g.constant(array(block.norm.bias)))
-    x, following = _gru(block.gru, g, normed, state, SUB_BANDS)
+    x, following = _gru(block.gru, g, normed, state, SUB_BANDS, time)
     y = g.op("Add", y, g.linear(x, block.out))
     across = g.op("Reshape", y, g.shape(-1, SUB_BANDS * channels))
     across = g.linear(g.op("Relu", g.linear(across, block.narrow)), block.widen)
     return g.op("Add", y, g.op("Reshape", across, g.shape(-1, channels))), following
 
 
-def _decoder(net: UNet, g: FrameGraph, x: str, skips: list[Skip]) -> str:
+def _decoder(net: UNet, g: Graph, x: str, skips: list[Skip]) -> str:
     """Filter taps ``[batch, 2 * TAPS, 129]``, the oldest spectrum's first."""
     for k, (merge, skip) in enumerate(zip(net.merge, reversed(skips), strict=True)):
         width = merge.out_features
@@ -151,23 +214,17 @@ def _decoder(net: UNet, g: FrameGraph, x: str, skips: list[Skip]) -> str:
     return g.op("Pad", x, g.shape(0, 0, 0, 0, 0, LOW_BINS - COLUMNS), mode="edge")
 
 
-def _head(net: UNet, g: FrameGraph, y: str, high: str, bands: str, state: str) -> tuple[str, str, str]:
-    """The bands above 8 kHz ``[batch, 2, 256]`` times their gains; next band energies and memory."""
-    power = g.op("ReduceSum", g.op("Mul", high, high), g.shape(1), keepdims=0)
-    power = g.op(
-        "ReduceMean", g.op("Reshape", power, g.shape(-1, BANDS, (ALL_BINS - LOW_BINS) // BANDS)), g.shape(2), keepdims=0
-    )
+def _head(net: UNet, g: Graph, y: str, high: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
+    """Gains of the bins above 8 kHz ``[rows, 1, 256]``, the next band energies and the next memory."""
+    power = g.op("ReduceSum", g.op("Mul", high, high), g.shape(2), keepdims=0)
+    power = g.op("Reshape", power, g.shape(0, -1, BANDS, (ALL_BINS - LOW_BINS) // BANDS))
+    power = g.op("ReduceMean", power, g.shape(3), keepdims=0)
     loud = g.op("Pow", g.op("Add", power, g.constant(BAND_FLOOR)), g.constant(0.15))
-    frames = g.op("Concat", bands, g.op("Unsqueeze", loud, g.shape(1)), axis=1)
-    seen = g.op("Gather", frames, g.shape(*(max(BAND_CONTEXT) - k for k in BAND_CONTEXT)), axis=1)
-    seen = g.linear(g.op("Reshape", seen, g.shape(-1, BANDS * len(BAND_CONTEXT))), net.head_bands)
+    seen, bands_next = g.past(loud, bands, max(BAND_CONTEXT), BAND_CONTEXT)
+    rows = g.op("Reshape", g.op("Concat", *seen, axis=2), g.shape(-1, BANDS * len(BAND_CONTEXT)))
     core = g.linear(g.op("Reshape", y, g.shape(-1, net.head_core.in_features)), net.head_core)
-    x = g.op("Relu", g.op("Add", core, seen))
-    remembered, following = _gru(net.head_gru, g, x, state, 1)
+    x = g.op("Relu", g.op("Add", core, g.linear(rows, net.head_bands)))
+    remembered, following = _gru(net.head_gru, g, x, state, 1, time)
     gains = g.op("Sigmoid", g.linear(g.op("Add", x, remembered), net.head_out))
     gains = g.op("MatMul", gains, g.constant(array(net.spread)))
-    return (
-        g.op("Mul", high, g.op("Unsqueeze", gains, g.shape(1))),
-        g.cut(frames, 1, 1, max(BAND_CONTEXT) + 1),
-        following,
-    )
+    return g.op("Unsqueeze", gains, g.shape(1)), bands_next, following
