@@ -11,7 +11,7 @@ import numpy as np
 from scipy import fft
 
 Random = np.random.Generator
-BAND_LIMITS_HZ = (3600, 4000, 5500, 7000, 8000, 10000, 11000, 12000, 16000)  # telephones, old recordings, codecs
+BAND_LIMITS_HZ = (3.6e3, 4e3, 5.5e3, 7e3, 8e3, 10e3, 11e3, 12e3, 16e3)  # telephones, old recordings, codecs
 
 
 def rms(x: np.ndarray) -> float:
@@ -49,7 +49,7 @@ def fluctuation(random: Random, count: int, rate: int) -> np.ndarray:
 def tones(random: Random, count: int, rate: int) -> np.ndarray:
     """Mains hum or a fan: a fundamental that wanders a little, its harmonics, and some air noise."""
     mains = random.random() < 0.5
-    base_hz = random.choice([50.0, 60.0]) if mains else random.uniform(40, 600)
+    base_hz = float(random.choice([50, 60])) if mains else random.uniform(40, 600)
     partials = int(random.integers(2, 30 if mains else 10))
     wander = 0.0 if mains else random.uniform(0, 0.02)
     time_s = np.arange(count, dtype=np.float32) / rate

@@ -11,12 +11,12 @@ import json
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from torch import nn
 
 from rtdenoise.contract import FIXED_METADATA
 from rtdenoise.errors import RtdenoiseError
@@ -28,7 +28,7 @@ TOLERANCE = 1e-4  # of the loudest input bin so far: float32 sums in another ord
 CHECK_FRAMES = 60
 
 
-def export(net: nn.Module, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
+def export(net: Any, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
     """The network as a contract model, checked."""
     net.eval()
     graph = import_module(f"rtdenoise.training.networks.{name}_graph")
@@ -42,7 +42,7 @@ def export(net: nn.Module, name: str, metadata: dict[str, str]) -> onnx.ModelPro
     return model
 
 
-def check(model: onnx.ModelProto, net: nn.Module) -> None:
+def check(model: onnx.ModelProto, net: Any) -> None:
     """Equal to torch over many frames, over two channels, and one frame a call; or an error."""
     random = np.random.default_rng(0)
     level = 10 ** random.uniform(-5, -1, (2, CHECK_FRAMES, 1, 1))

@@ -47,7 +47,7 @@ class Graph:
 
     def constant(self, value: Any, dtype: type = np.float32) -> str:
         """A weight; equal ones are stored once."""
-        array = np.ascontiguousarray(np.asarray(value, dtype))
+        array: np.ndarray = np.ascontiguousarray(np.asarray(value, dtype))
         key = repr((array.dtype, array.shape)).encode() + array.tobytes()
         if key not in self._known:
             self._known[key] = f"{self._prefix}w{len(self.weights)}"
@@ -140,8 +140,8 @@ class Graph:
     @staticmethod
     def folded(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
         """A trained batch norm as scale and shift of its channels."""
-        scale = array(norm.weight) / np.sqrt(array(norm.running_var) + norm.eps)
-        return scale, array(norm.bias) - array(norm.running_mean) * scale
+        scale = array(norm.weight) / np.sqrt(array(norm.state_dict()["running_var"]) + norm.eps)
+        return scale, array(norm.bias) - array(norm.state_dict()["running_mean"]) * scale
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
@@ -164,7 +164,8 @@ def streaming_model(
     enhanced, following = describe(graph, "noisy", list(states))
     for made, name in zip((enhanced, *following), ("enhanced", *(f"{n}_next" for n in states)), strict=True):
         graph.nodes.append(helper.make_node("Identity", [made], [name]))
-    spectrum, shapes = ["batch", "frames", bins, 2], {n: ["batch", *s] for n, s in states.items()}
+    spectrum: list[str | int] = ["batch", "frames", bins, 2]
+    shapes: dict[str, list[str | int]] = {n: ["batch", *s] for n, s in states.items()}
     outer = helper.make_graph(
         graph.nodes,
         metadata["name"],

@@ -23,7 +23,7 @@ class LossWeights:
     complex: float = 0.3
     over_attenuation: float = 0.3  # extra weight of speech that is too quiet: a deleted voice is worse than noise left
     snr: float = 0.01  # per dB
-    wave: float = 0.0
+    wave: float = 0.3  # of `wave_loss`, once every frame is used
 
 
 def spectral_loss(

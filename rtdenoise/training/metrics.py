@@ -98,7 +98,8 @@ def composite(clean: np.ndarray, out: np.ndarray, pesq: float, ssnr: float) -> t
         1.634 + 0.478 * pesq - 0.007 * wss + 0.063 * ssnr,
         1.594 + 0.805 * pesq - 0.512 * llr - 0.007 * wss,
     )
-    return tuple(float(np.clip(v, 1, 5)) for v in values)
+    sig, bak, overall = (float(np.clip(v, 1, 5)) for v in values)
+    return sig, bak, overall
 
 
 def _best_mean(x: np.ndarray) -> float:

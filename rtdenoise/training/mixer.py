@@ -140,22 +140,21 @@ class Mixer:
     def _place(self, random: augment.Random, dry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Put speech before a microphone, maybe in a room: what arrives, and the part of it that is wanted."""
         microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None
-        room = self.banks.room is not None and random.random() < self.chances.room
-        if microphone is None and not room:
+        room = self.banks.room if random.random() < self.chances.room else None
+        if microphone is None and room is None:
             return dry, dry
         spectrum = fft.rfft(dry, self._padded)
         if microphone is not None:
             spectrum *= microphone
-        if not room:
+        if room is None:
             wet = fft.irfft(spectrum, self._padded)[: self.count]
             return wet, wet
-        whole, early = self._room(int(random.integers(len(self.banks.room))))
+        whole, early = self._room(room, int(random.integers(len(room))))
         return tuple(fft.irfft(spectrum * h, self._padded)[: self.count] for h in (whole, early))
 
-    def _room(self, i: int) -> tuple[np.ndarray, np.ndarray]:
+    def _room(self, bank: Bank, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Frequency responses of a room: all of it, and its early part; direct sound at time zero, energy one."""
         if i not in self._rooms:
-            bank = self.banks.room
             response = bank.read(i, 0, bank.length(i))
             response = response[max(0, int(np.argmax(np.abs(response))) - self.rate // 4000) :][
                 : int(ROOM_S * self.rate)
@@ -191,7 +190,7 @@ class Mixer:
 
     def _babble(self, random: augment.Random) -> np.ndarray:
         voices = [self._piece(random, self.banks.speech, self._speech, 1.0) for _ in range(random.integers(3, 8))]
-        return sum(voice * random.uniform(0.3, 1) / (augment.rms(voice) + 1e-3) for voice in voices)
+        return np.sum([v * random.uniform(0.3, 1) / (augment.rms(v) + 1e-3) for v in voices], 0)
 
     def _piece(self, random: augment.Random, bank: Bank, weights: np.ndarray, speed: float) -> np.ndarray:
         """A random stretch of a random clip, float32 ``[count]``."""

@@ -15,7 +15,7 @@ from rtdenoise.training.mixer import Chances
 try:
     import tomllib
 except ImportError:  # Python 3.10
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[no-redef]
 
 HOME = Path(__file__).parent / "recipes"
 

@@ -6,6 +6,7 @@ just as in a live stream, so states and context mean the same in training and at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -38,8 +39,27 @@ def to_waves(spectra: torch.Tensor, rate: int) -> torch.Tensor:
     frames = torch.fft.irfft(spectra, geometry.window) * synthesis / scale
     count, hop, overlap = frames.shape[1], geometry.hop, geometry.window // geometry.hop
     hops = frames.reshape(*frames.shape[:2], overlap, hop)
-    total = sum(F.pad(hops[:, :, k], (0, 0, k, overlap - 1 - k)) for k in range(overlap))
+    total = torch.stack([F.pad(hops[:, :, k], (0, 0, k, overlap - 1 - k)) for k in range(overlap)]).sum(0)
     return total[:, overlap - 1 : count].flatten(1)
+
+
+def deep_filtered(frames: list[torch.Tensor], taps: torch.Tensor) -> torch.Tensor:
+    """The sum of spectra, each times its complex tap (arXiv 1904.08369).
+
+    frames: real ``[..., bins, 2]`` each, newest first; taps ``[..., bins, len(frames), 2]``; result complex.
+    """
+    re = im = torch.zeros_like(frames[0][..., 0])
+    for k, frame in enumerate(frames):
+        re = re + taps[..., k, 0] * frame[..., 0] - taps[..., k, 1] * frame[..., 1]
+        im = im + taps[..., k, 0] * frame[..., 1] + taps[..., k, 1] * frame[..., 0]
+    return torch.complex(re, im)
+
+
+def past(x: torch.Tensor, offsets: Sequence[int], start: int, step: int) -> list[torch.Tensor]:
+    """``[batch, frames, ...]`` -> for each offset the frames ``start - offset :: step``; zeros before the stream."""
+    longest, frames = max(offsets), x.shape[1]
+    padded = torch.cat([x.new_zeros(x.shape[0], longest, *x.shape[2:]), x], 1)
+    return [padded[:, longest - k : longest - k + frames][:, start::step] for k in offsets]
 
 
 def compressed(spectra: torch.Tensor) -> torch.Tensor:

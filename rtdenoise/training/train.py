@@ -29,8 +29,13 @@ from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.spectra import to_spectra
 from rtdenoise.training.validate import Validation
 
-FINE_TUNING = {"steps": 600, "learning_rate": 2e-4, "warmup": 50, "decay_from": 0.3, "all_frames_from": 1.0}
-WAVE_WEIGHT = 0.3  # of the loss after overlap-add, once all frames are used
+FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50, "decay_from": 0.3}
+    "steps": 600,
+    "learning_rate": 2e-4,
+    "warmup": 50,
+    "decay_from": 0.3,
+    "all_frames_from": 1.0,
+}
 
 
 class Batches(torch.utils.data.Dataset):
@@ -63,9 +68,8 @@ class Trainer:
         )
         self.step, self.spent_s, self.best = 0, 0.0, -math.inf
         data = recipe.data
-        banks = Banks.open(
-            *[[Path(p) for p in f] for f in (data.clean, data.noise, data.rooms)], data.rate, cache, data.wide_hz
-        )
+        clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
+        banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
         self.mixer = Mixer(banks, data.seconds, recipe.schedule.seed, recipe.chances)
         self.validation = Validation(banks, recipe)
 
@@ -89,9 +93,10 @@ class Trainer:
         start = int(np.random.default_rng([s.seed, self.step, 7]).integers(step))
         noisy, target = to_spectra(noisy, rate), to_spectra(target, rate)
         estimate = self.net(noisy, start, step)
-        loss, snr_db = spectral_loss(*self.net.judged(estimate, target[:, start::step]), self.recipe.loss)
+        judged, wanted = self.net.judged(estimate, target[:, start::step])
+        loss, snr_db = spectral_loss(judged, wanted, self.recipe.loss)
         if every_frame:
-            loss = loss + WAVE_WEIGHT * wave_loss(estimate, target[..., : estimate.shape[-1]], rate)
+            loss = loss + self.recipe.loss.wave * wave_loss(estimate, target[..., : estimate.shape[-1]], rate)
         self.optimizer.zero_grad()
         loss.backward()
         size = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
@@ -229,11 +234,12 @@ def _choose_recipe(args: argparse.Namespace) -> Recipe:
         recipe = load_recipe(args.recipe)
     elif args.origin:
         recipe = recipe_from_json(load_checkpoint(_checkpoint_of(args.origin))["recipe"])
-        recipe = replace(recipe, schedule=replace(recipe.schedule, **FINE_TUNING))
+        recipe = replace(recipe, schedule=replace(recipe.schedule, **FINE_TUNING, all_frames_from=1.0))
     else:
         raise UsageError("give a recipe (crced, unet, or a file), or --from MODEL to fine-tune a model")
     folders = {"clean": args.clean, "noise": args.noise, "rooms": args.rir}
-    data = replace(recipe.data, **{k: tuple(map(str, v)) for k, v in folders.items() if v})
+    given: dict[str, Any] = {k: tuple(map(str, v)) for k, v in folders.items() if v}
+    data = replace(recipe.data, **given)
     missing = [f"--{k}" for k in ("clean", "noise") if not getattr(data, k)]
     if missing:
         raise UsageError(f"no folders with audio; add {' and '.join(f'{m} DIR' for m in missing)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,14 @@ from rtdenoise.training.spectra import to_spectra, to_waves
 
 PAIRS, SECONDS, SEED = 30, 4.0, 2024
 SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)
-QUIET_CHANCES = {"noise_only": 0, "clean_only": 0, "band_limited": 0, "clipped": 0, "speed": 0, "pauses": 0}
+QUIET_CHANCES: dict[str, Any] = {
+    "noise_only": 0,
+    "clean_only": 0,
+    "band_limited": 0,
+    "clipped": 0,
+    "speed": 0,
+    "pauses": 0,
+}
 
 
 class Validation:

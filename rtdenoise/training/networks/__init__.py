@@ -14,7 +14,7 @@ from rtdenoise.training.networks.unet import UNet
 NETWORKS: dict[str, type[nn.Module]] = {"crced": CRCED, "unet": UNet}
 
 
-def build(name: str, options: dict[str, Any]) -> nn.Module:
+def build(name: str, options: dict[str, Any]) -> Any:
     """A fresh network; ``options`` are its constructor's arguments."""
     if name not in NETWORKS:
         raise UsageError(f"no network {name!r}; did you mean {difflib.get_close_matches(name, NETWORKS, 1, 0.0)[0]!r}?")

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rtdenoise.training.spectra import compressed
+from rtdenoise.training.spectra import compressed, deep_filtered, past
 
 BINS = 129
 CONTEXT = 8  # frames seen: this one and seven before
@@ -73,9 +73,7 @@ class CRCED(nn.Module):
         """``[batch * chosen, 26, 1, 129]``: compressed context (re, im, size of each frame, newest first) and means."""
         z = compressed(spectra)
         size = (z.real**2 + z.imag**2 + NOTHING).sqrt()
-        stacked = F.pad(torch.stack([z.real, z.imag, size], 2), (0, 0, 0, 0, CONTEXT - 1, 0))
-        frames = spectra.shape[1]
-        context = [stacked[:, CONTEXT - 1 - k :][:, :frames][:, start::step] for k in range(CONTEXT)]
+        context = past(torch.stack([z.real, z.imag, size], 2), range(CONTEXT), start, step)
         means = running_means(size, start, step)
         level = means[:, :, -1:].mean(3, keepdim=True) + LEVEL_FLOOR
         return (torch.cat([*context, means], 2) / level).flatten(0, 1).unsqueeze(2)
@@ -95,12 +93,5 @@ class CRCED(nn.Module):
         return torch.tanh(torch.baddbmm(self.out_bias, x, self.local_out)).transpose(0, 1)
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
-        batch, frames = spectra.shape[:2]
-        weight = self.weights(self.features(spectra, start, step)).reshape(batch, -1, BINS, TAPS, 2)
-        padded = F.pad(torch.view_as_real(spectra), (0, 0, 0, 0, TAPS - 1, 0))
-        re, im = 0.0, 0.0
-        for k in range(TAPS):
-            past_re, past_im = padded[:, TAPS - 1 - k :][:, :frames][:, start::step].unbind(-1)
-            re = re + weight[..., k, 0] * past_re - weight[..., k, 1] * past_im
-            im = im + weight[..., k, 0] * past_im + weight[..., k, 1] * past_re
-        return torch.complex(re, im)
+        weight = self.weights(self.features(spectra, start, step)).reshape(len(spectra), -1, BINS, TAPS, 2)
+        return deep_filtered(past(torch.view_as_real(spectra), range(TAPS), start, step), weight)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from rtdenoise.training.graph import END, Graph, array
-from rtdenoise.training.networks.crced import BINS, CONTEXT, CRCED, LEVEL_FLOOR, MEAN_S, NOTHING, TAPS, mean_decay
+from rtdenoise.training.networks.crced import BINS, CONTEXT, LEVEL_FLOOR, MEAN_S, NOTHING, TAPS, mean_decay
 
 
-def states(net: CRCED) -> dict[str, tuple[int, ...]]:
+def states(net: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the states without the batch dimension; the oldest frame comes first. The means have one column more
     than there are bins: the mean of ones, by which means of a young stream are put right."""
     return {
@@ -21,13 +22,13 @@ def states(net: CRCED) -> dict[str, tuple[int, ...]]:
     }
 
 
-def describe(net: CRCED, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
+def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
     """The frames of a call, one after the other: the running means leave little to gain from taking them together."""
     spectrum = (BINS, 2)
     return g.scan(partial(frame, net), noisy, now, list(states(net).values()), (spectrum, spectrum))
 
 
-def frame(net: CRCED, g: Graph, noisy: str, now: Sequence[str]) -> tuple[str, list[str]]:
+def frame(net: Any, g: Graph, noisy: str, now: Sequence[str]) -> tuple[str, list[str]]:
     """Describe one frame: noisy ``[batch, 129, 2]`` to enhanced and the next states."""
     spectra, context, means = now
     planar = g.op("Transpose", noisy, perm=[0, 2, 1])
@@ -50,7 +51,7 @@ def frame(net: CRCED, g: Graph, noisy: str, now: Sequence[str]) -> tuple[str, li
     return enhanced, [g.cut(heard, 1, 1, END), g.cut(frames, 1, 1, CONTEXT), means_next]
 
 
-def _weights(net: CRCED, g: Graph, x: str) -> str:
+def _weights(net: Any, g: Graph, x: str) -> str:
     """``[batch, 26, 1, 129]``, the oldest frame first -> complex weights ``[batch, 10, 129]``, the oldest first."""
     skip = ""
     for k, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):

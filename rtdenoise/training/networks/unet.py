@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rtdenoise.training.spectra import compressed
+from rtdenoise.training.spectra import compressed, deep_filtered, past
 
 LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below
 ALL_BINS = 385  # to 24 kHz
@@ -27,13 +27,6 @@ TAPS = 5  # spectra that each bin's filter combines
 BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
 SUB_BANDS = 8
 BAND_FLOOR = 1e-12  # power, -120 dB
-
-
-def past(x: torch.Tensor, offsets: tuple[int, ...], start: int, step: int) -> list[torch.Tensor]:
-    """``[batch, frames, ...]`` -> for each offset the frames ``start - offset :: step``; zeros before the stream."""
-    longest, frames = max(offsets), x.shape[1]
-    padded = torch.cat([x.new_zeros(x.shape[0], longest, *x.shape[2:]), x], 1)
-    return [padded[:, longest - k : longest - k + frames][:, start::step] for k in offsets]
 
 
 def patches(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
@@ -129,6 +122,7 @@ class UNet(nn.Module):
         self.head_bands = nn.Linear(BANDS * len(BAND_CONTEXT), head)
         self.head_gru = DilatedGRU(head)
         self.head_out = nn.Linear(head, BANDS)
+        self.spread: torch.Tensor
         self.register_buffer("spread", band_shapes())
         self.set_stage("core")
 
@@ -173,16 +167,14 @@ class UNet(nn.Module):
         bands = torch.cat(past((power + BAND_FLOOR) ** 0.15, BAND_CONTEXT, start, step), 2)
         x = F.relu(self.head_core(bottleneck) + self.head_bands(bands))
         x = x + self.head_gru(x, step)
-        return torch.sigmoid(self.head_out(x)) @ self.spread
+        return torch.matmul(torch.sigmoid(self.head_out(x)), self.spread)
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
         low, high = spectra[..., :LOW_BINS], spectra[..., LOW_BINS:]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._bands_only):
             taps, bottleneck = self.core(low, start, step)
         frames = past(torch.view_as_real(low), tuple(range(TAPS)), start, step)
-        re = sum(taps[..., k, 0] * f[..., 0] - taps[..., k, 1] * f[..., 1] for k, f in enumerate(frames))
-        im = sum(taps[..., k, 0] * f[..., 1] + taps[..., k, 1] * f[..., 0] for k, f in enumerate(frames))
-        out = torch.complex(re, im)
+        out = deep_filtered(frames, taps)
         if high.shape[2]:
             gains = self.band_gains(high, bottleneck, start, step)
             out = torch.cat([out, high[:, start::step] * gains], 2)

@@ -8,6 +8,7 @@ Batch norms follow a ReLU, so they are folded into the weights that read them ne
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +27,12 @@ from rtdenoise.training.networks.unet import (
     TAPS,
     DilatedGRU,
     Memory,
-    UNet,
 )
 
 COLUMNS = LOW_BINS - 1
 
 
-def states(net: UNet) -> dict[str, tuple[int, ...]]:
+def states(net: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the states without the batch dimension; the oldest frame comes first."""
     channels, head = net.place.shape[1], net.head_out.in_features
     return {
@@ -44,7 +44,7 @@ def states(net: UNet) -> dict[str, tuple[int, ...]]:
     }
 
 
-def describe(net: UNet, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
+def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
     """noisy ``[batch, frames, 385, 2]`` to enhanced and the next states."""
     spectra, context, *memory, bands, head = now
     time = Time.of(g, noisy)
@@ -80,7 +80,7 @@ class Skip:
     shift: np.ndarray
 
 
-def _encoder(net: UNet, g: Graph, x: str) -> list[Skip]:
+def _encoder(net: Any, g: Graph, x: str) -> list[Skip]:
     """x ``[batch, 2, context + frames, 128]``: the first convolution runs over time too and picks its context there."""
     skips: list[Skip] = []
     bins = COLUMNS
@@ -88,7 +88,7 @@ def _encoder(net: UNet, g: Graph, x: str) -> list[Skip]:
         inputs = down.linear.in_features // down.kernel
         weight = array(down.linear.weight).reshape(-1, inputs, 1, down.kernel)
         edge, bins = (down.kernel - down.stride) // 2, bins // down.stride
-        place = {"strides": [1, down.stride], "pads": [0, edge, 0, edge]}
+        place: dict[str, Any] = {"strides": [1, down.stride], "pads": [0, edge, 0, edge]}
         bias = array(down.linear.bias)
         if skips:  # a shift before a padded convolution is a bias that differs at the edges
             before = torch.tensor(skips[-1].shift).view(1, -1, 1, 1).expand(1, inputs, 1, bins * down.stride)
@@ -193,7 +193,7 @@ def _memory(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[st
     return g.op("Add", y, g.op("Reshape", across, g.shape(-1, channels))), following
 
 
-def _decoder(net: UNet, g: Graph, x: str, skips: list[Skip]) -> str:
+def _decoder(net: Any, g: Graph, x: str, skips: list[Skip]) -> str:
     """Filter taps ``[batch, 2 * TAPS, 129]``, the oldest spectrum's first."""
     for k, (merge, skip) in enumerate(zip(net.merge, reversed(skips), strict=True)):
         width = merge.out_features
@@ -214,7 +214,7 @@ def _decoder(net: UNet, g: Graph, x: str, skips: list[Skip]) -> str:
     return g.op("Pad", x, g.shape(0, 0, 0, 0, 0, LOW_BINS - COLUMNS), mode="edge")
 
 
-def _head(net: UNet, g: Graph, y: str, high: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
+def _head(net: Any, g: Graph, y: str, high: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
     """Gains of the bins above 8 kHz ``[rows, 1, 256]``, the next band energies and the next memory."""
     power = g.op("ReduceSum", g.op("Mul", high, high), g.shape(2), keepdims=0)
     power = g.op("Reshape", power, g.shape(0, -1, BANDS, (ALL_BINS - LOW_BINS) // BANDS))
