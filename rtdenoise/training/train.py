@@ -30,12 +30,6 @@ from rtdenoise.training.spectra import to_spectra
 from rtdenoise.training.validate import Validation
 
 FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50, "decay_from": 0.3}
-    "steps": 600,
-    "learning_rate": 2e-4,
-    "warmup": 50,
-    "decay_from": 0.3,
-    "all_frames_from": 1.0,
-}
 
 
 class Batches(torch.utils.data.Dataset):
