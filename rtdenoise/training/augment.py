@@ -94,7 +94,7 @@ def band_limit(random: Random, hz: np.ndarray) -> np.ndarray:
     top = float(hz[-1])
     usable = [f for f in BAND_LIMITS_HZ if f < 0.97 * top] or [0.9 * top]
     edge = random.choice(usable) * random.uniform(0.92, 1.0)
-    return (1 / (1 + np.exp((hz - edge) / random.uniform(20, 250)).clip(max=1e12))).astype(np.float32)
+    return (0.5 - 0.5 * np.tanh((hz - edge) / random.uniform(40, 500))).astype(np.float32)
 
 
 def clip_peaks(random: Random, x: np.ndarray) -> np.ndarray:

@@ -19,13 +19,14 @@ import onnxruntime as ort
 import torch
 
 from rtdenoise.contract import FIXED_METADATA
-from rtdenoise.errors import RtdenoiseError
+from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training.graph import streaming_model
 from rtdenoise.training.networks import build
 from rtdenoise.training.train import load_checkpoint
 
 TOLERANCE = 1e-4  # of the loudest input bin so far: float32 sums in another order
 CHECK_FRAMES = 60
+HEADLINE = {"pesq_wb": "PESQ-WB", "estoi": "ESTOI", "si_sdr": "SI-SDR dB", "covl": "COVL"}  # scores kept in the file
 
 
 def export(net: Any, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
@@ -72,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", default="1", help="version of the model, for its metadata")
     parser.add_argument("--licence", default="not stated", help="licence of the weights")
     parser.add_argument("--training-data", default="not stated", help="one line that names the sources")
+    parser.add_argument("--keep-input", type=float, default=0.0, metavar="SHARE", help="leave this share of the input")
     parser.add_argument("--scores", type=Path, metavar="JSON", help="scores as `evaluate` wrote them")
 
 
@@ -80,9 +82,14 @@ def run(args: argparse.Namespace) -> int:
     recipe = json.loads(state["recipe"])
     net = build(recipe["network"], recipe["options"])
     net.load_state_dict(state["ema"])
+    if args.keep_input:
+        if not hasattr(net, "keep_input"):
+            raise UsageError(f"--keep-input is for the U-Net, not for {recipe['network']}")
+        net.keep_input(args.keep_input)
     metadata = {"version": args.version, "licence": args.licence, "training_data": args.training_data}
     if args.scores:
-        metadata["scores"] = json.dumps(json.loads(args.scores.read_text())["mean"])
+        mean = json.loads(args.scores.read_text())["mean"]
+        metadata["scores"] = json.dumps({title: round(mean[key], 3) for key, title in HEADLINE.items()})
     model = export(net, recipe["network"], metadata)
     part = args.out.with_suffix(".part")
     part.write_bytes(model.SerializeToString())
