@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.extending import intrinsic, overload
+from numba.extending import overload
+
+from rtdenoise.native import call3
 
 jit = njit(nogil=True, cache=True, error_model="numpy")
 inline = njit(nogil=True, error_model="numpy", inline="always")  # compiled once, within its caller
@@ -87,19 +88,6 @@ def _destroy(library: ctypes.CDLL, plans: list[int]) -> None:
             library.fftwf_destroy_plan(plan)
 
 
-@intrinsic
-def _call3(typingctx, address, a, b, c):
-    """``void f(int64, int64, int64)`` at an address known at run time, so that compiled code can be cached."""
-
-    def codegen(context, builder, signature, args):
-        word = ir.IntType(64)
-        function = builder.inttoptr(args[0], ir.FunctionType(ir.VoidType(), [word] * 3).as_pointer())
-        builder.call(function, list(args[1:]))
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64, types.int64, types.int64), codegen
-
-
 @jit
 def _mixed_radix(x, twiddles):
     """Complex FFT of ``x`` (length n): Stockham, any prime factors; returns the array that holds the result."""
@@ -136,7 +124,7 @@ def inverse_transform(plan, time, freq):
 @overload(transform, inline="always")
 def _transform(plan, time, freq):
     if plan.dtype == types.int64:
-        return lambda plan, time, freq: _call3(plan[FORWARD], plan[FORWARD_PLAN], plan[TIME], plan[FREQ])  # type: ignore[call-arg]
+        return lambda plan, time, freq: call3(plan[FORWARD], (plan[FORWARD_PLAN], plan[TIME], plan[FREQ]))
 
     def forward(plan, time, freq):
         z = _mixed_radix(time.astype(np.complex64), plan)
@@ -149,7 +137,7 @@ def _transform(plan, time, freq):
 @overload(inverse_transform, inline="always")
 def _inverse_transform(plan, time, freq):
     if plan.dtype == types.int64:
-        return lambda plan, time, freq: _call3(plan[INVERSE], plan[INVERSE_PLAN], plan[FREQ], plan[TIME])  # type: ignore[call-arg]
+        return lambda plan, time, freq: call3(plan[INVERSE], (plan[INVERSE_PLAN], plan[FREQ], plan[TIME]))
 
     def inverse(plan, time, freq):
         n, last = time.size, freq.shape[0] - 1

@@ -1,0 +1,157 @@
+"""PortAudio callbacks as machine code: they copy, count and post a semaphore, and never touch Python.
+
+A callback written in Python drops audio whenever any thread holds the GIL. These are numba ``cfunc``s over the memory of
+`rtdenoise.live.ring`: no lock, no allocation, no system call but the semaphore's post.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numba import carray, cfunc, from_dtype, types
+
+from rtdenoise.fft import inline
+from rtdenoise.live import ring
+from rtdenoise.live.ring import Rings, count_duration, now_ns
+from rtdenoise.native import call3, load_acquire, pointer, store_release
+
+if TYPE_CHECKING:
+    import sounddevice as sd
+
+Kind = Literal["duplex", "input", "output"]
+INPUT_FLAGS, OUTPUT_FLAGS = 0b0011, 0b1100  # PortAudio's under- and overflow bits
+CONTINUE = 0  # paContinue
+FADE_STEP = np.float32(1 / ring.FADE_FRAMES)
+DECAY = np.float32(0.94)  # a frame: a gap begins as a fall of 1.5 ms from the last sample, not as a click
+
+
+@inline
+def capture(control, source, frames):
+    """Copy ``frames`` device frames at address ``source`` into the captured ring and wake the worker."""
+    began = now_ns(control, ring.CAPTURE_SCRATCH)
+    channels, device_channels = control[ring.CHANNELS], control[ring.CAPTURE_CHANNELS]
+    capacity, head = control[ring.CAPACITY], control[ring.IN_HEAD]
+    heard = carray(source, (frames, device_channels), np.float32)
+    memory = carray(pointer(control[ring.CAPTURED]), (capacity, channels), np.float32)
+    at = head % capacity
+    for i in range(frames):
+        for c in range(channels):
+            memory[at, c] = heard[i, c % device_channels]
+        at += 1
+        if at == capacity:
+            at = 0
+    control[ring.IN_TIME] = began
+    control[ring.IN_BLOCK] = max(control[ring.IN_BLOCK], frames)
+    store_release(control, ring.IN_HEAD, head + frames)
+    call3(control[ring.POST], (control[ring.SEMAPHORE], 1, 0))
+    return began
+
+
+@inline
+def play(control, target, frames):
+    """Write the next ``frames`` frames of the played ring to address ``target``, and a fade where there are none."""
+    began = now_ns(control, ring.PLAY_SCRATCH)
+    channels, device_channels = control[ring.CHANNELS], control[ring.PLAY_CHANNELS]
+    capacity, tail = control[ring.CAPACITY], control[ring.OUT_TAIL]
+    wanted_round = load_acquire(control, ring.SLACK_ROUND_WANTED)
+    cut = load_acquire(control, ring.CUT_WANTED) - control[ring.CUT_DONE]
+    head = load_acquire(control, ring.OUT_HEAD)
+    heard = carray(target, (frames, device_channels), np.float32)
+    memory = carray(pointer(control[ring.PLAYED]), (capacity, channels), np.float32)
+    last = carray(pointer(control[ring.LAST_FRAME]), (channels,), np.float32)
+
+    if cut > 0 and head - tail < cut + frames:
+        cut = 0  # not yet: what is to be skipped, or what follows it, has not been written
+    ready = min(max(head - tail - cut, 0), frames)
+    fade = control[ring.FADE]
+    for i in range(frames):
+        mix = np.float32(i + 1) / np.float32(frames)
+        if i < ready:
+            fade = min(fade + 1, ring.FADE_FRAMES)
+        else:
+            fade = 0
+        level = np.float32(fade) * FADE_STEP
+        at = (tail + i) % capacity
+        skipped_to = (tail + i + cut) % capacity
+        for c in range(channels):
+            if i < ready:
+                value = memory[at, c]
+                if cut > 0:
+                    value += mix * (memory[skipped_to, c] - value)
+                last[c] = value * level
+            else:
+                last[c] *= DECAY
+        for c in range(device_channels):
+            heard[i, c] = min(max(last[c % channels], np.float32(-1)), np.float32(1))
+    control[ring.FADE] = fade
+    control[ring.CUT_DONE] += cut
+
+    slack = head - tail - cut - frames
+    if control[ring.SLACK_ROUND] != wanted_round:
+        control[ring.SLACK_ROUND] = wanted_round
+        control[ring.SLACK] = slack
+    control[ring.SLACK] = min(control[ring.SLACK], slack)
+    if ready < frames and load_acquire(control, ring.PRIMED):
+        control[ring.UNDERRUNS] += 1
+        control[ring.SILENT_FRAMES] += frames - ready
+    control[ring.OUT_TIME] = began
+    control[ring.OUT_BLOCK] = max(control[ring.OUT_BLOCK], frames)
+    store_release(control, ring.OUT_TAIL, tail + cut + frames)
+    return began
+
+
+ULONG = from_dtype(np.dtype(ctypes.c_ulong))  # 64 bits, on Windows 32
+SIGNATURE = types.intc(types.voidptr, types.voidptr, ULONG, types.voidptr, ULONG, types.voidptr)
+native = cfunc(SIGNATURE, nopython=True, cache=True, error_model="numpy")
+
+
+@native
+def duplex_callback(source, target, frames, times, flags, user):
+    control = carray(user, (ring.SLOTS,), np.int64)
+    control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
+    control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
+    began = capture(control, source, np.int64(frames))
+    play(control, target, np.int64(frames))
+    took = now_ns(control, ring.PLAY_SCRATCH) - began
+    count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
+    return CONTINUE
+
+
+@native
+def input_callback(source, target, frames, times, flags, user):
+    control = carray(user, (ring.SLOTS,), np.int64)
+    control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
+    took = -capture(control, source, np.int64(frames)) + now_ns(control, ring.CAPTURE_SCRATCH)
+    count_duration(carray(pointer(control[ring.CAPTURE_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
+    return CONTINUE
+
+
+@native
+def output_callback(source, target, frames, times, flags, user):
+    control = carray(user, (ring.SLOTS,), np.int64)
+    control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
+    took = -play(control, target, np.int64(frames)) + now_ns(control, ring.PLAY_SCRATCH)
+    count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
+    return CONTINUE
+
+
+CALLBACKS = {"duplex": duplex_callback, "input": input_callback, "output": output_callback}
+
+
+def open_stream(kind: Kind, rings: Rings, **settings: Any) -> sd._StreamBase:
+    """A PortAudio stream over ``rings``; ``settings`` are sounddevice's (device, samplerate, channels, ...).
+
+    sounddevice's public classes only take Python callbacks; its base class takes any.
+    """
+    import sounddevice as sd
+
+    return sd._StreamBase(
+        kind=kind,
+        dtype="float32",
+        wrap_callback=None,
+        callback=sd._ffi.cast("PaStreamCallback*", CALLBACKS[kind].address),
+        userdata=sd._ffi.cast("void*", rings.address),
+        **settings,
+    )

@@ -1,0 +1,159 @@
+"""A contract model stepped through ONNX Runtime's C interface, so that compiled code can run it without the GIL.
+
+The onnxruntime wheel (1.20 and later) carries its C library beside the Python extension. ctypes builds a session and two
+prepared sets of arguments once; from then on a step is one call by address (`step`), and states flip between two buffers.
+Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from rtdenoise.errors import ModelError
+from rtdenoise.fft import aligned, inline
+from rtdenoise.model import SESSION_CONFIG, Model
+from rtdenoise.native import call8
+
+API_VERSION = 17  # the oldest table that has all we call; the table only ever grows at its end
+FUNCTIONS = {  # positions in OrtApi, fixed upstream by static asserts
+    "GetErrorMessage": 2,
+    "CreateEnv": 3,
+    "CreateSessionFromArray": 8,
+    "Run": 9,
+    "CreateSessionOptions": 10,
+    "SetIntraOpNumThreads": 24,
+    "SetInterOpNumThreads": 25,
+    "CreateTensorWithDataAsOrtValue": 49,
+    "CreateCpuMemoryInfo": 69,
+    "ReleaseEnv": 92,
+    "ReleaseStatus": 93,
+    "ReleaseMemoryInfo": 94,
+    "ReleaseSession": 95,
+    "ReleaseValue": 96,
+    "ReleaseSessionOptions": 100,
+    "AddSessionConfigEntry": 130,
+}
+FLOAT32, ARENA_ALLOCATOR, DEFAULT_MEMORY, LOG_NOTHING_BUT_FATAL = 1, 1, 0, 4
+RUN, SESSION, INPUT_NAMES, OUTPUT_NAMES, COUNT, INPUTS, OUTPUTS, PHASE = 0, 1, 2, 3, 4, 5, 7, 9  # slots of `arguments`
+
+
+@inline
+def step(arguments):
+    """One model step; returns 0 or the address of an OrtStatus (then stop calling, and see `NativeStream.failure`)."""
+    phase = arguments[PHASE]
+    arguments[PHASE] = 1 - phase
+    count = arguments[COUNT]
+    inputs, outputs = arguments[INPUTS + phase], arguments[OUTPUTS + phase]
+    names = arguments[INPUT_NAMES], arguments[OUTPUT_NAMES]
+    return call8(arguments[RUN], (arguments[SESSION], 0, names[0], inputs, count, names[1], count, outputs))
+
+
+@cache
+def _library() -> tuple[ctypes.CDLL, ctypes.Array] | None:
+    """The C library of the installed onnxruntime and its table of functions, or None."""
+    spec = importlib.util.find_spec("onnxruntime")
+    for home in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
+        for pattern in ("libonnxruntime.so*", "libonnxruntime.*dylib", "onnxruntime.dll"):
+            for path in sorted((home / "capi").glob(pattern)):
+                try:
+                    library = ctypes.CDLL(str(path.resolve()))
+                    library.OrtGetApiBase.restype = ctypes.POINTER(ctypes.c_void_p)
+                    base = library.OrtGetApiBase()
+                except (OSError, AttributeError):
+                    continue
+                table = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_uint32)(base[0])(API_VERSION)
+                if table:
+                    return library, (ctypes.c_void_p * (max(FUNCTIONS.values()) + 1)).from_address(table)
+    return None
+
+
+def native_steps_available(model: Model) -> bool:
+    """Whether `NativeStream` can run this model here."""
+    return ctypes.sizeof(ctypes.c_void_p) == 8 and model.info.kind == "contract" and _library() is not None
+
+
+class NativeStream:
+    """A running copy of a contract model, one frame a step.
+
+    ``noisy`` and ``enhanced`` float32 ``[channels, 1, bins, 2]``; ``arguments`` int64 for the compiled `step`. Close it only
+    when no thread can still be inside a step. Raises `ModelError` if ONNX Runtime refuses.
+    """
+
+    def __init__(self, model: Model, channels: int):
+        found = _library()
+        if found is None:
+            raise ModelError("this onnxruntime has no C library to call; install onnxruntime 1.20 or later")
+        self._library, self._table = found
+        self._owned: list[tuple[str, ctypes.c_void_p]] = []
+        session = self._open(model.info.path.read_bytes())
+        self._memory = self._new("CreateCpuMemoryInfo", ARENA_ALLOCATOR, DEFAULT_MEMORY, release="ReleaseMemoryInfo")
+        shape = (channels, 1, model.info.bins, 2)
+        self.noisy, self.enhanced = aligned(*shape), aligned(*shape)
+        shapes = model.state_shapes(channels)
+        self._states = [[aligned(*s) for s in shapes.values()] for _ in range(2)]
+        x, y = self._tensor(self.noisy), self._tensor(self.enhanced)
+        states = [[self._tensor(a) for a in side] for side in self._states]
+        count = 1 + len(shapes)
+        inputs, outputs = ["noisy", *shapes], ["enhanced", *(f"{name}_next" for name in shapes)]
+        names = [(ctypes.c_char_p * count)(*(n.encode() for n in side)) for side in (inputs, outputs)]
+        sets = [[x, *states[0]], [x, *states[1]], [y, *states[1]], [y, *states[0]]]
+        pointers = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
+        self._kept = names, pointers
+        address = [ctypes.addressof(a) for a in (*names, *pointers)]
+        run = self._table[FUNCTIONS["Run"]]
+        self.arguments = np.array([run, session.value, *address[:2], count, *address[2:], 0], np.int64)
+
+    def _open(self, model: bytes) -> ctypes.c_void_p:
+        env = self._new("CreateEnv", LOG_NOTHING_BUT_FATAL, b"rtdenoise", release="ReleaseEnv")
+        options = self._new("CreateSessionOptions", release="ReleaseSessionOptions")
+        self._call("SetIntraOpNumThreads", options, 1)  # one thread: a step stays on the caller, at its priority
+        self._call("SetInterOpNumThreads", options, 1)
+        for key, value in SESSION_CONFIG.items():
+            self._call("AddSessionConfigEntry", options, key.encode(), value.encode())
+        return self._new("CreateSessionFromArray", env, model, len(model), options, release="ReleaseSession")
+
+    def _call(self, name: str, *args: object) -> None:
+        """Every argument fills one 64-bit register or stack slot, so ``void *`` suits them all."""
+        call = ctypes.CFUNCTYPE(ctypes.c_void_p, *[ctypes.c_void_p] * len(args))(self._table[FUNCTIONS[name]])
+        status = call(*args)
+        if status:
+            raise ModelError(f"onnxruntime refuses the model ({self.failure(status)}); try another with --model")
+
+    def failure(self, status: int) -> str:
+        """What an OrtStatus says; frees it."""
+        text = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(self._table[FUNCTIONS["GetErrorMessage"]])(status)
+        message = (text or b"unknown").decode(errors="replace").splitlines()[0][:200]
+        self._release("ReleaseStatus", ctypes.c_void_p(status))
+        return message
+
+    def _new(self, name: str, *args: object, release: str) -> ctypes.c_void_p:
+        made = ctypes.c_void_p()
+        self._call(name, *args, ctypes.byref(made))
+        self._owned.append((release, made))
+        return made
+
+    def _release(self, name: str, handle: ctypes.c_void_p) -> None:
+        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._table[FUNCTIONS[name]])(handle)
+
+    def _tensor(self, a: np.ndarray) -> ctypes.c_void_p:
+        shape = (ctypes.c_int64 * a.ndim)(*a.shape)
+        tensor = "CreateTensorWithDataAsOrtValue"
+        return self._new(tensor, self._memory, a.ctypes.data, a.nbytes, shape, a.ndim, FLOAT32, release="ReleaseValue")
+
+    def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.noisy, self.enhanced
+
+    def reset(self) -> None:
+        for side in self._states:
+            for a in side:
+                a[:] = 0
+
+    def close(self) -> None:
+        """Release session, tensors and library handles."""
+        while self._owned:
+            self._release(*self._owned.pop())

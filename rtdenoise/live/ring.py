@@ -1,0 +1,154 @@
+"""The memory that the audio callbacks and the worker share, and the rule that keeps the delay constant.
+
+    PortAudio thread                worker thread (no GIL)                    PortAudio thread
+    capture callback ──▶ captured ──▶ STFT ▸ model ▸ blend ▸ ISTFT ──▶ played ──▶ play callback
+                   IN_HEAD      IN_TAIL                        OUT_HEAD      OUT_TAIL
+                        └── semaphore ──▲        Python reads counters, and writes only STOP and CUT requests
+
+Positions count frames since the stream began and only grow; ``position % capacity`` is the place in memory. The rings are
+*timelines*: each end moves with its device and never waits. The play callback takes ``[tail, tail + n)`` whether it has
+been written or not, and plays a short fade where it has not. Audio that the worker finishes after its place has been
+played is in the past and stays unheard. So a stall costs a gap as long as itself and never adds delay: there is no debt
+to count or to forget.
+
+One writer a slot, and a cache line a writer, so no lock exists and no core waits for another's line.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import time
+
+import numpy as np
+
+from rtdenoise.fft import inline
+from rtdenoise.native import call3
+
+RING_HOPS = 256  # about one second: longer than any stall worth bridging; a multiple of the hop, so no hop ever wraps
+LINE = 8  # int64 slots of a 64-byte cache line
+
+# Set before audio starts, constant afterwards
+CAPACITY, CHANNELS, CAPTURE_CHANNELS, PLAY_CHANNELS, CAPTURED, PLAYED, RATE, LAST_FRAME = range(8)
+POST, WAIT, SEMAPHORE, CLOCK, CLOCK_ID, CAPTURE_TIMES, PLAY_TIMES = range(8, 15)
+# Written by the capture callback
+IN_HEAD, IN_TIME, IN_BLOCK, IN_XRUNS, CAPTURE_SCRATCH = 16, 17, 18, 19, 20  # scratch: two slots for the clock
+# Written by the play callback
+OUT_TAIL, OUT_TIME, OUT_BLOCK, OUT_XRUNS, PLAY_SCRATCH = 24, 25, 26, 27, 28
+UNDERRUNS, SILENT_FRAMES, SLACK, SLACK_ROUND, CUT_DONE, FADE = 32, 33, 34, 35, 36, 37
+# Written by the worker
+IN_TAIL, OUT_HEAD, PRIMED, WORKER_SCRATCH = 40, 48, 56, 57
+HOPS, HOLDS, SKIPPED_FRAMES, PATIENCE, HOLDING, STATUS, FAULTS, PHASE = range(64, 72)
+CUT_WANTED, SLACK_ROUND_WANTED, TARGET, RESYNCS, WINDOW_HOPS, WINDOW_LOW, WINDOW_HIGH = range(72, 79)
+# Written by Python
+STOP, PREFILL, STEER, ANCHOR_WANTED, TRIM_AFTER = range(80, 85)
+SLOTS = 88
+
+FADE_FRAMES = 64  # 1.3 ms at 48 kHz: long enough not to click, short enough not to be missed
+HISTOGRAM_BINS, BINS_PER_OCTAVE = 256, 16  # durations from 1 us to 65 ms, 4.4 % apart
+
+
+class Semaphore:
+    """The system's counting semaphore by address: what a callback may post and a worker without GIL can wait on.
+
+    ``post(semaphore, 1, 0)`` and ``wait(semaphore, forever, 0)`` suit POSIX, Grand Central Dispatch and Windows alike.
+    """
+
+    def __init__(self) -> None:
+        if sys.platform == "win32":
+            library = ctypes.WinDLL("kernel32")
+            library.CreateSemaphoreW.restype = ctypes.c_void_p
+            self.handle = library.CreateSemaphoreW(None, 0, 2**30, None)
+            post, wait = library.ReleaseSemaphore, library.WaitForSingleObject
+        elif sys.platform == "darwin":
+            library = ctypes.CDLL(None)
+            library.dispatch_semaphore_create.restype = ctypes.c_void_p
+            self.handle = library.dispatch_semaphore_create(0)
+            post, wait = library.dispatch_semaphore_signal, library.dispatch_semaphore_wait
+        else:
+            library = ctypes.CDLL(None)
+            self._memory = ctypes.create_string_buffer(64)
+            library.sem_init(self._memory, 0, 0)
+            self.handle = ctypes.addressof(self._memory)
+            post, wait = library.sem_post, library.sem_wait
+        self.post_address, self.wait_address = (ctypes.cast(f, ctypes.c_void_p).value for f in (post, wait))
+
+
+class Rings:
+    """Both rings and the control slots of one running stream.
+
+    ``control`` int64 ``[SLOTS]``; ``captured`` and ``played`` float32 ``[capacity, channels]``; ``capture_times`` and
+    ``play_times`` are histograms of callback durations. A callback receives the address of ``control`` and finds the rest
+    there, so the object must outlive the streams.
+    """
+
+    def __init__(self, hop: int, channels: int, rate: int, capture_channels: int = 0, play_channels: int = 0):
+        self.hop = hop
+        self.control = _on_cache_line(SLOTS)
+        self.capture_times, self.play_times = _on_cache_line(HISTOGRAM_BINS), _on_cache_line(HISTOGRAM_BINS)
+        capacity = hop * RING_HOPS
+        self.captured = np.zeros((capacity, channels), np.float32)
+        self.played = np.zeros((capacity, channels), np.float32)
+        self._last_frame = np.zeros(channels, np.float32)
+        self._semaphore = Semaphore()
+        c = self.control
+        c[CAPACITY], c[CHANNELS], c[RATE] = capacity, channels, rate
+        c[CAPTURE_CHANNELS], c[PLAY_CHANNELS] = capture_channels or channels, play_channels or channels
+        c[CAPTURED], c[PLAYED] = self.captured.ctypes.data, self.played.ctypes.data
+        c[LAST_FRAME] = self._last_frame.ctypes.data
+        c[CAPTURE_TIMES], c[PLAY_TIMES] = self.capture_times.ctypes.data, self.play_times.ctypes.data
+        s = self._semaphore
+        c[POST], c[WAIT], c[SEMAPHORE] = s.post_address, s.wait_address, s.handle
+        c[CLOCK], c[CLOCK_ID] = _clock()
+        self.captured += 0  # touch every page now, not in the callback
+        self.played += 0
+
+    @property
+    def address(self) -> int:
+        """What a callback gets as its user data."""
+        return self.control.ctypes.data
+
+    def post(self) -> None:
+        """Wake the worker."""
+        ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 3)(int(self.control[POST]))(int(self.control[SEMAPHORE]), 1, 0)
+
+
+def _on_cache_line(slots: int) -> np.ndarray:
+    """int64 zeros on a 64-byte boundary."""
+    raw = np.zeros(slots + LINE, np.int64)
+    first = (-raw.ctypes.data // 8) % LINE
+    return raw[first : first + slots]
+
+
+def _clock() -> tuple[int, int]:
+    """Address of the monotonic clock's reader, and its first argument (-1: Windows' performance counter)."""
+    if sys.platform == "win32":
+        return ctypes.cast(ctypes.WinDLL("kernel32").QueryPerformanceCounter, ctypes.c_void_p).value, -1
+    return ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value, time.CLOCK_MONOTONIC
+
+
+@inline
+def now_ns(control, scratch):
+    """Monotonic time in ns; ``scratch`` is a pair of slots of the calling thread's own."""
+    address = control.ctypes.data + 8 * scratch
+    if control[CLOCK_ID] < 0:
+        call3(control[CLOCK], (address, 0, 0))
+        return control[scratch] * 100  # the counter runs at 10 MHz on every Windows since 10
+    call3(control[CLOCK], (control[CLOCK_ID], address, 0))
+    return control[scratch] * 1_000_000_000 + control[scratch + 1]
+
+
+@inline
+def count_duration(histogram, ns):
+    """Add one duration to a histogram; `percentile_us` reads it."""
+    octaves = np.log2(max(ns, 1) / 1000.0)
+    histogram[min(max(int(octaves * BINS_PER_OCTAVE), 0), HISTOGRAM_BINS - 1)] += 1
+
+
+def percentile_us(histogram: np.ndarray, percent: float) -> float:
+    """Microseconds that ``percent`` of the durations stay below (upper edge of the bin); 0 if there are none."""
+    total = histogram.sum()
+    if total == 0:
+        return 0.0
+    k = int(np.searchsorted(histogram.cumsum(), total * percent / 100))
+    return float(2 ** ((min(k, HISTOGRAM_BINS - 1) + 1) / BINS_PER_OCTAVE))
