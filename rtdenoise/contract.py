@@ -63,14 +63,14 @@ class ContractStream:
 
     ``noisy, enhanced = stream.buffers(frames)`` are float32 ``[channels, frames, bins, 2]``; fill the first, call
     ``step(frames)``, read the second. States flip between two sets of buffers, so a step copies and allocates nothing
-    of ours. Different ``frames`` may follow each other freely.
+    of ours. Different ``frames`` may follow each other freely. ``states`` are the two sets, by input name.
     """
 
     def __init__(self, session: ort.InferenceSession, bins: int, channels: int):
         self._session, self._bins, self._channels = session, bins, channels
         states = [i for i in session.get_inputs() if i.name != "noisy"]
         shapes = {i.name: (channels, *i.shape[1:]) for i in states}
-        self._states = [{name: aligned(*shape) for name, shape in shapes.items()} for _ in range(2)]
+        self.states = [{name: aligned(*shape) for name, shape in shapes.items()} for _ in range(2)]
         self._buffers: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._bindings: dict[int, tuple[ort.IOBinding, ort.IOBinding]] = {}
         self._phase = 0
@@ -85,8 +85,8 @@ class ContractStream:
     def _bind(self, frames: int, phase: int) -> ort.IOBinding:
         noisy, enhanced = self._buffers[frames]
         binding = self._session.io_binding()
-        inputs = {"noisy": noisy} | self._states[phase]
-        outputs = {"enhanced": enhanced} | {f"{k}_next": v for k, v in self._states[1 - phase].items()}
+        inputs = {"noisy": noisy} | self.states[phase]
+        outputs = {"enhanced": enhanced} | {f"{k}_next": v for k, v in self.states[1 - phase].items()}
         for bind, arrays in ((binding.bind_input, inputs), (binding.bind_output, outputs)):
             for name, a in arrays.items():
                 bind(name, "cpu", 0, np.float32, a.shape, a.ctypes.data)
@@ -101,7 +101,7 @@ class ContractStream:
         self._phase = 1 - self._phase
 
     def reset(self) -> None:
-        for states in self._states:
+        for states in self.states:
             for a in states.values():
                 a[:] = 0
 

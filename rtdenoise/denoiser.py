@@ -19,7 +19,7 @@ from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.fft import aligned, jit
 from rtdenoise.geometry import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Geometry, Latency
 from rtdenoise.model import DEFAULT_MODEL, load_model
-from rtdenoise.stft import FILL, StreamingISTFT, StreamingSTFT, analyse, synthesise
+from rtdenoise.stft import FILL, WAITING, StreamingISTFT, StreamingSTFT, analyse, synthesise
 
 BATCHES = (64, 8, 1)  # frames a model call may take: one when live, many when samples lie ready
 FADE_STEP = np.float32(0.25)  # largest change of the blend a hop: bypass and strength cross-fade over 16 ms
@@ -137,7 +137,7 @@ class Denoiser:
         self.geometry = Geometry(self.rate, self.model.info.framing)
         self._stft = StreamingSTFT(self.geometry, channels)
         self._istft = StreamingISTFT(self.geometry, channels, latency, max_frames=BATCHES[0])
-        self._stream = self.model.stream(channels)
+        self.stream = self.model.stream(channels)
         self._full = aligned(channels, BATCHES[0], self.geometry.bins, 2)
         self._top_gain = np.ones(channels, np.float32)
         self._mix = np.zeros(2, np.float32)
@@ -156,6 +156,17 @@ class Denoiser:
     @property
     def latency_ms(self) -> float:
         return self.geometry.latency_ms(self.latency)
+
+    @property
+    def hop_arguments(self) -> tuple:
+        """``(full, noisy, enhanced, mix, top_gain, stft, istft)``, one frame a call: for a compiled loop that runs `begin`,
+        a step of `stream` and `finish` itself, as live audio does."""
+        noisy, enhanced = self.stream.buffers(1)
+        return self._full, noisy, enhanced, self._mix, self._top_gain, self._stft.arguments, self._istft.arguments
+
+    def skip_first_hop(self) -> None:
+        """Drop the hop that waits so that chunks may have any length: who feeds whole hops saves its delay."""
+        self._istft.counters[WAITING] = 0
 
     @property
     def nonfinite_samples(self) -> int:
@@ -208,10 +219,10 @@ class Denoiser:
 
         Returns the next index and the count of faulty model frames.
         """
-        noisy, enhanced = self._stream.buffers(frames or 1)
+        noisy, enhanced = self.stream.buffers(frames or 1)
         stop = begin(block, at, frames or 1, self._full, noisy, self._stft.arguments)
         if frames:
-            self._stream.step(frames)
+            self.stream.step(frames)
         blending = self._full, enhanced, frames, self._mix, self._top_gain
         return stop, finish(*blending, out, at, stop, self._istft.arguments)
 
@@ -237,7 +248,7 @@ class Denoiser:
 
     def reset(self) -> None:
         """Forget all audio: what follows is filtered as by a new object."""
-        for part in (self._stft, self._istft, self._stream):
+        for part in (self._stft, self._istft, self.stream):
             part.reset()
         self._top_gain[:] = 1
         self._mix[MIX] = self._mix[MIX_TARGET]

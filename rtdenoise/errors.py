@@ -19,3 +19,7 @@ class ModelError(RtdenoiseError):
 
 class AudioFileError(RtdenoiseError):
     """A sound file that cannot be read or written."""
+
+
+class DeviceError(RtdenoiseError):
+    """A sound device or server that is missing, busy, or that refuses the request."""

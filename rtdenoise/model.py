@@ -15,6 +15,7 @@ from rtdenoise.contract import Model, ModelInfo, contract_model, first_line, rea
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.foreign import foreign_model
 
+SESSION_CONFIG = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 DEFAULT_MODEL = "unet"
 
 
@@ -64,8 +65,8 @@ def open_session(path: Path) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    for key, value in SESSION_CONFIG.items():
+        options.add_session_config_entry(key, value)
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's exceptions share no public base class

@@ -29,7 +29,7 @@ DECAY = np.float32(0.94)  # a frame: a gap begins as a fall of 1.5 ms from the l
 
 @inline
 def capture(control, source, frames):
-    """Copy ``frames`` device frames at address ``source`` into the captured ring and wake the worker."""
+    """Copy ``frames`` device frames at address ``source`` into the captured ring."""
     began = now_ns(control, ring.CAPTURE_SCRATCH)
     channels, device_channels = control[ring.CHANNELS], control[ring.CAPTURE_CHANNELS]
     capacity, head = control[ring.CAPACITY], control[ring.IN_HEAD]
@@ -45,8 +45,13 @@ def capture(control, source, frames):
     control[ring.IN_TIME] = began
     control[ring.IN_BLOCK] = max(control[ring.IN_BLOCK], frames)
     store_release(control, ring.IN_HEAD, head + frames)
-    call3(control[ring.POST], (control[ring.SEMAPHORE], 1, 0))
     return began
+
+
+@inline
+def wake_worker(control):
+    """Last of all: the worker may take this core at once."""
+    call3(control[ring.POST], (control[ring.SEMAPHORE], 1, 0))
 
 
 @inline
@@ -116,6 +121,7 @@ def duplex_callback(source, target, frames, times, flags, user):
     play(control, target, np.int64(frames))
     took = now_ns(control, ring.PLAY_SCRATCH) - began
     count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
+    wake_worker(control)
     return CONTINUE
 
 
@@ -123,8 +129,10 @@ def duplex_callback(source, target, frames, times, flags, user):
 def input_callback(source, target, frames, times, flags, user):
     control = carray(user, (ring.SLOTS,), np.int64)
     control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
-    took = -capture(control, source, np.int64(frames)) + now_ns(control, ring.CAPTURE_SCRATCH)
+    began = capture(control, source, np.int64(frames))
+    took = now_ns(control, ring.CAPTURE_SCRATCH) - began
     count_duration(carray(pointer(control[ring.CAPTURE_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
+    wake_worker(control)
     return CONTINUE
 
 
@@ -132,7 +140,8 @@ def input_callback(source, target, frames, times, flags, user):
 def output_callback(source, target, frames, times, flags, user):
     control = carray(user, (ring.SLOTS,), np.int64)
     control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
-    took = -play(control, target, np.int64(frames)) + now_ns(control, ring.PLAY_SCRATCH)
+    began = play(control, target, np.int64(frames))
+    took = now_ns(control, ring.PLAY_SCRATCH) - began
     count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
     return CONTINUE
 

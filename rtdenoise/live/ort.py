@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise.contract import ContractStream, Model, ModelStream
 from rtdenoise.errors import ModelError
 from rtdenoise.fft import aligned, inline
-from rtdenoise.model import SESSION_CONFIG, Model
+from rtdenoise.model import SESSION_CONFIG
 from rtdenoise.native import call8
 
 API_VERSION = 17  # the oldest table that has all we call; the table only ever grows at its end
@@ -44,7 +45,7 @@ RUN, SESSION, INPUT_NAMES, OUTPUT_NAMES, COUNT, INPUTS, OUTPUTS, PHASE = 0, 1, 2
 
 @inline
 def step(arguments):
-    """One model step; returns 0 or the address of an OrtStatus (then stop calling, and see `NativeStream.failure`)."""
+    """One model step; returns 0 or the address of an OrtStatus (then stop calling, and see `NativeSteps.failure`)."""
     phase = arguments[PHASE]
     arguments[PHASE] = 1 - phase
     count = arguments[COUNT]
@@ -72,19 +73,19 @@ def _library() -> tuple[ctypes.CDLL, ctypes.Array] | None:
     return None
 
 
-def native_steps_available(model: Model) -> bool:
-    """Whether `NativeStream` can run this model here."""
-    return ctypes.sizeof(ctypes.c_void_p) == 8 and model.info.kind == "contract" and _library() is not None
+def native_steps_available(stream: ModelStream) -> bool:
+    """Whether `NativeSteps` can run this model here."""
+    return ctypes.sizeof(ctypes.c_void_p) == 8 and isinstance(stream, ContractStream) and _library() is not None
 
 
-class NativeStream:
-    """A running copy of a contract model, one frame a step.
+class NativeSteps:
+    """Steps of a running `ContractStream`, one frame each, on its own buffers and states.
 
-    ``noisy`` and ``enhanced`` float32 ``[channels, 1, bins, 2]``; ``arguments`` int64 for the compiled `step`. Close it only
-    when no thread can still be inside a step. Raises `ModelError` if ONNX Runtime refuses.
+    ``arguments`` int64 for the compiled `step`. Close it only when no thread can still be inside a step. Raises
+    `ModelError` if ONNX Runtime refuses.
     """
 
-    def __init__(self, model: Model, channels: int):
+    def __init__(self, model: Model, stream: ContractStream):
         found = _library()
         if found is None:
             raise ModelError("this onnxruntime has no C library to call; install onnxruntime 1.20 or later")
@@ -92,18 +93,15 @@ class NativeStream:
         self._owned: list[tuple[str, ctypes.c_void_p]] = []
         session = self._open(model.info.path.read_bytes())
         self._memory = self._new("CreateCpuMemoryInfo", ARENA_ALLOCATOR, DEFAULT_MEMORY, release="ReleaseMemoryInfo")
-        shape = (channels, 1, model.info.bins, 2)
-        self.noisy, self.enhanced = aligned(*shape), aligned(*shape)
-        shapes = model.state_shapes(channels)
-        self._states = [[aligned(*s) for s in shapes.values()] for _ in range(2)]
-        x, y = self._tensor(self.noisy), self._tensor(self.enhanced)
-        states = [[self._tensor(a) for a in side] for side in self._states]
-        count = 1 + len(shapes)
-        inputs, outputs = ["noisy", *shapes], ["enhanced", *(f"{name}_next" for name in shapes)]
+        noisy, enhanced = (self._tensor(a) for a in stream.buffers(1))
+        state_names = list(stream.states[0])
+        states = [[self._tensor(a) for a in side.values()] for side in stream.states]
+        inputs, outputs = ["noisy", *state_names], ["enhanced", *(f"{name}_next" for name in state_names)]
+        count = len(inputs)
         names = [(ctypes.c_char_p * count)(*(n.encode() for n in side)) for side in (inputs, outputs)]
-        sets = [[x, *states[0]], [x, *states[1]], [y, *states[1]], [y, *states[0]]]
+        sets = [[noisy, *states[0]], [noisy, *states[1]], [enhanced, *states[1]], [enhanced, *states[0]]]
         pointers = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
-        self._kept = names, pointers
+        self._kept = names, pointers, stream
         address = [ctypes.addressof(a) for a in (*names, *pointers)]
         run = self._table[FUNCTIONS["Run"]]
         self.arguments = np.array([run, session.value, *address[:2], count, *address[2:], 0], np.int64)
@@ -144,14 +142,6 @@ class NativeStream:
         shape = (ctypes.c_int64 * a.ndim)(*a.shape)
         tensor = "CreateTensorWithDataAsOrtValue"
         return self._new(tensor, self._memory, a.ctypes.data, a.nbytes, shape, a.ndim, FLOAT32, release="ReleaseValue")
-
-    def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        return self.noisy, self.enhanced
-
-    def reset(self) -> None:
-        for side in self._states:
-            for a in side:
-                a[:] = 0
 
     def close(self) -> None:
         """Release session, tensors and library handles."""

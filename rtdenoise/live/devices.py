@@ -1,0 +1,147 @@
+"""Sound devices: list them, find one by what a person types, and say clearly when that does not work."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from rtdenoise.errors import DeviceError, UsageError
+from rtdenoise.live import pulse
+from rtdenoise.live.portaudio import portaudio
+
+Side = Literal["input", "output"]
+ALIASES = {"mic": "input", "microphone": "input", "speakers": "output", "speaker": "output"}
+SERVER_NAMES = ("pulse", "pipewire", "default", "sysdefault")  # ALSA devices behind which a server hides its own clocks
+USUAL_RATES = (48_000, 44_100, 32_000, 16_000, 96_000, 8_000)
+
+
+@dataclass(frozen=True)
+class Device:
+    """One sound device.
+
+    ``id`` is what a user may type, ``index`` PortAudio's number, ``endpoint`` the sound server's name for a source or sink
+    that is reached through that PortAudio device (None: the device itself). ``rate`` in Hz is the one it runs at.
+    """
+
+    id: int
+    name: str
+    host: str
+    inputs: int
+    outputs: int
+    rate: int
+    index: int
+    endpoint: str | None = None
+    default_input: bool = False
+    default_output: bool = False
+    virtual: bool = False
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}, {self.host}"
+
+    @property
+    def is_server(self) -> bool:
+        """Whether a sound server stands between: it resamples and remixes, and its ends may have different clocks."""
+        return self.endpoint is not None or (self.host == "ALSA" and self.name in SERVER_NAMES)
+
+    def channels(self, side: Side) -> int:
+        return self.inputs if side == "input" else self.outputs
+
+
+def list_devices() -> list[Device]:
+    """All devices: PortAudio's own, then the sound server's sources and sinks. Raises `DeviceError` without PortAudio."""
+    sd = portaudio()
+    hosts = [h["name"] for h in sd.query_hostapis()]
+    found, default_in, default_out = [], *sd.default.device
+    for d in sd.query_devices():
+        i, host = d["index"], hosts[d["hostapi"]]
+        ends = d["max_input_channels"], d["max_output_channels"]
+        marks = {"default_input": i == default_in, "default_output": i == default_out}
+        found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **marks))
+    server, endpoints = pulse.endpoints()
+    bridge = next((d for d in found if d.host == "ALSA" and d.name == pulse.PORTAUDIO_NAME), None)
+    for e in endpoints if bridge else []:
+        ends = (e.channels, 0) if e.is_source else (0, e.channels)
+        marks = {"default_input": e.default and e.is_source, "default_output": e.default and not e.is_source}
+        virtual = e.monitor or "rtdenoise" in e.name
+        found.append(Device(len(found), e.description, server, *ends, e.rate, bridge.index, e.name, virtual=virtual, **marks))
+    return found
+
+
+def find_device(wanted: int | str | None, side: Side) -> Device:
+    """The device a person means.
+
+    wanted: None or the alias ``mic``/``speakers`` (the system's default), an id, the exact name, or parts of "name, host" in
+    any order and case. Raises `UsageError` that lists the candidates if several fit or none does, `DeviceError` if there
+    is no device at all.
+    """
+    devices = list_devices()
+    able = [d for d in devices if d.channels(side) > 0]
+    if not able:
+        raise DeviceError(f"no {side} device found; is a sound card or a sound server there? (see `rtdenoise doctor`)")
+    text = "" if wanted is None else str(wanted).strip()
+    if not text or ALIASES.get(text.lower()) == side:
+        return _default(able, side)
+    if text.lower() in ALIASES:
+        raise UsageError(f"{text!r} is an {ALIASES[text.lower()]}; name an {side}, or see `rtdenoise devices`")
+    if re.fullmatch(r"\d+", text):
+        chosen = [d for d in devices if d.id == int(text)]
+        if not chosen:
+            raise UsageError(f"no device has the id {text}; {_candidates(able)}")
+        if chosen[0] not in able:
+            raise UsageError(f"device [{text}] {chosen[0].label} has no {side}; {_candidates(able)}")
+        return chosen[0]
+    hits = [d for d in able if text in (d.endpoint, d.name, d.label)]
+    hits = hits or [d for d in able if text.lower() in (d.name.lower(), d.label.lower())]
+    hits = hits or [d for d in able if all(part in d.label.lower() for part in text.lower().split())]
+    if len(hits) == 1:
+        return hits[0]
+    if hits:
+        raise UsageError(f"{text!r} fits several {side}s: {_list(hits)}; type more of the name, or the number")
+    raise UsageError(f"no {side} fits {text!r}; {_candidates(able)}")
+
+
+def _default(able: list[Device], side: Side) -> Device:
+    """The right default: a server's own choice before PortAudio's, which may be raw hardware that the server holds."""
+    marked = [d for d in able if (d.default_input if side == "input" else d.default_output)]
+    return max(marked or able[:1], key=lambda d: (d.endpoint is not None, d.is_server))
+
+
+def _list(devices: list[Device]) -> str:
+    return ", ".join(f"[{d.id}] {d.label}" for d in devices)
+
+
+def _candidates(devices: list[Device]) -> str:
+    return f"there are: {_list(devices)}"
+
+
+def share_clock(source: Device, target: Device) -> bool:
+    """Whether both ends are one device with one clock: then one duplex stream serves them, and nothing can drift."""
+    return source.index == target.index and not source.is_server and not target.is_server
+
+
+def common_rate(source: Device, target: Device, wanted: int | None) -> int:
+    """A rate both ends accept: the wanted one, else the input's own, else the usual ones. `DeviceError` if none is."""
+    rates = [wanted] if wanted else [source.rate, target.rate, *USUAL_RATES]
+    for rate in rates:
+        if _accepts(source, "input", rate) and _accepts(target, "output", rate):
+            return rate
+    if wanted:
+        try:
+            other = common_rate(source, target, None)
+        except DeviceError:
+            other = None
+        hint = f"{other} Hz would work" if other else "is one of them in use by another program?"
+        raise DeviceError(f"{source.label} and {target.label} do not both run at {wanted} Hz; {hint}")
+    raise DeviceError(f"{source.label} and {target.label} share no sample rate, or one is busy; close what uses it")
+
+
+def _accepts(device: Device, side: Side, rate: int) -> bool:
+    sd = portaudio()
+    check = sd.check_input_settings if side == "input" else sd.check_output_settings
+    try:
+        check(device.index, channels=1, dtype="float32", samplerate=rate)
+    except (sd.PortAudioError, ValueError):
+        return False
+    return True

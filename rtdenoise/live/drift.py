@@ -1,0 +1,198 @@
+"""Two devices, two clocks: a resampler of variable ratio, and the steering that keeps the delay at its target.
+
+    captured frames ─▶ worker ─▶ resample by `ratio` ─▶ played frames
+                                     ▲
+    delay between the two callbacks ─┴─ PI controller (slow, so that pitch does not wobble)
+
+The delay is measured, not guessed: frames waiting in both rings plus the time between the last callback of each side.
+Bursts and late callbacks cancel out of that sum. What no small ratio can mend (a device that lost or hoarded audio) is
+repaired at once by skipping with a cross-fade or by inserting silence. This resampler runs inside the worker, without
+the GIL; a library's would need it in the audio path. At ratio 1 it copies samples exactly.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtdenoise.fft import inline
+from rtdenoise.live import ring
+from rtdenoise.native import load_acquire, store_release
+
+TAPS, PHASES, BETA = 32, 256, 9.0  # flat to 0.85 of Nyquist, images below -80 dB
+RATIO, INTEGRAL, DELAY, SPEED, POSITION, ROUNDS, FIRST_ROUND = range(7)  # slots of the steering state
+CALIBRATION_ROUNDS = 10  # of WINDOW_HOPS each: the second after start in which the buffer is sized
+SETTLED_ROUNDS = 2  # skipped: a server delivers irregularly while a stream starts
+WINDOW_HOPS = 25  # 100 ms
+FASTEST, SLOWEST = 0.6, 0.06  # rad/s: loop bandwidth just after start, and in the long run
+SLOW_DOWN = 0.9995  # a hop: bandwidth falls from the first to the second in about 20 s
+DAMPING = 0.9
+LARGEST_OFFSET = 2e-3  # a clock further off than 2000 ppm is broken
+JUMP_MS = 10.0  # an error the steering would need half a minute for
+
+
+def kernel_table() -> np.ndarray:
+    """float32 ``[PHASES + 1, TAPS]``: Kaiser-windowed sinc, row p shifted by p / PHASES of a sample, each of sum one."""
+    shift = np.arange(PHASES + 1)[:, None] / PHASES
+    t = np.arange(TAPS)[None, :] - (TAPS // 2 - 1) - shift
+    window = np.i0(BETA * np.sqrt(np.clip(1 - (t / (TAPS // 2)) ** 2, 0, 1))) / np.i0(BETA)
+    table = np.sinc(t) * window
+    return (table / table.sum(1, keepdims=True)).astype(np.float32)
+
+
+class Drift:
+    """Kernel, history and steering state of one stream; ``arguments`` is what compiled code takes.
+
+    Shape: history float32 ``[channels, TAPS + hop]``, state float64 ``[FIRST_ROUND + CALIBRATION_ROUNDS]``.
+    """
+
+    def __init__(self, hop: int, channels: int):
+        self.state = np.zeros(FIRST_ROUND + CALIBRATION_ROUNDS)
+        self.history = np.zeros((channels, TAPS + hop), np.float32)
+        self.arguments = (self.state, self.history, kernel_table())
+        self.state[RATIO], self.state[POSITION], self.state[SPEED] = 1.0, TAPS // 2 - 1, FASTEST
+
+    @property
+    def delay(self) -> float:
+        """Frames from the input's callback to the output's, smoothed."""
+        return float(self.state[DELAY])
+
+    @property
+    def ppm(self) -> float:
+        """How much faster the output's clock runs than the input's, in parts per million, as the loop has learnt."""
+        return 1e6 * float(self.state[INTEGRAL])
+
+
+@inline
+def resample(x, drift, memory, head):
+    """Append ``x`` ``[hop, channels]`` at ``state[RATIO]`` output frames an input frame to ring ``memory`` from ``head`` on.
+
+    Returns the count written: the hop, give or take one. Delay: half the taps.
+    """
+    state, history, table = drift
+    channels, length = history.shape
+    hop, capacity = x.shape[0], memory.shape[0]
+    advance = 1.0 / state[RATIO]
+    position, count = state[POSITION], 0
+    for c in range(channels):
+        for i in range(length - hop):
+            history[c, i] = history[c, i + hop]
+        for i in range(hop):
+            history[c, length - hop + i] = x[i, c]
+    while int(position) + TAPS // 2 < length - 1:
+        first = int(position)
+        phase = (position - first) * PHASES
+        row = int(phase)
+        share = np.float32(phase - row)
+        at = (head + count) % capacity
+        for c in range(channels):
+            a = b = np.float32(0)
+            for k in range(TAPS):
+                v = history[c, first - TAPS // 2 + 1 + k]
+                a += v * table[row, k]
+                b += v * table[row + 1, k]
+            memory[at, c] = a + share * (b - a)
+        count += 1
+        position += advance
+    state[POSITION] = position - hop
+    return count
+
+
+@inline
+def measured_delay(control):
+    """Frames between the newest captured and the next played, as the two callbacks' clocks tell."""
+    head = load_acquire(control, ring.IN_HEAD)
+    tail = load_acquire(control, ring.OUT_TAIL)
+    between = control[ring.OUT_TIME] - control[ring.IN_TIME]
+    waiting = head - control[ring.IN_TAIL] + control[ring.OUT_HEAD] - tail
+    return waiting + between * 1e-9 * control[ring.RATE]
+
+
+@inline
+def move(control, memory, frames):
+    """Change the delay at once: positive inserts silence before the next hop, negative asks the player to skip."""
+    if frames > 0:
+        head = control[ring.OUT_HEAD]
+        for i in range(min(frames, memory.shape[0])):
+            for c in range(memory.shape[1]):
+                memory[(head + i) % memory.shape[0], c] = 0
+        store_release(control, ring.OUT_HEAD, head + frames)
+    else:
+        store_release(control, ring.CUT_WANTED, control[ring.CUT_WANTED] - frames)
+
+
+@inline
+def restart(control, drift):
+    """Forget what was measured (the clocks' difference stays known) and size the buffer anew."""
+    state = drift[0]
+    state[DELAY] = state[ROUNDS] = 0
+    state[SPEED], state[RATIO] = FASTEST, 1.0 + state[INTEGRAL]
+    control[ring.TARGET] = control[ring.WINDOW_HOPS] = 0
+
+
+@inline
+def calibrate(control, drift, memory, delay):
+    """After each of the first windows note the player's smallest reserve; then give back what was never needed."""
+    state = drift[0]
+    rounds = int(state[ROUNDS])
+    if control[ring.FIXED_TARGET] > 0:
+        control[ring.TARGET] = control[ring.FIXED_TARGET]
+        move(control, memory, control[ring.TARGET] - int(delay))
+    else:
+        state[FIRST_ROUND + rounds] = control[ring.SLACK]
+        store_release(control, ring.SLACK_ROUND_WANTED, control[ring.SLACK_ROUND_WANTED] + 1)
+        state[ROUNDS] = rounds + 1
+        if rounds + 1 < CALIBRATION_ROUNDS:
+            return
+        least, second = state[FIRST_ROUND + SETTLED_ROUNDS], 1e9  # one stall of the machine must not size the buffer
+        for k in range(SETTLED_ROUNDS + 1, CALIBRATION_ROUNDS):
+            v = state[FIRST_ROUND + k]
+            if v < least:
+                least, second = v, least
+            else:
+                second = min(second, v)
+        change = control[ring.RESERVE] - int(second)
+        control[ring.TARGET] = int(delay) + change
+        move(control, memory, change)
+    state[DELAY] = 0
+
+
+@inline
+def steer(control, drift, memory):
+    """Once a hop: measure the delay, calibrate at first, then set the ratio; jump where steering would take too long."""
+    state = drift[0]
+    delay = measured_delay(control)
+    if state[DELAY] == 0:
+        state[DELAY] = delay
+    target, hop_s = control[ring.TARGET], (drift[1].shape[1] - TAPS) / control[ring.RATE]
+    speed = state[SPEED]
+    state[DELAY] += min(1.0, 4 * speed * hop_s) * (delay - state[DELAY])  # a pole well above the loop's own
+
+    if control[ring.CUT_WANTED] != load_acquire(control, ring.CUT_DONE):
+        control[ring.WINDOW_HOPS] = 0
+        state[DELAY] = 0
+        return
+    if control[ring.WINDOW_HOPS] == 0:
+        control[ring.WINDOW_LOW], control[ring.WINDOW_HIGH] = int(delay), int(delay)
+    control[ring.WINDOW_LOW] = min(control[ring.WINDOW_LOW], int(delay))
+    control[ring.WINDOW_HIGH] = max(control[ring.WINDOW_HIGH], int(delay))
+    control[ring.WINDOW_HOPS] += 1
+    if control[ring.WINDOW_HOPS] == WINDOW_HOPS:
+        control[ring.WINDOW_HOPS] = 0
+        if target == 0:
+            calibrate(control, drift, memory, state[DELAY])
+            return
+        limit = int(JUMP_MS * 1e-3 * control[ring.RATE])
+        middle = (control[ring.WINDOW_LOW] + control[ring.WINDOW_HIGH]) // 2
+        if control[ring.WINDOW_LOW] > target + limit or control[ring.WINDOW_HIGH] < target - limit:
+            control[ring.RESYNCS] += 1
+            move(control, memory, target - middle)
+            state[DELAY] = 0
+            return
+    if target == 0 or state[DELAY] == 0:
+        return
+    error = state[DELAY] - target
+    gain = 2 * DAMPING * speed / control[ring.RATE]
+    state[INTEGRAL] -= speed * speed / control[ring.RATE] * error * hop_s
+    state[INTEGRAL] = min(max(state[INTEGRAL], -LARGEST_OFFSET), LARGEST_OFFSET)
+    state[RATIO] = 1 + min(max(state[INTEGRAL] - gain * error, -LARGEST_OFFSET), LARGEST_OFFSET)
+    state[SPEED] = max(SLOWEST, speed * SLOW_DOWN)

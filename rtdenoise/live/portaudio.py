@@ -1,0 +1,68 @@
+"""PortAudio, loaded on first use, without the noise its back ends write to the terminal."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import sys
+from functools import cache
+from types import ModuleType
+
+from numba import cfunc, types
+
+from rtdenoise.errors import DeviceError
+
+INSTALL = {
+    "linux": "install it: `apt install libportaudio2 libasound2-plugins` (Debian, Ubuntu) or `dnf install portaudio` (Fedora)",
+    "darwin": "reinstall sounddevice (`pip install --force-reinstall sounddevice`), which brings it along",
+    "win32": "reinstall sounddevice (`pip install --force-reinstall sounddevice`), which brings it along",
+}
+
+
+@cfunc(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr), cache=True)
+def _no_alsa_message(file, line, function, error, format):
+    pass
+
+
+@cfunc(types.void(types.voidptr), cache=True)
+def _no_jack_message(text):
+    pass
+
+
+def _silence() -> None:
+    """ALSA and JACK report every device that is absent, and JACK would start a server just to be asked."""
+    os.environ.setdefault("JACK_NO_START_SERVER", "1")
+    for name, setters, handler in (
+        ("asound", ("snd_lib_error_set_handler",), _no_alsa_message),
+        ("jack", ("jack_set_error_function", "jack_set_info_function"), _no_jack_message),
+    ):
+        path = ctypes.util.find_library(name)
+        if path:
+            try:
+                library = ctypes.CDLL(path)
+                for setter in setters:
+                    getattr(library, setter)(ctypes.c_void_p(handler.address))
+            except (OSError, AttributeError):
+                continue
+
+
+@cache
+def portaudio() -> ModuleType:
+    """The `sounddevice` module; `DeviceError` with what to install where PortAudio is missing."""
+    if sys.platform == "linux":
+        _silence()
+    try:
+        import sounddevice
+    except (OSError, ImportError) as e:
+        raise DeviceError(f"PortAudio is not here; {INSTALL.get(sys.platform, INSTALL['linux'])}") from e
+    except Exception as e:  # sounddevice initialises PortAudio on import and raises its PortAudioError
+        raise DeviceError(f"PortAudio does not start ({e}); is the sound system set up?") from e
+    return sounddevice
+
+
+def rescan() -> None:
+    """Let PortAudio see devices that came or went: its list is frozen at start. Closes every stream of this process."""
+    sd = portaudio()
+    sd._terminate()
+    sd._initialize()

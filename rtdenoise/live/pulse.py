@@ -1,0 +1,92 @@
+"""Sources and sinks of a PulseAudio or PipeWire server, as devices that PortAudio alone cannot name.
+
+PortAudio reaches such a server through ALSA's ``pulse`` device, which means the server's default source and sink. Which
+others it means is told to the client library by environment variables while a stream opens (`addressed`).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
+_opening = threading.Lock()  # the environment belongs to the whole process
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A source or sink: the server's name for it, its description for people, its rate in Hz and its channels."""
+
+    name: str
+    description: str
+    is_source: bool
+    rate: int
+    channels: int
+    default: bool
+    monitor: bool  # a source that carries what a sink plays
+
+
+@contextmanager
+def connection() -> Iterator:
+    """A short-lived connection (pulsectl), or None where there is no server or no pulsectl."""
+    if sys.platform != "linux":
+        yield None
+        return
+    try:
+        import pulsectl
+
+        client = pulsectl.Pulse("rtdenoise", connect=False)
+        client.connect(autospawn=False, timeout=2)
+    except Exception:  # not installed, no library, no server, refused: all mean that there is nothing to list
+        yield None
+        return
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def endpoints() -> tuple[str, list[Endpoint]]:
+    """``(server, endpoints)``: "PulseAudio" or "PipeWire" with its sources and sinks; ``("", [])`` without a server."""
+    with connection() as client:
+        if client is None:
+            return "", []
+        info = client.server_info()
+        server = "PipeWire" if "PipeWire" in info.server_name else "PulseAudio"
+        found = []
+        for is_source, items, default in (
+            (True, client.source_list(), info.default_source_name),
+            (False, client.sink_list(), info.default_sink_name),
+        ):
+            for i in items:
+                spec = i.sample_spec
+                monitor = is_source and i.proplist.get("device.class") == "monitor"
+                end = Endpoint(i.name, i.description, is_source, spec.rate, spec.channels, i.name == default, monitor)
+                found.append(end)
+        return server, found
+
+
+@contextmanager
+def addressed(source: str | None = None, sink: str | None = None) -> Iterator[None]:
+    """While this holds, a ``pulse`` stream that opens goes to these (server's names; None: the default)."""
+    wanted = {"PULSE_SOURCE": source, "PULSE_SINK": sink, "PULSE_PROP": "application.name=rtdenoise"}
+    with _opening:
+        before = {k: os.environ.get(k) for k in wanted}
+        try:
+            for k, v in wanted.items():
+                _set(k, v if v is not None else before[k])
+            yield
+        finally:
+            for k, v in before.items():
+                _set(k, v)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

@@ -1,0 +1,68 @@
+"""What a running `LiveDenoiser` tells about itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SILENCE_DB = -120.0
+
+
+@dataclass(frozen=True)
+class Stats:
+    """One look at the counters; all counts are since start.
+
+    ``delay_ms`` is the way from the input's callback to the output's with the filter's own delay, as measured now;
+    ``budget_ms`` the figure it is held to; ``device_ms`` what PortAudio says the devices add (None where it cannot know).
+    """
+
+    state: str  # "running", or what is waited for
+    seconds: float
+    input: str
+    output: str
+    model: str
+    bypass: bool
+    strength_db: float | None
+    rate: int
+    channels: int
+    block_in: int  # most frames a callback brought
+    block_out: int
+    budget_ms: float
+    delay_ms: float
+    device_ms: float | None
+    level_in_db: float  # RMS of the last moments, full scale = 0
+    level_out_db: float
+    model_ms_p50: float
+    model_ms_p99: float
+    callback_ms_p999: float
+    underruns: int  # callbacks that found too little to play
+    silent_ms: float  # how much they filled in
+    holds: int  # hops that reused the last gains because time was short
+    skipped_ms: float  # input left behind after a long stall
+    resyncs: int  # jumps that put the delay back after a device lost or hoarded audio
+    device_xruns: int  # what PortAudio itself reports
+    reopened: int  # times a vanished device was taken again
+    drift_ppm: float | None  # None where one clock serves both ends
+    cpu_percent: float  # of one core, whole process, since the last look
+    worker: str  # "native" (no GIL) or "python"
+    scheduling: str  # "fifo", "nice" or "normal"
+    memory_locked: bool
+    failure: str | None  # why the model stopped, if it did
+
+    @property
+    def reduction_db(self) -> float:
+        """How much quieter the output is than the input at this moment."""
+        return max(0.0, self.level_in_db - self.level_out_db)
+
+    def as_json(self) -> dict[str, Any]:
+        values = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
+        return values | {"reduction_db": round(self.reduction_db, 3)}
+
+
+def level_db(mean_square: float) -> float:
+    """
+    >>> level_db(0.5), level_db(0.0)
+    (-3.010299956639812, -120.0)
+    """
+    return max(SILENCE_DB, 10 * math.log10(max(mean_square, 1e-30)))

@@ -1,0 +1,98 @@
+"""The PortAudio streams of one session: one duplex stream on one clock, or two one-way streams on two.
+
+Owns opening, closing and watching them; what they carry is in `rtdenoise.live.ring`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+from rtdenoise.errors import DeviceError
+from rtdenoise.live import pulse, realtime, ring
+from rtdenoise.live.callback import Kind, open_stream
+from rtdenoise.live.devices import Device, share_clock
+from rtdenoise.live.portaudio import portaudio
+from rtdenoise.live.ring import Rings
+
+SERVER_BLOCK, SERVER_LATENCY_S = 128, 0.010  # frames at 48 kHz: smaller ones only cost callbacks, the server sends bursts
+LARGEST_CREDIBLE_S = 1.0  # PortAudio's latency figure is garbage on some systems; beyond this it is not shown
+
+
+class Streams:
+    """Opens what ``source`` and ``target`` need over ``rings``; raises `DeviceError` in one line if they refuse."""
+
+    def __init__(self, source: Device, target: Device, rings: Rings, blocksize: int | None = None):
+        self.source, self.target = source, target
+        self.rings, self._blocksize = rings, blocksize
+        self.duplex = share_clock(source, target)
+        self._open: dict[Kind, object] = {}
+        self.scheduling = "normal"
+
+    def start(self) -> None:
+        """Open and start all streams, or none."""
+        try:
+            for kind in self.kinds:
+                self._start(kind)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return ("duplex",) if self.duplex else ("input", "output")
+
+    def _start(self, kind: Kind) -> None:
+        sd, before = portaudio(), realtime.threads()
+        device = self.target if kind == "output" else self.source
+        rate = int(self.rings.control[ring.RATE])
+        settings = {"samplerate": rate, "blocksize": self._blocksize or 0, "latency": "low"}
+        if device.is_server and not self._blocksize:
+            settings |= {"blocksize": SERVER_BLOCK * rate // 48_000, "latency": SERVER_LATENCY_S}
+        counts = int(self.rings.control[ring.CAPTURE_CHANNELS]), int(self.rings.control[ring.PLAY_CHANNELS])
+        if kind == "duplex":
+            settings |= {"device": (self.source.index, self.target.index), "channels": counts}
+        else:
+            settings |= {"device": device.index, "channels": counts[kind == "output"]}
+        try:
+            with pulse.addressed(self.source.endpoint, self.target.endpoint):
+                stream = open_stream(kind, self.rings, **settings)
+                self._open[kind] = stream
+                stream.start()
+        except (sd.PortAudioError, ValueError) as e:
+            self.close_one(kind)
+            raise DeviceError(f"{device.label} does not open at {rate} Hz ({_reason(e)})") from e
+        granted = {realtime.elevate(t, realtime.CALLBACK_PRIORITY) for t in realtime.threads() - before}
+        self.scheduling = min(granted, default="normal")
+
+    def latency_s(self) -> float | None:
+        """What PortAudio says the devices themselves add, or None where that cannot be true."""
+        total = 0.0
+        for stream in self._open.values():
+            latency = stream.latency  # a pair for a duplex stream
+            total += sum(latency) if isinstance(latency, tuple) else latency
+        return total if math.isfinite(total) and 0 < total < LARGEST_CREDIBLE_S else None
+
+    def ended(self) -> list[Kind]:
+        """Streams that PortAudio has given up."""
+        return [kind for kind, stream in self._open.items() if not stream.active]
+
+    def close_one(self, kind: Kind) -> None:
+        stream = self._open.pop(kind, None)
+        if stream is not None:
+            with contextlib.suppress(portaudio().PortAudioError):
+                stream.abort()
+            with contextlib.suppress(portaudio().PortAudioError):
+                stream.close()
+
+    def close(self) -> None:
+        for kind in list(self._open):
+            self.close_one(kind)
+
+
+def _reason(error: Exception) -> str:
+    """PortAudio's own words, without the wrapping."""
+    text = str(error.args[0]) if error.args else str(error)
+    lines = text.splitlines() or [type(error).__name__]
+    hint = "; another program may hold it" if "busy" in text.lower() or "unavailable" in text.lower() else ""
+    return lines[0].removeprefix("Error opening ").strip() + hint

@@ -1,0 +1,297 @@
+"""The thread that denoises: waits for a callback, then takes hops through the filter until none is left.
+
+    semaphore ─▶ open_hop: read, analyse, decide ─▶ model step ─▶ close_hop: blend, synthesise, write, steer ─▶ again
+
+It is one compiled function that never needs Python's GIL (`hop_loop`), so nothing else in the process can make it late.
+Where the C library of ONNX Runtime is missing, or the model is a foreign one, the same two halves run around a Python call
+(`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
+
+Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when a hop
+can no longer be played anyway, and, after a step that outlasted the whole buffer, for a growing number of hops.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Literal
+
+import numpy as np
+
+from rtdenoise.denoiser import Denoiser, begin, finish
+from rtdenoise.errors import ModelError
+from rtdenoise.fft import inline, jit
+from rtdenoise.live import realtime, ring
+from rtdenoise.live.drift import Drift, resample, restart, steer
+from rtdenoise.live.ort import NativeSteps, native_steps_available, step
+from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, count_duration, now_ns
+from rtdenoise.native import call3, load_acquire, store_release
+from rtdenoise.stft import HOP
+
+Kind = Literal["native", "python"]
+NOTHING, RUN, HOLD, PASS = range(4)  # what to do with a hop: no hop there, step the model, hold its gains, pass the input
+FOREVER = -1
+MOST_PATIENCE = 255  # hops, about a second: how seldom a model that is far too slow is tried again
+GAIN_MEMORY = np.float32(0.5)  # a hop: held gains are those of the last 8 ms or so
+LEVEL_MEMORY = 0.9  # a hop, about 40 ms: the meters' smoothing
+IN_POWER, OUT_POWER = range(2)  # slots of the meters: mean square of the last moments
+SWITCH_INTERVAL_S = 1e-4  # fallback only: how long another thread may keep the GIL while the worker waits for it
+
+
+@jit
+def wait(control):
+    """Sleep until a callback posts; true when the worker must end."""
+    call3(control[ring.WAIT], (control[ring.SEMAPHORE], FOREVER, 0))
+    return load_acquire(control, ring.STOP) != 0
+
+
+@inline
+def anchor(control, hop, drift):
+    """Tie the two timelines together when streams (re)start; false while a device is not yet running."""
+    wanted = load_acquire(control, ring.ANCHOR)
+    if control[ring.ANCHORED] == wanted:
+        return True
+    head = load_acquire(control, ring.IN_HEAD)
+    waiting = head - control[ring.IN_TAIL]
+    if control[ring.SPLIT]:
+        control[ring.IN_TAIL] += waiting // hop * hop  # what was captured before is of no use
+        if control[ring.IN_TIME] == 0 or control[ring.OUT_TIME] == 0:
+            return False
+        start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
+        restart(control, drift)
+    else:
+        # Both sides advance in one callback, always by the same count. Before a callback of b frames the worker has had
+        # all earlier ones; what it then still holds back is less than a hop, in steps of gcd(b, hop).
+        if control[ring.PREFILL] == 0:
+            block, rest = control[ring.IN_BLOCK], hop
+            b = block
+            while rest:
+                b, rest = rest, b % rest
+            control[ring.PREFILL] = block + hop - b
+        start = control[ring.IN_TAIL] + control[ring.PREFILL]
+    store_release(control, ring.OUT_HEAD, start)
+    control[ring.ANCHORED] = wanted
+    store_release(control, ring.PRIMED, 1)
+    return True
+
+
+@jit
+def open_hop(control, captured, denoise, drift):
+    """Take the next hop, if there is one, up to the model's input; returns what to do with it."""
+    full, noisy, _, _, _, stft, _ = denoise
+    hop, capacity = stft[0][HOP], captured.shape[0]
+    if not anchor(control, hop, drift):
+        return NOTHING
+    head, tail = load_acquire(control, ring.IN_HEAD), control[ring.IN_TAIL]
+    if head - tail > capacity // 2:  # a stall so long that the ring may have run over: leave it behind
+        skip = (head - tail) // hop * hop
+        control[ring.SKIPPED_FRAMES] += skip
+        if not control[ring.SPLIT]:
+            store_release(control, ring.OUT_HEAD, control[ring.OUT_HEAD] + skip)
+        tail += skip
+        control[ring.IN_TAIL] = tail
+    if head - tail < hop:
+        return NOTHING
+    begin(captured, tail % capacity, 1, full, noisy, stft)
+    store_release(control, ring.IN_TAIL, tail + hop)
+    if control[ring.STATUS] != 0:
+        return PASS
+    behind = head - tail - hop >= max(control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2)
+    unheard = load_acquire(control, ring.OUT_TAIL) - control[ring.OUT_HEAD] >= hop
+    if control[ring.HOLDING] > 0 or behind or unheard:
+        control[ring.HOLDING] = max(0, control[ring.HOLDING] - 1)
+        return HOLD
+    return RUN
+
+
+@jit
+def judge_step(control, hop, took_ns, times):
+    """Note a model step's time; a step that outlasted the buffer is not tried again for a while."""
+    count_duration(times, took_ns)
+    frames = took_ns * 1e-9 * control[ring.RATE]
+    if frames > max(hop, max(control[ring.PREFILL], control[ring.TARGET])):
+        control[ring.PATIENCE] = min(2 * control[ring.PATIENCE] + 1, MOST_PATIENCE)
+        control[ring.HOLDING] = control[ring.PATIENCE]
+    elif frames < hop:
+        control[ring.PATIENCE] = 0
+
+
+@inline
+def remember_gains(noisy, enhanced, gains):
+    for c in range(gains.shape[0]):
+        for k in range(gains.shape[1]):
+            before = noisy[c, 0, k, 0] ** 2 + noisy[c, 0, k, 1] ** 2
+            after = enhanced[c, 0, k, 0] ** 2 + enhanced[c, 0, k, 1] ** 2
+            gain = np.float32(1)
+            if after < before:  # false too where the model's output is not a number
+                gain = np.sqrt(after / before)
+            gains[c, k] += GAIN_MEMORY * (gain - gains[c, k])
+
+
+@jit
+def close_hop(control, played, denoise, drift, gains, y, meters, action):
+    """Finish the hop that `open_hop` began and hand it to the play callback."""
+    full, noisy, enhanced, mix, top_gain, _, istft = denoise
+    hop, channels = y.shape
+    if action == RUN:
+        remember_gains(noisy, enhanced, gains)
+    elif action == HOLD:
+        control[ring.HOLDS] += 1
+        for c in range(channels):
+            for k in range(gains.shape[1]):
+                enhanced[c, 0, k, 0] = noisy[c, 0, k, 0] * gains[c, k]
+                enhanced[c, 0, k, 1] = noisy[c, 0, k, 1] * gains[c, k]
+    else:
+        enhanced[:] = noisy
+    control[ring.FAULTS] += finish(full, enhanced, 1, mix, top_gain, y, 0, hop, istft)
+
+    power = 0.0
+    for i in range(hop):
+        for c in range(channels):
+            power += y[i, c] * y[i, c]
+    meters[OUT_POWER] += (1 - LEVEL_MEMORY) * (power / y.size - meters[OUT_POWER])
+
+    head, capacity = control[ring.OUT_HEAD], played.shape[0]
+    if head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # nobody plays: keep the newest second
+        control[ring.SKIPPED_FRAMES] += hop
+    elif control[ring.SPLIT]:
+        store_release(control, ring.OUT_HEAD, head + resample(y, drift, played, head))
+    else:
+        for i in range(hop):
+            for c in range(channels):
+                played[(head + i) % capacity, c] = y[i, c]
+        store_release(control, ring.OUT_HEAD, head + hop)
+    if control[ring.SPLIT]:
+        steer(control, drift, played)
+    control[ring.HOPS] += 1
+
+
+@jit
+def measure_input(control, captured, hop, meters):
+    """Level of the hop that `open_hop` took last."""
+    first, power = (control[ring.IN_TAIL] - hop) % captured.shape[0], 0.0
+    for i in range(hop):
+        for c in range(captured.shape[1]):
+            v = captured[first + i, c]
+            power += v * v
+    if np.isfinite(power):
+        meters[IN_POWER] += (1 - LEVEL_MEMORY) * (power / (hop * captured.shape[1]) - meters[IN_POWER])
+
+
+@jit
+def hop_loop(control, captured, played, denoise, drift, gains, y, meters, step_times, steps):
+    """The whole worker, without the GIL, until STOP."""
+    hop = y.shape[0]
+    while not wait(control):
+        while True:
+            action = open_hop(control, captured, denoise, drift)
+            if action == NOTHING:
+                break
+            if action == RUN:
+                began = now_ns(control, ring.WORKER_SCRATCH)
+                control[ring.STATUS] = step(steps)
+                judge_step(control, hop, now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
+                if control[ring.STATUS] != 0:
+                    action = PASS
+            measure_input(control, captured, hop, meters)
+            close_hop(control, played, denoise, drift, gains, y, meters, action)
+
+
+@jit
+def stopwatch(control):
+    return now_ns(control, ring.WORKER_SCRATCH)
+
+
+class Worker:
+    """Runs one `Denoiser` between the two rings on a thread of its own.
+
+    ``kind`` is ``"native"`` or ``"python"`` (see the head of this file); ``step_times`` a histogram of model steps,
+    ``meters`` float64 mean squares of input and output. Everything is compiled before the constructor returns: a
+    compilation during audio would wait for the GIL again and again. Raises `ModelError` if the model cannot be stepped.
+    """
+
+    def __init__(self, denoiser: Denoiser, rings: Rings, kind: Kind | None = None):
+        hop, channels = denoiser.geometry.hop, denoiser.channels
+        self.rings, self.denoiser = rings, denoiser
+        self.drift = Drift(hop, channels)
+        self.step_times = np.zeros(HISTOGRAM_BINS, np.int64)
+        self.meters = np.zeros(2)
+        self.scheduling = "not started"
+        self._gains = np.ones((channels, denoiser.model.info.bins), np.float32)
+        self._y = np.zeros((hop, channels), np.float32)
+        self._thread: threading.Thread | None = None
+        self._failure: str | None = None
+        self._native: NativeSteps | None = None
+        self.kind: Kind = kind or ("native" if native_steps_available(denoiser.stream) else "python")
+        if self.kind == "native":
+            self._native = NativeSteps(denoiser.model, denoiser.stream)
+        denoiser.skip_first_hop()
+        self._rehearse()
+
+    def _arguments(self) -> tuple:
+        r, hop = self.rings, self.denoiser.hop_arguments
+        return r.control, r.captured, r.played, hop, self.drift.arguments, self._gains, self._y, self.meters
+
+    def _rehearse(self) -> None:
+        """Compile by running everything once against a ring that says stop."""
+        self.rings.control[ring.STOP] = 1
+        self.rings.post()
+        try:
+            self._loop()
+        finally:
+            self.rings.control[ring.STOP] = 0
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="rtdenoise-worker", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread, then release the model's session (the other order would crash)."""
+        if self._thread is not None:
+            self.rings.control[ring.STOP] = 1
+            self.rings.post()
+            self._thread.join()
+            self._thread = None
+            self.rings.control[ring.STOP] = 0
+        if self._native is not None:
+            self.failure  # reads the message while there is a library to ask  # noqa: B018
+            self._native.close()
+            self._native = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the model no longer runs (the input passes since then), or None."""
+        status = int(self.rings.control[ring.STATUS])
+        if self._failure is None and status > 1 and self._native is not None:
+            self._failure = self._native.failure(status)
+        return self._failure
+
+    def _run(self) -> None:
+        self.scheduling = realtime.elevate(threading.get_native_id(), realtime.WORKER_PRIORITY)
+        self._loop()
+
+    def _loop(self) -> None:
+        if self._native is not None:
+            hop_loop(*self._arguments(), self.step_times, self._native.arguments)
+        else:
+            self._python_loop()
+
+    def _python_loop(self) -> None:
+        control, captured, played, denoise, drift, gains, y, meters = self._arguments()
+        stream, hop = self.denoiser.stream, len(y)
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        try:
+            while not wait(control):
+                while (action := open_hop(control, captured, denoise, drift)) != NOTHING:
+                    if action == RUN:
+                        began = stopwatch(control)
+                        try:
+                            stream.step(1)
+                        except ModelError as e:
+                            self._failure, control[ring.STATUS], action = str(e), 1, PASS
+                        judge_step(control, hop, stopwatch(control) - began, self.step_times)
+                    measure_input(control, captured, hop, meters)
+                    close_hop(control, played, denoise, drift, gains, y, meters, action)
+        finally:
+            sys.setswitchinterval(before)
