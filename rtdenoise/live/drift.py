@@ -19,15 +19,16 @@ from rtdenoise.live import ring
 from rtdenoise.native import load_acquire, store_release
 
 TAPS, PHASES, BETA = 32, 256, 9.0  # flat to 0.85 of Nyquist, images below -80 dB
-RATIO, INTEGRAL, DELAY, SPEED, POSITION, ROUNDS, FIRST_ROUND = range(7)  # slots of the steering state
+RATIO, INTEGRAL, DELAY, SEEN, SPEED, POSITION, SUM, ASTRAY, ROUNDS, FIRST_ROUND = range(10)  # slots of the steering state
 CALIBRATION_ROUNDS = 10  # of WINDOW_HOPS each: the second after start in which the buffer is sized
 SETTLED_ROUNDS = 2  # skipped: a server delivers irregularly while a stream starts
 WINDOW_HOPS = 25  # 100 ms
-FASTEST, SLOWEST = 0.6, 0.06  # rad/s: loop bandwidth just after start, and in the long run
-SLOW_DOWN = 0.9995  # a hop: bandwidth falls from the first to the second in about 20 s
-DAMPING = 0.9
+FASTEST, SLOWEST = 0.2, 0.04  # rad/s: loop bandwidth just after start, and in the long run
+SLOW_DOWN = 0.993  # a window: bandwidth falls from the first to the second in about 20 s
+DAMPING = 2.0  # no overshoot to speak of
 LARGEST_OFFSET = 2e-3  # a clock further off than 2000 ppm is broken
-JUMP_MS = 10.0  # an error the steering would need half a minute for
+LARGEST_SURPRISE_MS = 1.0  # what one window may add to the measured delay
+JUMP_MS, ASTRAY_WINDOWS = 1.0, 2  # an error that no drift brings so soon, seen twice: a device lost or hoarded audio
 
 
 def kernel_table() -> np.ndarray:
@@ -124,23 +125,25 @@ def move(control, memory, frames):
 def restart(control, drift):
     """Forget what was measured (the clocks' difference stays known) and size the buffer anew."""
     state = drift[0]
-    state[DELAY] = state[ROUNDS] = 0
+    state[DELAY] = state[SEEN] = state[ROUNDS] = state[ASTRAY] = 0
     state[SPEED], state[RATIO] = FASTEST, 1.0 + state[INTEGRAL]
     control[ring.TARGET] = control[ring.WINDOW_HOPS] = 0
 
 
 @inline
-def calibrate(control, drift, memory, delay):
+def calibrate(control, drift, memory):
     """After each of the first windows note the player's smallest reserve; then give back what was never needed."""
     state = drift[0]
-    rounds = int(state[ROUNDS])
+    rounds, delay = int(state[ROUNDS]), int(state[DELAY])
     if control[ring.FIXED_TARGET] > 0:
         control[ring.TARGET] = control[ring.FIXED_TARGET]
-        move(control, memory, control[ring.TARGET] - int(delay))
+        move(control, memory, control[ring.TARGET] - delay)
     else:
         state[FIRST_ROUND + rounds] = control[ring.SLACK]
         store_release(control, ring.SLACK_ROUND_WANTED, control[ring.SLACK_ROUND_WANTED] + 1)
         state[ROUNDS] = rounds + 1
+        if rounds + 1 == SETTLED_ROUNDS:
+            state[SEEN] = 0  # what follows counts
         if rounds + 1 < CALIBRATION_ROUNDS:
             return
         least, second = state[FIRST_ROUND + SETTLED_ROUNDS], 1e9  # one stall of the machine must not size the buffer
@@ -151,48 +154,48 @@ def calibrate(control, drift, memory, delay):
             else:
                 second = min(second, v)
         change = control[ring.RESERVE] - int(second)
-        control[ring.TARGET] = int(delay) + change
+        control[ring.TARGET] = delay + change
         move(control, memory, change)
-    state[DELAY] = 0
+    state[DELAY] = control[ring.TARGET]
 
 
 @inline
 def steer(control, drift, memory):
-    """Once a hop: measure the delay, calibrate at first, then set the ratio; jump where steering would take too long."""
-    state = drift[0]
-    delay = measured_delay(control)
-    if state[DELAY] == 0:
-        state[DELAY] = delay
-    target, hop_s = control[ring.TARGET], (drift[1].shape[1] - TAPS) / control[ring.RATE]
-    speed = state[SPEED]
-    state[DELAY] += min(1.0, 4 * speed * hop_s) * (delay - state[DELAY])  # a pole well above the loop's own
-
+    """Once a hop measure the delay; once a window set the ratio, or jump where steering would take too long."""
     if control[ring.CUT_WANTED] != load_acquire(control, ring.CUT_DONE):
         control[ring.WINDOW_HOPS] = 0
-        state[DELAY] = 0
         return
+    state, delay = drift[0], measured_delay(control)
     if control[ring.WINDOW_HOPS] == 0:
-        control[ring.WINDOW_LOW], control[ring.WINDOW_HIGH] = int(delay), int(delay)
-    control[ring.WINDOW_LOW] = min(control[ring.WINDOW_LOW], int(delay))
-    control[ring.WINDOW_HIGH] = max(control[ring.WINDOW_HIGH], int(delay))
+        state[SUM] = 0.0
+    state[SUM] += delay
     control[ring.WINDOW_HOPS] += 1
-    if control[ring.WINDOW_HOPS] == WINDOW_HOPS:
-        control[ring.WINDOW_HOPS] = 0
-        if target == 0:
-            calibrate(control, drift, memory, state[DELAY])
-            return
-        limit = int(JUMP_MS * 1e-3 * control[ring.RATE])
-        middle = (control[ring.WINDOW_LOW] + control[ring.WINDOW_HIGH]) // 2
-        if control[ring.WINDOW_LOW] > target + limit or control[ring.WINDOW_HIGH] < target - limit:
-            control[ring.RESYNCS] += 1
-            move(control, memory, target - middle)
-            state[DELAY] = 0
-            return
-    if target == 0 or state[DELAY] == 0:
+    if control[ring.WINDOW_HOPS] < WINDOW_HOPS:
+        return
+
+    # A window's mean is free of the sawtooth that bursts draw; a window with a stall in it may lie, but not by much.
+    control[ring.WINDOW_HOPS] = 0
+    rate, target, speed = control[ring.RATE], control[ring.TARGET], state[SPEED]
+    window_s = WINDOW_HOPS * (drift[1].shape[1] - TAPS) / rate
+    state[SEEN] += 1
+    if state[SEEN] == 1:
+        state[DELAY] = state[SUM] / WINDOW_HOPS
+    surprise, most = state[SUM] / WINDOW_HOPS - state[DELAY], LARGEST_SURPRISE_MS * 1e-3 * rate
+    share = max(4 * speed * window_s, 1 / state[SEEN])  # the mean of all at first, then a pole well above the loop's own
+    state[DELAY] += share * min(max(surprise, -most), most)
+    if target == 0:
+        calibrate(control, drift, memory)
+        return
+    mean = int(state[SUM] / WINDOW_HOPS)
+    state[ASTRAY] = state[ASTRAY] + 1 if abs(mean - target) > JUMP_MS * 1e-3 * rate else 0
+    if state[ASTRAY] == ASTRAY_WINDOWS:
+        control[ring.RESYNCS] += 1
+        move(control, memory, target - mean)
+        state[DELAY], state[ASTRAY] = target, 0
         return
     error = state[DELAY] - target
-    gain = 2 * DAMPING * speed / control[ring.RATE]
-    state[INTEGRAL] -= speed * speed / control[ring.RATE] * error * hop_s
+    state[INTEGRAL] -= speed * speed / rate * error * window_s
     state[INTEGRAL] = min(max(state[INTEGRAL], -LARGEST_OFFSET), LARGEST_OFFSET)
-    state[RATIO] = 1 + min(max(state[INTEGRAL] - gain * error, -LARGEST_OFFSET), LARGEST_OFFSET)
+    change = state[INTEGRAL] - 2 * DAMPING * speed / rate * error
+    state[RATIO] = 1 + min(max(change, -LARGEST_OFFSET), LARGEST_OFFSET)
     state[SPEED] = max(SLOWEST, speed * SLOW_DOWN)

@@ -18,6 +18,7 @@ INSTALL = {
     "darwin": "reinstall sounddevice (`pip install --force-reinstall sounddevice`), which brings it along",
     "win32": "reinstall sounddevice (`pip install --force-reinstall sounddevice`), which brings it along",
 }
+CLIENT_NAME = b"rtdenoise"  # PortAudio keeps the pointer
 
 
 @cfunc(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr), cache=True)
@@ -30,8 +31,12 @@ def _no_jack_message(text):
     pass
 
 
-def _silence() -> None:
-    """ALSA and JACK report every device that is absent, and JACK would start a server just to be asked."""
+def _prepare() -> None:
+    """Our name for JACK's patch bays; and silence, since ALSA and JACK report every device that is absent, and JACK
+    would start a server just to be asked."""
+    path = ctypes.util.find_library("portaudio")
+    if path and hasattr(library := ctypes.CDLL(path), "PaJack_SetClientName"):
+        library.PaJack_SetClientName(CLIENT_NAME)
     os.environ.setdefault("JACK_NO_START_SERVER", "1")
     for name, setters, handler in (
         ("asound", ("snd_lib_error_set_handler",), _no_alsa_message),
@@ -51,7 +56,7 @@ def _silence() -> None:
 def portaudio() -> ModuleType:
     """The `sounddevice` module; `DeviceError` with what to install where PortAudio is missing."""
     if sys.platform == "linux":
-        _silence()
+        _prepare()
     try:
         import sounddevice
     except (OSError, ImportError) as e:

@@ -15,7 +15,7 @@ from rtdenoise.live.devices import Device, share_clock
 from rtdenoise.live.portaudio import portaudio
 from rtdenoise.live.ring import Rings
 
-SERVER_BLOCK, SERVER_LATENCY_S = 128, 0.010  # frames at 48 kHz: smaller ones only cost callbacks, the server sends bursts
+SERVER_BLOCK, SERVER_LATENCY_S = 128, 0.005  # frames at 48 kHz: smaller ones only cost callbacks, the server sends bursts
 LARGEST_CREDIBLE_S = 1.0  # PortAudio's latency figure is garbage on some systems; beyond this it is not shown
 
 

@@ -1,0 +1,179 @@
+"""Delay and dropouts of a running product, measured from outside: noise in, recordings of both ends, cross-correlation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+RATE = 48_000
+LEVEL = 0.15  # RMS
+CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
+PLACED = 0.5  # correlation from which on a window's delay means something
+LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
+
+
+@dataclass(frozen=True)
+class Delay:
+    """Delay over time: ``at_s`` (monotonic clock), ``ms`` and ``correlation`` of each window, float64 ``[windows]``."""
+
+    at_s: np.ndarray
+    ms: np.ndarray
+    correlation: np.ndarray
+
+    @property
+    def placed(self) -> np.ndarray:
+        return self.ms[self.correlation > PLACED]
+
+    @property
+    def median_ms(self) -> float:
+        return float(np.median(self.placed)) if len(self.placed) else float("nan")
+
+    @property
+    def clean_share(self) -> float:
+        return float(np.mean(self.correlation > CLEAN)) if len(self.correlation) else 0.0
+
+    def after(self, at_s: float) -> Delay:
+        keep = self.at_s >= at_s
+        return Delay(self.at_s[keep], self.ms[keep], self.correlation[keep])
+
+    def summary(self) -> str:
+        low, high = (self.placed.min(), self.placed.max()) if len(self.placed) else (float("nan"),) * 2
+        return f"{self.median_ms:.2f} ms ({low:.2f} to {high:.2f}), {100 * self.clean_share:.0f} % of windows clean"
+
+
+def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, window: int, rate: int = RATE) -> tuple:
+    """For windows of ``heard`` at ``starts``: how many ms later they are than in ``reference``, and the correlation."""
+    from scipy.signal import fftconvolve
+
+    back, ahead = int(LOOK_BACK_S * rate), int(LOOK_AHEAD_S * rate)
+    delays, correlations = [], []
+    for start in starts:
+        first = max(0, start - back)
+        segment, past = heard[start : start + window], reference[first : start + window + ahead]
+        energy = np.linalg.norm(segment)
+        if len(segment) < window or len(past) < window or energy < 1e-3 * window**0.5:
+            delays.append(np.nan)
+            correlations.append(0.0)
+            continue
+        c = fftconvolve(past, segment[::-1], "valid")
+        k = int(np.argmax(c))
+        delays.append(1000 * (start - first - k) / rate)
+        correlations.append(float(c[k] / energy / (np.linalg.norm(past[k : k + window]) + 1e-9)))
+    return np.array(delays), np.array(correlations)
+
+
+def noise(seconds: float, seed: int = 1) -> np.ndarray:
+    """float32 ``[samples]``, up to 3 kHz, so that a delay of half a sample costs no correlation."""
+    from scipy.signal import butter, sosfilt
+
+    x = sosfilt(butter(8, 3000, fs=RATE, output="sos"), np.random.default_rng(seed).standard_normal(int(RATE * seconds)))
+    return (LEVEL * np.clip(x / x.std(), -4, 4)).astype(np.float32)
+
+
+class Recorder:
+    """`parec` on a source, with the arrival time of each piece."""
+
+    def __init__(self, env: dict[str, str], source: str, latency_ms: int = 4):
+        argv = ["parec", "--raw", "-d", source, "--format=float32le", f"--rate={RATE}", "--channels=1"]
+        argv += [f"--latency-msec={latency_ms}"]
+        self._process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, bufsize=0)
+        self._times: list[float] = []
+        self._pieces: list[bytes] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while piece := os.read(self._process.stdout.fileno(), 65_536):
+            self._times.append(time.monotonic())
+            self._pieces.append(piece)
+
+    def stop(self) -> Recording:
+        self._process.terminate()
+        self._process.wait()
+        self._thread.join()
+        ends = np.cumsum([len(p) // 4 for p in self._pieces])
+        late = np.array(self._times) - ends / RATE
+        return Recording(np.frombuffer(b"".join(self._pieces), "<f4"), ends, late)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """``samples`` and, for the last sample of each piece, its index and arrival time less index / RATE."""
+
+    samples: np.ndarray
+    ends: np.ndarray
+    late: np.ndarray
+
+    def clock(self, index: np.ndarray) -> np.ndarray:
+        """Time minus index / RATE of samples. Pieces arrive late, never early: the earliest of some seconds tell it, and
+        tell how a server's clock creeps (a null sink of PulseAudio does, by tens of ppm)."""
+        from scipy.ndimage import percentile_filter, uniform_filter1d
+
+        per_piece = max(1.0, float(np.median(np.diff(self.ends)))) / RATE
+        span = 1 + 2 * int(min(4.0 / per_piece, len(self.late) / 3) / 2)
+        earliest = uniform_filter1d(percentile_filter(self.late, 5, span, mode="nearest"), span, mode="nearest")
+        return np.interp(index, self.ends, earliest)
+
+
+@contextlib.contextmanager
+def pulse_playing(env: dict[str, str], sink: str, samples: np.ndarray, latency_ms: int = 20) -> Iterator[None]:
+    """Play float32 samples on a sink while this holds."""
+    argv = ["pacat", "-p", "--raw", "-d", sink, "--format=float32le", f"--rate={RATE}", "--channels=1"]
+    with tempfile.NamedTemporaryFile(prefix="rtd-") as f:
+        f.write(samples.astype("<f4").tobytes())
+        f.flush()
+        process = subprocess.Popen([*argv, f"--latency-msec={latency_ms}", f.name], env=env)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def align(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> Delay:
+    """Delay of one recording against another from time ``began`` to ``ended``."""
+    a, b, window = reference.samples, heard.samples, int(window_s * RATE)
+    offset = round(float(np.median(heard.late) - np.median(reference.late)) * RATE)  # b[i] and a[i + offset] are about as old
+    if offset < 0:
+        a = np.concatenate([np.zeros(-offset, a.dtype), a])
+    starts = np.arange(0, len(b) - window, window)
+    at_s = starts / RATE + heard.clock(starts)
+    starts, at_s = starts[(at_s > began) & (at_s < ended)], at_s[(at_s > began) & (at_s < ended)]
+    ms, correlation = correlate(a[max(0, offset) :], b, starts, window)
+    source = starts + offset - np.nan_to_num(ms) * RATE / 1000
+    return Delay(at_s, ms + 1000 * (heard.clock(starts) - reference.clock(source) - offset / RATE), correlation)
+
+
+@contextlib.contextmanager
+def product(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
+    """``python -m rtdenoise_bench.product ARGV`` while this holds; its last line of output is its statistics as JSON."""
+    home = Path(__file__).resolve().parents[2]
+    env = env | {"PYTHONPATH": f"{home}:{home / 'bench'}"}
+    line = [sys.executable, "-m", "rtdenoise_bench.product", *map(str, argv)]
+    process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    try:
+        if process.stdout.readline().strip() != "running":
+            raise RuntimeError("the product did not start")
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def finish(process: subprocess.Popen) -> dict:
+    """End a product in order; returns its statistics."""
+    import json
+
+    out, _ = process.communicate("\n", timeout=30)
+    return json.loads(out.strip().splitlines()[-1])
