@@ -23,12 +23,12 @@ RATIO, INTEGRAL, DELAY, SEEN, SPEED, POSITION, SUM, ASTRAY, ROUNDS, FIRST_ROUND 
 CALIBRATION_ROUNDS = 10  # of WINDOW_HOPS each: the second after start in which the buffer is sized
 SETTLED_ROUNDS = 2  # skipped: a server delivers irregularly while a stream starts
 WINDOW_HOPS = 25  # 100 ms
-FASTEST, SLOWEST = 0.2, 0.04  # rad/s: loop bandwidth just after start, and in the long run
-SLOW_DOWN = 0.993  # a window: bandwidth falls from the first to the second in about 20 s
-DAMPING = 2.0  # no overshoot to speak of
+FASTEST, SLOWEST = 0.25, 0.05  # rad/s: loop bandwidth just after start, and in the long run
+SLOW_DOWN = 0.9946  # a window: bandwidth falls from the first to the second in half a minute
+DAMPING = 1.0
 LARGEST_OFFSET = 2e-3  # a clock further off than 2000 ppm is broken
 LARGEST_SURPRISE_MS = 1.0  # what one window may add to the measured delay
-JUMP_MS, ASTRAY_WINDOWS = 1.0, 2  # an error that no drift brings so soon, seen twice: a device lost or hoarded audio
+JUMP_MS, ASTRAY_WINDOWS = 1.5, 2  # an error that no drift brings so soon, seen twice: a device lost or hoarded audio
 
 
 def kernel_table() -> np.ndarray:

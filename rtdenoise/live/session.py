@@ -24,7 +24,7 @@ from rtdenoise.live.worker import IN_POWER, OUT_POWER, Kind, Worker
 from rtdenoise.model import DEFAULT_MODEL, Model
 
 START_MS = 40.0  # buffer of a two-stream session for its first second, until the devices' habits are known
-RESERVE_MS = 3.0  # what the play callback shall find left over in its worst usual moment
+RESERVE_MS = 4.0  # what the play callback shall find left over in its worst usual moment
 LEAST_BUFFER_MS = 2.0
 START_TIMEOUT_S = 5.0
 
@@ -146,11 +146,8 @@ class LiveDenoiser:
     @property
     def delay_ms(self) -> float:
         """The same, measured now."""
-        if self._split:
-            frames = self._worker.drift.delay
-        else:
-            c = self._rings.control  # one callback moves both ends, so their difference stands still between callbacks
-            frames = int(c[ring.OUT_HEAD] - c[ring.IN_TAIL] + c[ring.IN_HEAD] - c[ring.OUT_TAIL])
+        # On one clock both rings move in one callback, so a frame's places in them differ by a constant.
+        frames = self._worker.drift.delay if self._split else int(self._rings.control[ring.OFFSET])
         return self._fixed_ms + 1000 * frames / self._denoiser.rate
 
     def stats(self) -> Stats:

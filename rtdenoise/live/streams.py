@@ -15,7 +15,10 @@ from rtdenoise.live.devices import Device, share_clock
 from rtdenoise.live.portaudio import portaudio
 from rtdenoise.live.ring import Rings
 
-SERVER_BLOCK, SERVER_LATENCY_S = 128, 0.005  # frames at 48 kHz: smaller ones only cost callbacks, the server sends bursts
+# Through a sound server: it sends bursts whatever we ask, and a larger input buffer only delays them, while an output
+# buffer below 10 ms runs dry unheard of. Blocks of 64 frames at 48 kHz follow those bursts closest.
+SERVER_LATENCY_S = {"input": 0.005, "output": 0.010}
+SERVER_BLOCK_S = 64 / 48_000
 LARGEST_CREDIBLE_S = 1.0  # PortAudio's latency figure is garbage on some systems; beyond this it is not shown
 
 
@@ -48,7 +51,7 @@ class Streams:
         rate = int(self.rings.control[ring.RATE])
         settings = {"samplerate": rate, "blocksize": self._blocksize or 0, "latency": "low"}
         if device.is_server and not self._blocksize:
-            settings |= {"blocksize": SERVER_BLOCK * rate // 48_000, "latency": SERVER_LATENCY_S}
+            settings |= {"blocksize": round(SERVER_BLOCK_S * rate), "latency": SERVER_LATENCY_S[kind]}
         counts = int(self.rings.control[ring.CAPTURE_CHANNELS]), int(self.rings.control[ring.PLAY_CHANNELS])
         if kind == "duplex":
             settings |= {"device": (self.source.index, self.target.index), "channels": counts}

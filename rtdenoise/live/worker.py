@@ -7,7 +7,7 @@ Where the C library of ONNX Runtime is missing, or the model is a foreign one, t
 (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
 
 Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when a hop
-can no longer be played anyway, and, after a step that outlasted the whole buffer, for a growing number of hops.
+would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of hops.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ Kind = Literal["native", "python"]
 NOTHING, RUN, HOLD, PASS = range(4)  # what to do with a hop: no hop there, step the model, hold its gains, pass the input
 FOREVER = -1
 MOST_PATIENCE = 255  # hops, about a second: how seldom a model that is far too slow is tried again
+FORGETTING = 64  # hops: a model that was found too slow is expected to be this share faster after each hop held
 GAIN_MEMORY = np.float32(0.5)  # a hop: held gains are those of the last 8 ms or so
 LEVEL_MEMORY = 0.9  # a hop, about 40 ms: the meters' smoothing
 IN_POWER, OUT_POWER = range(2)  # slots of the meters: mean square of the last moments
@@ -96,18 +97,37 @@ def open_hop(control, captured, denoise, drift):
     store_release(control, ring.IN_TAIL, tail + hop)
     if control[ring.STATUS] != 0:
         return PASS
+    if control[ring.HOLDING] > 0:
+        control[ring.HOLDING] -= 1
+        return HOLD
     behind = head - tail - hop >= max(control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2)
-    unheard = load_acquire(control, ring.OUT_TAIL) - control[ring.OUT_HEAD] >= hop
-    if control[ring.HOLDING] > 0 or behind or unheard:
-        control[ring.HOLDING] = max(0, control[ring.HOLDING] - 1)
+    if behind or too_late(control, hop):
+        control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # so that the model is tried again
         return HOLD
     return RUN
+
+
+@inline
+def too_late(control, hop):
+    """Whether model steps would not be done when the next play callback needs what is still to come."""
+    played_to = load_acquire(control, ring.OUT_TAIL)
+    needed = played_to + control[ring.OUT_BLOCK] - control[ring.OUT_HEAD]
+    if needed <= 0:
+        return False
+    due_ns = control[ring.OUT_TIME] + control[ring.OUT_BLOCK] * 1_000_000_000 // control[ring.RATE]
+    steps = (needed + hop - 1) // hop
+    return now_ns(control, ring.WORKER_SCRATCH) + steps * control[ring.STEP_NS] > due_ns and control[ring.STEP_NS] > 0
 
 
 @jit
 def judge_step(control, hop, took_ns, times):
     """Note a model step's time; a step that outlasted the buffer is not tried again for a while."""
     count_duration(times, took_ns)
+    usual, hop_ns = control[ring.STEP_NS], hop * 1_000_000_000 // control[ring.RATE]
+    if took_ns > usual:  # believe a slow step soon, but not one stall of the machine
+        control[ring.STEP_NS] = usual + (min(took_ns, 2 * usual + hop_ns // 4) - usual) // 2
+    else:
+        control[ring.STEP_NS] = usual + (took_ns - usual) // 8
     frames = took_ns * 1e-9 * control[ring.RATE]
     if frames > max(hop, max(control[ring.PREFILL], control[ring.TARGET])):
         control[ring.PATIENCE] = min(2 * control[ring.PATIENCE] + 1, MOST_PATIENCE)
@@ -163,6 +183,7 @@ def close_hop(control, played, denoise, drift, gains, y, meters, action):
         store_release(control, ring.OUT_HEAD, head + hop)
     if control[ring.SPLIT]:
         steer(control, drift, played)
+    control[ring.OFFSET] = control[ring.OUT_HEAD] - control[ring.IN_TAIL]
     control[ring.HOPS] += 1
 
 
