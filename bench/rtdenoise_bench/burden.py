@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.model import FIXED_METADATA, Model
+from rtdenoise.contract import FIXED_METADATA
+from rtdenoise.model import load_model
 
 BINS, SIZE = 129, 128
 LOUD = 0.005  # largest spectral value from which on the burden is carried
@@ -57,7 +58,7 @@ def write(path: Path, loops: int = 0) -> Path:
 def write_slow(path: Path, step_ms: float) -> Path:
     """A burden of about ``step_ms`` a call on this machine."""
     trial = 50
-    stream = Model.load(write(path, trial)).stream(1)
+    stream = load_model(write(path, trial)).stream(1)
     noisy, _ = stream.buffers(1)
     noisy[:] = 2 * LOUD
     times = []

@@ -64,7 +64,7 @@ def list_devices() -> list[Device]:
     for e in endpoints if bridge else []:
         ends = (e.channels, 0) if e.is_source else (0, e.channels)
         marks = {"default_input": e.default and e.is_source, "default_output": e.default and not e.is_source}
-        virtual = e.monitor or "rtdenoise" in e.name
+        virtual = e.monitor or e.name.startswith(pulse.OWN_PREFIX)
         found.append(Device(len(found), e.description, server, *ends, e.rate, bridge.index, e.name, virtual=virtual, **marks))
     return found
 
@@ -104,6 +104,7 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
 
 def _default(able: list[Device], side: Side) -> Device:
     """The right default: a server's own choice before PortAudio's, which may be raw hardware that the server holds."""
+    able = [d for d in able if not (d.endpoint or "").startswith(pulse.OWN_PREFIX)] or able  # never our own, which would loop
     marked = [d for d in able if (d.default_input if side == "input" else d.default_output)]
     return max(marked or able[:1], key=lambda d: (d.endpoint is not None, d.is_server))
 

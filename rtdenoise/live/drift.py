@@ -19,7 +19,7 @@ from rtdenoise.live import ring
 from rtdenoise.native import load_acquire, store_release
 
 TAPS, PHASES, BETA = 32, 256, 9.0  # flat to 0.85 of Nyquist, images below -80 dB
-RATIO, INTEGRAL, DELAY, SEEN, SPEED, POSITION, SUM, ASTRAY, ROUNDS, FIRST_ROUND = range(10)  # slots of the steering state
+RATIO, INTEGRAL, DELAY, SEEN, SPEED, POSITION, SUM, ASTRAY, TAIL, ROUNDS, FIRST_ROUND = range(11)  # slots of the steering state
 CALIBRATION_ROUNDS = 10  # of WINDOW_HOPS each: the second after start in which the buffer is sized
 SETTLED_ROUNDS = 2  # skipped: a server delivers irregularly while a stream starts
 WINDOW_HOPS = 25  # 100 ms
@@ -175,6 +175,11 @@ def steer(control, drift, memory):
 
     # A window's mean is free of the sawtooth that bursts draw; a window with a stall in it may lie, but not by much.
     control[ring.WINDOW_HOPS] = 0
+    tail = load_acquire(control, ring.OUT_TAIL)
+    stands, state[TAIL] = tail == state[TAIL], tail
+    if stands:  # the output has begun, but takes nothing yet or no more: there is no delay to measure
+        state[SEEN] = state[ROUNDS] = 0
+        return
     rate, target, speed = control[ring.RATE], control[ring.TARGET], state[SPEED]
     window_s = WINDOW_HOPS * (drift[1].shape[1] - TAPS) / rate
     state[SEEN] += 1

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
+OWN_PREFIX = "rtdenoise_"  # sinks and sources that we made
 _opening = threading.Lock()  # the environment belongs to the whole process
 
 
@@ -83,6 +84,15 @@ def addressed(source: str | None = None, sink: str | None = None) -> Iterator[No
         finally:
             for k, v in before.items():
                 _set(k, v)
+
+
+def refresh_sink(name: str) -> None:
+    """Make a null sink of our own start afresh now that a stream is on it: an idle one has played 2 s ahead."""
+    with connection() as client:
+        if client is not None:
+            sink = client.get_sink_by_name(name)
+            client.sink_suspend(sink.index, 1)
+            client.sink_suspend(sink.index, 0)
 
 
 def _set(name: str, value: str | None) -> None:

@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
@@ -20,11 +21,12 @@ from rtdenoise.live.drift import TAPS
 from rtdenoise.live.ring import Rings, percentile_us
 from rtdenoise.live.stats import Stats, level_db
 from rtdenoise.live.streams import Streams
+from rtdenoise.live.watch import Watch
 from rtdenoise.live.worker import IN_POWER, OUT_POWER, Kind, Worker
-from rtdenoise.model import DEFAULT_MODEL, Model
+from rtdenoise.model import DEFAULT_MODEL
 
 START_MS = 40.0  # buffer of a two-stream session for its first second, until the devices' habits are known
-RESERVE_MS = 4.0  # what the play callback shall find left over in its worst usual moment
+RESERVE_MS = 5.0  # what the play callback shall find left over in its worst usual moment
 LEAST_BUFFER_MS = 2.0
 START_TIMEOUT_S = 5.0
 
@@ -67,6 +69,8 @@ class LiveDenoiser:
         worker: Kind | None = None,
     ):
         self.input, self.output = find_device(input, "input"), find_device(output, "output")
+        if self.output.endpoint and self.input.endpoint == f"{self.output.endpoint}.monitor":
+            raise UsageError(f"{self.input.name} records what {self.output.name} plays: a loop; choose another input")
         if rate is not None and rate <= 0:
             raise UsageError(f"rate {rate} Hz; give a positive number of samples a second")
         rate = common_rate(self.input, self.output, rate)
@@ -87,11 +91,11 @@ class LiveDenoiser:
             control[ring.FIXED_TARGET] = control[ring.PREFILL] = round((budget_ms - self._fixed_ms) * rate / 1000)
         self._worker = Worker(self._denoiser, self._rings, worker)
         self._streams = Streams(self.input, self.output, self._rings, blocksize)
+        self._watch = Watch(self._streams)
         self._stack = ExitStack()
         self._memory_locked = False
         self._began = self._looked = time.monotonic()
         self._cpu = time.process_time()
-        self._reopened, self._state = 0, "stopped"
 
     def __enter__(self) -> LiveDenoiser:
         self.start()
@@ -108,15 +112,16 @@ class LiveDenoiser:
             stack.callback(self._worker.stop)
             self._streams.start()
             stack.callback(self._streams.close)
+            self._watch.start()
+            stack.callback(self._watch.stop)
             self._stack = stack.pop_all()
-        self._began, self._state = time.monotonic(), "running"
+        self._began = time.monotonic()
         while not self._rings.control[ring.PRIMED] and time.monotonic() < self._began + START_TIMEOUT_S:
             time.sleep(0.002)
 
     def stop(self) -> None:
-        """End: streams first, then the worker, then the model. Safe to call twice."""
+        """End: watch and streams first, then the worker, then the model. Safe to call twice."""
         self._stack.close()
-        self._state = "stopped"
 
     @property
     def bypass(self) -> bool:
@@ -158,7 +163,7 @@ class LiveDenoiser:
         device_s = self._streams.latency_s()
         frames_ms = 1000 / d.rate
         return Stats(
-            state=self._state,
+            state=self._watch.state,
             seconds=now - self._began,
             input=self.input.label,
             output=self.output.label,
@@ -183,7 +188,7 @@ class LiveDenoiser:
             skipped_ms=int(c[ring.SKIPPED_FRAMES]) * frames_ms,
             resyncs=int(c[ring.RESYNCS]),
             device_xruns=int(c[ring.IN_XRUNS] + c[ring.OUT_XRUNS]),
-            reopened=self._reopened,
+            reopened=self._watch.reopened,
             drift_ppm=self._worker.drift.ppm if self._split else None,
             cpu_percent=percent,
             worker=self._worker.kind,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse, realtime, ring
 from rtdenoise.live.callback import Kind, open_stream
-from rtdenoise.live.devices import Device, share_clock
+from rtdenoise.live.devices import Device, list_devices, share_clock
 from rtdenoise.live.portaudio import portaudio
 from rtdenoise.live.ring import Rings
 
@@ -34,11 +35,19 @@ class Streams:
 
     def start(self) -> None:
         """Open and start all streams, or none."""
+        self.restart(self.kinds)
+
+    def restart(self, kinds: Sequence[Kind]) -> None:
+        """Open and start these streams again, found by name: a device that came back may have another number."""
+        listed = {(d.endpoint, d.label): d for d in list_devices()}
+        self.source = listed.get((self.source.endpoint, self.source.label), self.source)
+        self.target = listed.get((self.target.endpoint, self.target.label), self.target)
         try:
-            for kind in self.kinds:
+            for kind in kinds:
                 self._start(kind)
         except BaseException:
-            self.close()
+            for kind in kinds:
+                self.close_one(kind)
             raise
 
     @property
@@ -62,6 +71,8 @@ class Streams:
                 stream = open_stream(kind, self.rings, **settings)
                 self._open[kind] = stream
                 stream.start()
+            if kind == "output" and (device.endpoint or "").startswith(pulse.OWN_PREFIX):
+                pulse.refresh_sink(device.endpoint)
         except (sd.PortAudioError, ValueError) as e:
             self.close_one(kind)
             raise DeviceError(f"{device.label} does not open at {rate} Hz ({_reason(e)})") from e

@@ -1,0 +1,181 @@
+"""The virtual microphone: what other programs list as "rtdenoise microphone".
+
+    our output ─▶ null sink `rtdenoise_sink` ─▶ its monitor ─▶ remap source `rtdenoise_microphone` ─▶ other programs
+
+The remap source is there because Chromium-based programs hide monitors. Both are modules of the PulseAudio or PipeWire
+server, marked with their owner: the process that made them (by pid and start time), or nobody, if they were made to stay.
+Modules without that mark are never touched. Other systems need a cable driver, which is found by its name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtdenoise.errors import DeviceError
+from rtdenoise.live import pulse
+from rtdenoise.live.devices import find_device, list_devices
+
+SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}microphone", "rtdenoise microphone"
+MARK = "rtdenoise.owner"
+FOREVER = "nobody"  # owner of a microphone that outlives its maker
+RATE_HZ = 48_000
+CABLES = {"darwin": ("BlackHole", "https://existential.audio/blackhole"), "win32": ("CABLE Input", "https://vb-audio.com/Cable")}
+
+
+@dataclass(frozen=True)
+class Status:
+    """``exists``: both modules are there. ``owner``: pid of the living process they belong to, None if they stay."""
+
+    exists: bool
+    owner: int | None
+    stale: int  # modules left by a process that is gone
+    server: str
+
+
+class VirtualMicrophone:
+    """Exists while the context holds (and keeps one that was made to stay). ``output`` is the device to play to.
+
+    Raises `DeviceError` without a server (or cable driver), or while another process runs one.
+    """
+
+    def __init__(self) -> None:
+        self.output: str | int = SINK
+        self._modules: list[int] = []
+
+    def __enter__(self) -> VirtualMicrophone:
+        if sys.platform != "linux":
+            self.output = _cable()
+            return self
+        with _server() as client:
+            _sweep(client)
+            if _owners(client):
+                owner = _living_owner(client)
+                if owner is not None:
+                    raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
+                return self
+            self._modules = _load(client, _this_process())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with pulse.connection() as client:
+            for module in reversed(self._modules if client else []):
+                with contextlib.suppress(Exception):  # gone with its server, or removed by hand
+                    client.module_unload(module)
+        self._modules = []
+
+
+def create() -> Status:
+    """Make a virtual microphone that stays until `remove` or the server's end."""
+    if sys.platform != "linux":
+        _cable()
+    else:
+        with _server() as client:
+            _sweep(client)
+            if not _owners(client):
+                _load(client, FOREVER)
+    return status()
+
+
+def remove() -> Status:
+    """Remove it and what dead processes left; refuses while a living process uses it."""
+    if sys.platform == "linux":
+        with _server() as client:
+            owner = _living_owner(client)
+            if owner is not None:
+                raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
+            _unload(client, list(_owners(client)))
+    return status()
+
+
+def status() -> Status:
+    with _server() as client:
+        server = "PipeWire" if "PipeWire" in client.server_info().server_name else "PulseAudio"
+        owners = _owners(client)
+        stale = [m for m, o in owners.items() if o != FOREVER and not _alive(o)]
+        return Status(len(owners) - len(stale) >= 2, _living_owner(client), len(stale), server)
+
+
+@contextlib.contextmanager
+def _server():
+    if sys.platform != "linux":
+        raise DeviceError(f"the system makes no virtual microphones; install {' from '.join(CABLES[sys.platform])}")
+    with pulse.connection() as client:
+        if client is None:
+            raise DeviceError(
+                "a virtual microphone needs PulseAudio or PipeWire (pipewire-pulse), and none answers; start one, and check "
+                "that pulsectl is installed"
+            )
+        yield client
+
+
+def _load(client, owner: str) -> list[int]:
+    """Load both modules or neither; returns their numbers."""
+    sink = f"sink_name={SINK} rate={RATE_HZ} channels=1 " + _properties("rtdenoise output", owner)
+    source = f"source_name={SOURCE} master={SINK}.monitor " + _properties(DESCRIPTION, owner).replace("sink_", "source_")
+    loaded: list[int] = []
+    try:
+        for name, arguments in (("module-null-sink", sink), ("module-remap-source", source)):
+            loaded.append(client.module_load(name, arguments))
+    except Exception as e:  # pulsectl's errors share no useful base
+        _unload(client, loaded)
+        raise DeviceError(f"the sound server refuses a virtual microphone ({e}); is `{SINK}` there already?") from e
+    return loaded
+
+
+def _properties(description: str, owner: str) -> str:
+    return f"sink_properties=\"device.description='{description}' {MARK}='{owner}'\""
+
+
+def _owners(client) -> dict[int, str]:
+    """Our modules by number, in the order they were loaded, and whose they are."""
+    found = {}
+    for module in client.module_list():
+        mark = re.search(rf"{re.escape(MARK)}\s*=\s*\W*([\w-]+)", module.argument or "")
+        if mark:
+            found[module.index] = mark[1]
+    return dict(sorted(found.items()))
+
+
+def _sweep(client) -> None:
+    """Remove what processes left that were killed."""
+    _unload(client, [m for m, o in _owners(client).items() if o != FOREVER and not _alive(o)])
+
+
+def _unload(client, modules: list[int]) -> None:
+    for module in reversed(modules):
+        with contextlib.suppress(Exception):
+            client.module_unload(module)
+
+
+def _living_owner(client) -> int | None:
+    return next((int(o.split("-")[0]) for o in _owners(client).values() if o != FOREVER and _alive(o)), None)
+
+
+def _this_process() -> str:
+    return f"{os.getpid()}-{_start_time(os.getpid())}"
+
+
+def _alive(owner: str) -> bool:
+    """Whether the process that left this mark still runs (a later one with its pid has another start time)."""
+    pid, _, started = owner.partition("-")
+    return pid.isdigit() and _start_time(int(pid)) == started
+
+
+def _start_time(pid: int) -> str | None:
+    """In clock ticks since boot; None if there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return None
+
+
+def _cable() -> int:
+    name, where = CABLES[sys.platform]
+    if not any(name.lower() in d.name.lower() and d.outputs for d in list_devices()):
+        raise DeviceError(f"no virtual cable found; install {name.split()[0]} from {where}, then start again")
+    return find_device(name, "output").id
