@@ -25,6 +25,8 @@ EXAMPLES = """\
 examples:
   rtdenoise --in noisy.wav --out clean.wav               one file, same format and length
   rtdenoise --in recordings/ --out cleaned/ --jobs 4     a folder with all below it, resumable
+  rtdenoise --in mic --out virtual-mic                   a microphone for calls: choose "rtdenoise microphone" there
+  rtdenoise --in mic --out speakers                      hear it at once (use headphones)
   ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, answered as it comes
 """
 
@@ -46,13 +48,15 @@ class Command:
 
 
 COMMANDS = {
+    "devices": Command("list microphones, loudspeakers and virtual devices", "rtdenoise.live.listing"),
+    "virtual-mic": Command("make, remove or look at the virtual microphone", "rtdenoise.live.virtual_mic_command"),
     "models": Command("list the models and their scores", "rtdenoise.catalog"),
     "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.mix", "train"),
     "train": Command("train a model", "rtdenoise.training.train", "train"),
     "export": Command("export a trained model to ONNX", "rtdenoise.training.export", "train"),
     "evaluate": Command("score a model on noisy/clean pairs", "rtdenoise.training.evaluate", "train"),
 }
-LIVE_ENDS = ("mic", "microphone", "speakers", "headphones", "default")
+LIVE_ENDS = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 
 EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13
@@ -134,8 +138,8 @@ def _filter_parser() -> _Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--in", dest="source", metavar="X", required=True, help="a sound file, a folder, or - for a pipe of WAV")
-    add("--out", dest="target", metavar="Y", required=True, help="a sound file, a folder, or - for a pipe")
+    add("--in", dest="source", metavar="X", required=True, help="a sound file, a folder, - for a pipe of WAV; or mic, a device")
+    add("--out", dest="target", metavar="Y", required=True, help="a sound file, a folder, - for a pipe; or speakers, virtual-mic, a device")
     add("--model", metavar="NAME", help="a model's name (rtdenoise models) or the path of an .onnx file")
     add("--strength", type=float, metavar="DB", help="attenuate by DB at most: 0 changes nothing (default: no limit)")
     add("--latency", choices=("normal", "low"), default="normal", help="normal: 16 ms (default); low: 8 ms")
@@ -143,20 +147,28 @@ def _filter_parser() -> _Parser:
     add("--jobs", type=int, default=1, metavar="N", help="processes for a folder (default 1)")
     add("--overwrite", action="store_true", help="filter a folder's finished files again")
     add("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
-    add("--rate", type=int, metavar="HZ", help="samples a second of a raw input")
-    add("--channels", type=int, metavar="N", help="channels of a raw input, interleaved")
+    add("--rate", type=int, metavar="HZ", help="samples a second of a raw input, or of devices")
+    add("--channels", type=int, metavar="N", help="channels of a raw input, interleaved, or of devices")
+    add("--blocksize", type=int, metavar="N", help="live: frames a callback (default: what suits the device)")
+    add("--budget", type=float, metavar="MS", help="live: delay to hold (default: as little as the devices allow)")
+    add("--worker", choices=("native", "python"), help="live: how the model is run (default: native where possible)")
     add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
     add(
-        "--json", action="store_true", help="one JSON object a file, on standard output, or standard error beside audio"
+        "--json", action="store_true", help="one JSON object a file, live a second; on standard output, or standard error beside audio"
     )
     add("--version", action="version", version=f"rtdenoise {__version__}")
     return parser
 
 
 def _filter(args: argparse.Namespace) -> int:
-    for end in (args.source, args.target):
-        if end in LIVE_ENDS and not os.path.exists(end):
-            raise UsageError(f"{end}: live audio is not in this version yet; name a file, a folder, or - for a pipe")
+    if _is_live(args.source, args.target):
+        from rtdenoise.live import run
+
+        run.check(args)
+        return run.run(args)
+    for option, given in (("--blocksize", args.blocksize), ("--budget", args.budget), ("--worker", args.worker)):
+        if given:
+            raise UsageError(f"{option} is for live audio, and neither --in nor --out is a device; leave it away")
     if args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs}; give 1 or more")
     if os.path.isdir(args.source):
@@ -165,6 +177,13 @@ def _filter(args: argparse.Namespace) -> int:
         if given:
             raise UsageError(f"{option} is for folders, and {args.source} is none; leave it away")
     return _filter_one(args)
+
+
+def _is_live(source: str, target: str) -> bool:
+    """Whether the ends are sound devices: one has a device's alias or number, or both look like names and not like files."""
+    if any((end in LIVE_ENDS or end.isdigit()) and not os.path.exists(end) for end in (source, target)):
+        return True
+    return not any(end == "-" or os.path.exists(end) or os.path.splitext(end)[1] or os.sep in end for end in (source, target))
 
 
 def _filter_one(args: argparse.Namespace) -> int:

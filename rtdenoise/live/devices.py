@@ -110,7 +110,7 @@ def _default(able: list[Device], side: Side) -> Device:
 
 
 def _list(devices: list[Device]) -> str:
-    return ", ".join(f"[{d.id}] {d.label}" for d in devices)
+    return ", ".join(f"[{d.id}] {d.label}" + (f" ({d.endpoint})" if d.endpoint else "") for d in devices)
 
 
 def _candidates(devices: list[Device]) -> str:

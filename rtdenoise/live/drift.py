@@ -50,7 +50,7 @@ class Drift:
         self.state = np.zeros(FIRST_ROUND + CALIBRATION_ROUNDS)
         self.history = np.zeros((channels, TAPS + hop), np.float32)
         self.arguments = (self.state, self.history, kernel_table())
-        self.state[RATIO], self.state[POSITION], self.state[SPEED] = 1.0, TAPS // 2 - 1, FASTEST
+        self.state[RATIO], self.state[POSITION], self.state[SPEED] = 1.0, TAPS // 2, FASTEST
 
     @property
     def delay(self) -> float:
@@ -79,7 +79,7 @@ def resample(x, drift, memory, head):
             history[c, i] = history[c, i + hop]
         for i in range(hop):
             history[c, length - hop + i] = x[i, c]
-    while int(position) + TAPS // 2 < length - 1:
+    while int(position) + TAPS // 2 < length:
         first = int(position)
         phase = (position - first) * PHASES
         row = int(phase)

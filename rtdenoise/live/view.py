@@ -1,0 +1,80 @@
+"""The live view of a terminal: meters, delay, load; keys for bypass, strength and the end."""
+
+from __future__ import annotations
+
+import select
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rtdenoise.live.session import LiveDenoiser
+from rtdenoise.live.stats import Stats
+
+LOOK_S = 0.1
+QUIETEST_DB, METER_CELLS = -60.0, 40
+STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # beyond the strongest there is no limit
+KEYS = "b bypass   + - strength   q quit"
+
+
+def show(live: LiveDenoiser) -> None:
+    """Draw until q or Ctrl-C."""
+    with _keys(), Live(console=Console(stderr=True), refresh_per_second=1 / LOOK_S, transient=True) as screen:
+        while True:
+            screen.update(draw(live.stats()))
+            if select.select([sys.stdin], [], [], LOOK_S)[0] and not press(live, sys.stdin.read(1)):
+                return
+
+
+def press(live: LiveDenoiser, key: str) -> bool:
+    """Do what a key says; false ends the view."""
+    if key == "b":
+        live.bypass = not live.bypass
+    elif key in ("+", "="):
+        strength = STRONGEST_DB if live.strength_db is None else live.strength_db + STRENGTH_STEP_DB
+        live.strength_db = strength if strength < STRONGEST_DB else None
+    elif key == "-":
+        strength = STRONGEST_DB if live.strength_db is None else live.strength_db
+        live.strength_db = max(0.0, strength - STRENGTH_STEP_DB)
+    return key not in ("q", "\x1b")
+
+
+def draw(s: Stats) -> Group:
+    """One look as lines."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("in", _meter(s.level_in_db), s.input)
+    table.add_row("out", _meter(s.level_out_db), s.output)
+    strength = "no limit" if s.strength_db is None else f"at most {s.strength_db:.0f} dB"
+    effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {strength}")
+    table.add_row("noise", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority")
+    delay = f"{s.delay_ms:.1f} of {s.budget_ms:.1f} ms" if s.budget_ms else "measuring"
+    device = "" if s.device_ms is None else f"and {s.device_ms:.0f} ms in the devices, as they say"
+    table.add_row("delay", delay, device)
+    table.add_row("model", f"{s.model_ms_p50:.2f} ms, p99 {s.model_ms_p99:.2f} ms of 4 ms", f"cpu {s.cpu_percent:.0f} % of a core")
+    drift = "one clock" if s.drift_ppm is None else f"clocks {s.drift_ppm:+.0f} ppm apart"
+    table.add_row("gaps", f"{s.underruns} ({s.silent_ms:.0f} ms), {s.holds} held hops", drift)
+    state = Text(s.failure or s.state, "red" if s.failure else "green" if s.state == "running" else "yellow")
+    return Group(table, Text.assemble(state, "   ", (KEYS, "dim")))
+
+
+def _meter(level_db: float) -> Text:
+    cells = round(METER_CELLS * min(1.0, max(0.0, 1 - level_db / QUIETEST_DB)))
+    colour = "red" if level_db > -3 else "green"
+    return Text.assemble(("█" * cells, colour), ("·" * (METER_CELLS - cells), "dim"), f" {max(level_db, -99):4.0f} dB")
+
+
+@contextmanager
+def _keys() -> Iterator[None]:
+    """Keys arrive one by one and unseen while this holds."""
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setcbreak(sys.stdin.fileno())
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)

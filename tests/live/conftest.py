@@ -1,0 +1,58 @@
+"""Fixtures of the live tests: sound servers of our own on null devices, and a model whose weight can be set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtdenoise.contract import Model
+from rtdenoise.live.ring import Rings
+from rtdenoise.model import load_model
+from rtdenoise_bench import burden, servers
+
+
+@pytest.fixture(scope="session")
+def plain_path(tmp_path_factory) -> Path:
+    """A model that changes nothing."""
+    return burden.write(tmp_path_factory.mktemp("live") / "plain.onnx")
+
+
+@pytest.fixture(scope="session")
+def plain(plain_path) -> Model:
+    return load_model(plain_path)
+
+
+@pytest.fixture(scope="module")
+def pulse_env() -> Iterator[dict[str, str]]:
+    """A PulseAudio server with null sinks A and B."""
+    if reason := servers.missing("pulseaudio", "pactl", "pacat", "parec"):
+        pytest.skip(reason)
+    with servers.pulseaudio() as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def jack_env() -> Iterator[dict[str, str]]:
+    """A JACK server on its dummy back end, 256 frames at 48 kHz."""
+    if reason := servers.missing("jackd", "jack_lsp", "jack_connect"):
+        pytest.skip(reason)
+    with servers.jack() as env:
+        yield env
+
+
+class Feeder:
+    """Calls a duplex callback as PortAudio would, on numpy buffers."""
+
+    def __init__(self, rings: Rings, block: int, channels: int = 1):
+        from rtdenoise.live.callback import duplex_callback
+
+        self._call, self._rings, self._block, self._channels = duplex_callback.ctypes, rings, block, channels
+
+    def __call__(self, heard: np.ndarray) -> np.ndarray:
+        played = np.full((self._block, self._channels), np.nan, np.float32)
+        heard = np.ascontiguousarray(heard, np.float32)
+        self._call(heard.ctypes.data, played.ctypes.data, self._block, None, 0, self._rings.address)
+        return played

@@ -1,0 +1,102 @@
+"""The callback copies, fades into gaps and out of them, holds full scale, and counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from live.conftest import Feeder
+from rtdenoise.live import ring
+from rtdenoise.live.ring import Rings
+
+BLOCK, HOP, RATE = 256, 192, 48_000
+
+
+@pytest.fixture
+def rings() -> Rings:
+    r = Rings(HOP, 1, RATE)
+    r.control[ring.PRIMED] = 1
+    return r
+
+
+def test_what_is_heard_lies_in_the_ring_in_order_and_around_its_end(rings, rng):
+    feed, blocks = Feeder(rings, BLOCK), rng.standard_normal((300, BLOCK)).astype(np.float32)
+    for block in blocks:
+        feed(block)
+    everything, capacity = blocks.ravel(), len(rings.captured)
+    head = int(rings.control[ring.IN_HEAD])
+    assert head == everything.size > capacity
+    places = np.arange(head - capacity, head)
+    np.testing.assert_array_equal(rings.captured[places % capacity, 0], everything[places])
+
+
+def test_what_the_worker_wrote_is_played_in_order(rings, rng):
+    written = np.clip(0.3 * rng.standard_normal(4 * BLOCK), -1, 1).astype(np.float32)
+    rings.played[: len(written), 0] = written
+    rings.control[ring.OUT_HEAD] = len(written)
+    rings.control[ring.FADE] = ring.FADE_FRAMES
+    played = np.concatenate([Feeder(rings, BLOCK)(np.zeros(BLOCK)) for _ in range(4)])
+    np.testing.assert_array_equal(played[:, 0], written)
+    assert rings.control[ring.UNDERRUNS] == 0
+
+
+def test_a_gap_is_a_fall_and_a_rise_and_never_a_click(rings):
+    rings.played[:] = 0.5
+    feed, out = Feeder(rings, BLOCK), []
+    rings.control[ring.OUT_HEAD] = 3 * BLOCK
+    out += [feed(np.zeros(BLOCK)) for _ in range(6)]  # three blocks of sound, three of nothing
+    rings.control[ring.OUT_HEAD] = 9 * BLOCK
+    out += [feed(np.zeros(BLOCK)) for _ in range(3)]
+    y = np.concatenate(out)[:, 0]
+    assert np.abs(np.diff(y)).max() < 0.05
+    assert y[5 * BLOCK] == pytest.approx(0, abs=1e-3)
+    assert y[-1] == 0.5
+    assert rings.control[ring.UNDERRUNS] == 3
+    assert rings.control[ring.SILENT_FRAMES] == 3 * BLOCK
+
+
+def test_what_comes_too_late_stays_unheard_and_the_delay_stays(rings):
+    """The timeline rule: after a gap, playing goes on at the place where it would have been without one."""
+    capacity = len(rings.played)
+    rings.played[:, 0] = np.arange(capacity) / capacity
+    feed = Feeder(rings, BLOCK)
+    for head in (BLOCK, BLOCK, BLOCK, 5 * BLOCK):  # the worker stalls for two blocks, then catches up
+        rings.control[ring.OUT_HEAD] = head
+        y = feed(np.zeros(BLOCK))
+    assert y[-1, 0] == np.float32((4 * BLOCK - 1) / capacity)
+
+
+def test_a_cut_skips_with_a_cross_fade(rings):
+    capacity = len(rings.played)
+    rings.played[:, 0] = np.arange(capacity) / capacity
+    rings.control[ring.OUT_HEAD], rings.control[ring.FADE] = 20 * BLOCK, ring.FADE_FRAMES
+    rings.control[ring.CUT_WANTED] = 1000
+    y = Feeder(rings, BLOCK)(np.zeros(BLOCK))[:, 0]
+    assert y[0] < 2 * 1000 / BLOCK / capacity
+    assert y[-1] == pytest.approx((BLOCK - 1 + 1000) / capacity, rel=1e-5)
+    assert rings.control[ring.OUT_TAIL] == BLOCK + 1000
+    assert rings.control[ring.CUT_DONE] == 1000
+
+
+def test_output_is_held_at_full_scale(rings):
+    rings.played[:] = 3
+    rings.control[ring.OUT_HEAD] = 10 * BLOCK
+    feed = Feeder(rings, BLOCK)
+    feed(np.zeros(BLOCK))
+    assert feed(np.zeros(BLOCK)).max() == 1
+
+
+def test_a_mono_signal_goes_to_both_sides():
+    rings = Rings(HOP, 1, RATE, capture_channels=1, play_channels=2)
+    rings.played[:] = 0.25
+    rings.control[ring.OUT_HEAD], rings.control[ring.FADE] = 4 * BLOCK, ring.FADE_FRAMES
+    assert (Feeder(rings, BLOCK, channels=2)(np.zeros(BLOCK)) == 0.25).all()
+
+
+def test_xruns_that_the_device_reports_are_counted(rings):
+    from rtdenoise.live.callback import duplex_callback
+
+    buffer = np.zeros((2, BLOCK), np.float32)
+    for flags in (0b0010, 0b0100, 0):
+        duplex_callback.ctypes(buffer[0].ctypes.data, buffer[1].ctypes.data, BLOCK, None, flags, rings.address)
+    assert (rings.control[ring.IN_XRUNS], rings.control[ring.OUT_XRUNS]) == (1, 1)

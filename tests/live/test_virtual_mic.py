@@ -1,0 +1,117 @@
+"""The virtual microphone: other programs hear clean speech from it; a killed run leaves nothing; nobody else's is touched."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import SHIPPED
+from rtdenoise_bench import probes
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def env(pulse_env) -> dict[str, str]:
+    return pulse_env | {"PYTHONPATH": str(ROOT)}
+
+
+def modules(env) -> list[str]:
+    listed = subprocess.run(["pactl", "list", "short", "modules"], env=env, capture_output=True, text=True, check=True)
+    return listed.stdout.splitlines()
+
+
+def command(env, *argv: str) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "rtdenoise", *argv]
+    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def start(env, model, *argv: str) -> subprocess.Popen:
+    """A running `--out virtual-mic`, after its first record."""
+    line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--json", *argv]
+    process = subprocess.Popen([*line, "--model", str(model)], env=env, stdout=subprocess.PIPE, text=True)
+    assert json.loads(process.stdout.readline())["state"] == "running"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_exists_while_the_command_runs(env, plain_path, number):
+    before = modules(env)
+    process = start(env, plain_path)
+    try:
+        sources = subprocess.run(["pactl", "list", "sources"], env=env, capture_output=True, text=True, check=True).stdout
+        assert "Description: rtdenoise microphone" in sources
+        assert "in use by process" in command(env, "virtual-mic", "remove").stderr
+    finally:
+        process.send_signal(number)
+        process.communicate(timeout=20)
+    assert modules(env) == before
+
+
+def test_a_killed_run_is_cleared_away_by_the_next(env, plain_path):
+    before = modules(env)
+    process = start(env, plain_path)
+    process.kill()
+    process.communicate()
+    assert len(modules(env)) == len(before) + 2
+    assert json.loads(command(env, "virtual-mic", "status", "--json").stdout)["stale"] == 2
+    again = start(env, plain_path)
+    assert len(modules(env)) == len(before) + 2
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=20)
+    assert modules(env) == before
+
+
+def test_one_that_stays_is_made_used_and_removed(env, plain_path):
+    before = modules(env)
+    assert "is there" in command(env, "virtual-mic", "create").stderr
+    made = modules(env)
+    process = start(env, plain_path)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert modules(env) == made
+    assert "there is no" in command(env, "virtual-mic", "remove").stderr
+    assert modules(env) == before
+
+
+def test_without_a_server_one_line_says_so(env, tmp_path):
+    answer = command(env | {"PULSE_SERVER": f"unix:{tmp_path}/nothing"}, "virtual-mic", "create")
+    assert answer.returncode == 1
+    assert "needs PulseAudio or PipeWire" in answer.stderr
+    assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")
+def test_speech_arrives_cleaner_than_it_went(env):
+    """SI-SDR end to end: noisy speech into A, the virtual microphone recorded by another program."""
+    from conftest import modulated_noise
+
+    rng = np.random.default_rng(0)
+    voice = modulated_noise(rng, 48_000 * 20, 1, 48_000)[:, 0]
+    noisy = voice + 0.05 * rng.standard_normal(len(voice)).astype(np.float32)
+    with probes.pulse_playing(env, "A", noisy):
+        process = start(env, SHIPPED[0])
+        time.sleep(1.5)
+        heard = probes.Recorder(env, "rtdenoise_microphone")
+        time.sleep(6)
+        y = heard.stop().samples[-48_000 * 4 :]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert best_si_sdr(voice, y) > best_si_sdr(voice, noisy[-len(y) :]) + 3
+
+
+def best_si_sdr(clean: np.ndarray, heard: np.ndarray) -> float:
+    """dB, at the shift that fits best."""
+    from scipy.signal import fftconvolve
+
+    k = int(np.argmax(np.abs(fftconvolve(clean, heard[::-1], "valid"))))
+    s = clean[k : k + len(heard)].astype(float)
+    target = s * (s @ heard) / (s @ s)
+    return float(10 * np.log10((target @ target) / ((heard - target) @ (heard - target))))
