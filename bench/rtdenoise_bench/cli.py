@@ -12,6 +12,7 @@ PARTS = {
     "engine": "exactness, delay and time of each stage of a hop, without a device",
     "files": "speed, memory and start-up of the command",
     "latency": "the algorithmic delay at common rates",
+    "live": "delay, stalls, overload, drift and load of live audio, on null devices",
     "readme": "refresh the tables of a Markdown file from the commands that print them",
 }
 DEFAULT_PART = "engine"

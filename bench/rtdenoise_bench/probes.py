@@ -19,6 +19,7 @@ RATE = 48_000
 LEVEL = 0.15  # RMS
 CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
 PLACED = 0.5  # correlation from which on a window's delay means something
+PYTHON_START_S = 0.05  # before a program's first line
 LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
 
 
@@ -154,11 +155,16 @@ def align(reference: Recording, heard: Recording, began: float, ended: float, wi
     return Delay(at_s, ms + 1000 * (heard.clock(starts) - reference.clock(source) - offset / RATE), correlation)
 
 
+def import_path() -> dict[str, str]:
+    """What lets a process find this package and the product, installed or not."""
+    bench = Path(__file__).resolve().parents[1]
+    return {"PYTHONPATH": f"{bench.parent}:{bench}"}
+
+
 @contextlib.contextmanager
 def product(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
     """``python -m rtdenoise_bench.product ARGV`` while this holds; its last line of output is its statistics as JSON."""
-    home = Path(__file__).resolve().parents[2]
-    env = env | {"PYTHONPATH": f"{home}:{home / 'bench'}"}
+    env = env | import_path()
     line = [sys.executable, "-m", "rtdenoise_bench.product", *map(str, argv)]
     process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
     try:

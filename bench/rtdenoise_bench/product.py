@@ -8,10 +8,12 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import resource
 import sys
 import threading
 import time
 
+from rtdenoise.live import streams
 from rtdenoise.live.session import LiveDenoiser
 
 
@@ -23,7 +25,7 @@ def _python_hog(stop: threading.Event) -> None:
 
 
 def _c_hog(stop: threading.Event) -> None:
-    """C calls of about 20 ms each that keep the GIL."""
+    """C calls of 20 ms each that keep the GIL."""
     usleep = ctypes.PyDLL(None).usleep
     while not stop.is_set():
         usleep(20_000)
@@ -32,7 +34,20 @@ def _c_hog(stop: threading.Event) -> None:
 HOGS = {"python": _python_hog, "c": _c_hog}
 
 
+def _hurry_output(ppm: float) -> None:
+    """From now on open output streams at a rate that is ``ppm`` off while the session believes in the nominal one."""
+    real = streams.open_stream
+
+    def open_stream(kind, rings, **settings):
+        if kind == "output":
+            settings["samplerate"] *= 1 + ppm * 1e-6
+        return real(kind, rings, **settings)
+
+    streams.open_stream = open_stream
+
+
 def main() -> None:
+    began = time.perf_counter()
     parser = argparse.ArgumentParser()
     parser.add_argument("input")
     parser.add_argument("output")
@@ -40,23 +55,37 @@ def main() -> None:
     parser.add_argument("--hog", choices=HOGS)
     parser.add_argument("--worker", choices=("native", "python"))
     parser.add_argument("--budget", type=float)
-    parser.add_argument("--settle", type=float, default=2.0, help="seconds before the hog begins")
+    parser.add_argument("--ppm", type=float, default=0.0, help="run the output's clock this much faster")
+    parser.add_argument("--bypass", action="store_true")
+    parser.add_argument("--settle", type=float, default=2.0, help="seconds before the hog begins and counting starts")
     args = parser.parse_args()
+    if args.ppm:
+        _hurry_output(args.ppm)
     stop = threading.Event()
     with LiveDenoiser(args.input, args.output, args.model, budget_ms=args.budget, worker=args.worker) as live:
+        live.bypass = args.bypass
         print("running", flush=True)
+        ready_s = time.perf_counter() - began
+        time.sleep(args.settle)
+        before, memory_kb, threads = live.stats(), _memory_kb(), _threads()
         if args.hog:
-            time.sleep(args.settle)
-            before = live.stats()
             threading.Thread(target=HOGS[args.hog], args=(stop,), daemon=True).start()
-        else:
-            time.sleep(args.settle)
-            before = live.stats()
         sys.stdin.readline()
         after = live.stats().as_json()
+        after |= {"grown_kb": _memory_kb() - memory_kb, "threads": [threads, _threads()], "ready_s": ready_s}
+        after |= {"settled_underruns": before.underruns, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
         stop.set()
-        after |= {"settled_underruns": before.underruns, "settled_silent_ms": before.silent_ms}
     print(json.dumps(after))
+
+
+def _memory_kb() -> int:
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * resource.getpagesize() // 1024
+
+
+def _threads() -> int:
+    with open("/proc/self/stat") as f:
+        return int(f.read().rpartition(")")[2].split()[17])
 
 
 if __name__ == "__main__":

@@ -177,10 +177,12 @@ def steer(control, drift, memory):
     control[ring.WINDOW_HOPS] = 0
     tail = load_acquire(control, ring.OUT_TAIL)
     stands, state[TAIL] = tail == state[TAIL], tail
+    rate, target, speed = control[ring.RATE], control[ring.TARGET], state[SPEED]
     if stands:  # the output has begun, but takes nothing yet or no more: there is no delay to measure
         state[SEEN] = state[ROUNDS] = 0
+        if target == 0:  # let nothing pile up meanwhile
+            store_release(control, ring.OUT_HEAD, tail + control[ring.PREFILL])
         return
-    rate, target, speed = control[ring.RATE], control[ring.TARGET], state[SPEED]
     window_s = WINDOW_HOPS * (drift[1].shape[1] - TAPS) / rate
     state[SEEN] += 1
     if state[SEEN] == 1:

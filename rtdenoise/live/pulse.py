@@ -20,8 +20,9 @@ _opening = threading.Lock()  # the environment belongs to the whole process
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A source or sink: the server's name for it, its description for people, its rate in Hz and its channels."""
+    """A source or sink: the server's number and name for it, its description for people, its rate in Hz and channels."""
 
+    index: int
     name: str
     description: str
     is_source: bool
@@ -41,7 +42,7 @@ def connection() -> Iterator:
         import pulsectl
 
         client = pulsectl.Pulse("rtdenoise", connect=False)
-        client.connect(autospawn=False, timeout=2)
+        client.connect(autospawn=False)
     except Exception:  # not installed, no library, no server, refused: all mean that there is nothing to list
         yield None
         return
@@ -66,9 +67,14 @@ def endpoints() -> tuple[str, list[Endpoint]]:
             for i in items:
                 spec = i.sample_spec
                 monitor = is_source and i.proplist.get("device.class") == "monitor"
-                end = Endpoint(i.name, i.description, is_source, spec.rate, spec.channels, i.name == default, monitor)
+                end = Endpoint(i.index, i.name, i.description, is_source, spec.rate, spec.channels, i.name == default, monitor)
                 found.append(end)
         return server, found
+
+
+def serial(name: str | None, is_source: bool) -> int | None:
+    """The server's number of a source or sink, None if it is not there; one that comes back has another number."""
+    return next((e.index for e in endpoints()[1] if e.name == name and e.is_source == is_source), None)
 
 
 @contextmanager

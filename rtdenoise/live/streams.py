@@ -31,6 +31,7 @@ class Streams:
         self.rings, self._blocksize = rings, blocksize
         self.duplex = share_clock(source, target)
         self._open: dict[Kind, object] = {}
+        self._serials: dict[Kind, int | None] = {}
         self.scheduling = "normal"
 
     def start(self) -> None:
@@ -76,6 +77,7 @@ class Streams:
         except (sd.PortAudioError, ValueError) as e:
             self.close_one(kind)
             raise DeviceError(f"{device.label} does not open at {rate} Hz ({_reason(e)})") from e
+        self._serials[kind] = pulse.serial(device.endpoint, kind == "input") if device.endpoint else None
         granted = {realtime.elevate(t, realtime.CALLBACK_PRIORITY) for t in realtime.threads() - before}
         self.scheduling = min(granted, default="normal")
 
@@ -91,8 +93,14 @@ class Streams:
         """Streams that PortAudio has given up."""
         return [kind for kind, stream in self._open.items() if not stream.active]
 
+    def replaced(self) -> list[Kind]:
+        """Streams whose source or sink is gone from the server (which has then moved them to some other one)."""
+        ends = {"input": self.source.endpoint, "output": self.target.endpoint}
+        return [k for k, was in self._serials.items() if ends.get(k) and pulse.serial(ends[k], k == "input") != was]
+
     def close_one(self, kind: Kind) -> None:
         stream = self._open.pop(kind, None)
+        self._serials.pop(kind, None)
         if stream is not None:
             with contextlib.suppress(portaudio().PortAudioError):
                 stream.abort()

@@ -14,6 +14,7 @@ from rtdenoise.live.streams import Streams
 TICK_S = 0.1
 SILENT_TICKS = 30  # without a callback: an idle sink may render 2 s ahead before it asks again. Ticks
 # and not seconds, so that a stopped or sleeping process loses nothing
+SERVER_TICKS = 5  # between two looks at the server's list, which costs it and us a few milliseconds
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 1.0  # between attempts, doubling
 RESCAN_AFTER = 3  # failed attempts, after which PortAudio must make a new list of devices
 
@@ -36,8 +37,11 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
+        ticks = 0
         while not self._end.wait(TICK_S):
-            lost = [kind for kind in self._streams.kinds if self._is_lost(kind)]
+            ticks += 1
+            replaced = self._streams.replaced() if ticks % SERVER_TICKS == 0 else []
+            lost = [kind for kind in self._streams.kinds if self._is_lost(kind) or kind in replaced]
             if lost:
                 self._recover(lost)
 

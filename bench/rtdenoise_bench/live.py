@@ -1,0 +1,189 @@
+"""What live audio promises, measured from outside on servers of our own: delay, stalls, overload, drift, load.
+
+Each row starts a PulseAudio server on null sinks or a JACK server on its dummy back end, runs the product as a process of its
+own and watches both ends (`rtdenoise_bench.probes`). On a shared machine judge by medians and by differences within a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from rtdenoise.errors import RtdenoiseError
+from rtdenoise_bench import burden, probes, servers
+from rtdenoise_bench.probes import Delay
+from rtdenoise_bench.table import print_rows
+
+SETTLE_S = 2.5
+JACK_BLOCKS = (256, 64)
+RATE = 48_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all but soak)")
+    parser.add_argument("--seconds", type=float, default=20, help="length of a row's measurement (default 20)")
+    parser.add_argument("--soak-minutes", type=float, default=30)
+    parser.add_argument("--model", help="for the load and start rows (default: the default model)")
+
+
+def run(args: argparse.Namespace) -> int:
+    unknown = set(args.rows) - set(ROWS)
+    if unknown:
+        raise RtdenoiseError(f"no row {sorted(unknown)[0]}; there are: {', '.join(ROWS)}")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="rtd-") as folder:
+        args.plain = burden.write(Path(folder) / "plain.onnx")
+        args.folder = Path(folder)
+        for name in args.rows or [n for n in ROWS if n != "soak"]:
+            rows += ROWS[name](args)
+    print_rows(["what", "measured", "besides"], rows)
+    return 0
+
+
+def through_pulse(model: object, seconds: float, *argv: object, during: Callable | None = None) -> tuple[Delay, dict, float]:
+    """Delay A to B with the product between, its statistics, and when ``during(product)`` was done."""
+    with servers.pulseaudio() as env, probes.pulse_playing(env, "A", probes.noise(seconds + 20)):
+        heard, reference = probes.Recorder(env, "B.monitor"), probes.Recorder(env, "A.monitor")
+        time.sleep(0.5)
+        with probes.product(env, "A.monitor", "B", model, *argv) as product:
+            began = time.monotonic() + SETTLE_S
+            time.sleep(SETTLE_S + seconds / 2)
+            if during:
+                during(product)
+            done = time.monotonic()
+            time.sleep(seconds / 2)
+            ended = time.monotonic()
+            stats = probes.finish(product)
+        time.sleep(0.5)
+        return probes.align(reference.stop(), heard.stop(), began, ended - 0.3), stats, done
+
+
+def through_jack(model: object, seconds: float, *argv: object, block: int = 256, during: Callable | None = None) -> tuple:
+    """The same on JACK, with the server's own delay taken off."""
+
+    def probe(env: dict[str, str], length: float, *ports: str) -> subprocess.Popen:
+        line = [sys.executable, "-m", "rtdenoise_bench.jack_probe", str(length), *ports]
+        return subprocess.Popen(line, env=env | probes.import_path(), stdout=subprocess.PIPE, text=True)
+
+    def read(process: subprocess.Popen) -> np.ndarray:
+        return np.array(json.loads(process.communicate()[0])).T
+
+    with servers.jack(frames=block) as env:
+        own_frames = np.nanmedian(read(probe(env, 2))[1])
+        with probes.product(env, "system", "system", model, *argv) as product:
+            running = probe(env, seconds, "rtdenoise:in_0", "rtdenoise:out_0")
+            time.sleep(2 + seconds / 2)
+            if during:
+                during(product)
+            done = time.monotonic()
+            at, frames, correlation = read(running)
+            return Delay(at, 1000 * (frames - own_frames) / RATE, correlation), probes.finish(product), done
+
+
+def _gaps(stats: dict) -> str:
+    return f"{stats['underruns'] - stats['settled_underruns']} underruns, {stats['silent_ms']:.0f} ms silent"
+
+
+def jack(args: argparse.Namespace) -> list[list[str]]:
+    rows = []
+    for block in JACK_BLOCKS:
+        delay, stats, _ = through_jack(args.plain, args.seconds, block=block)
+        beyond = (delay.median_ms - 16) * RATE / 1000
+        besides = f"= {beyond:.0f} frames beyond 16 ms; printed {stats['budget_ms']:.2f} ms; {_gaps(stats)}"
+        rows.append([f"JACK, {block} frames: delay beyond JACK's own", delay.summary(), besides])
+    return rows
+
+
+def pulse(args: argparse.Namespace) -> list[list[str]]:
+    delay, stats, _ = through_pulse(args.plain, args.seconds)
+    steady = np.mean(np.abs(delay.placed - delay.median_ms) < 1) if len(delay.placed) else 0
+    besides = f"{100 * steady:.1f} % of windows within 1 ms; {_gaps(stats)}; {stats['drift_ppm']:+.0f} ppm"
+    return [[f"PulseAudio null to null, {args.seconds:.0f} s: end to end", delay.summary(), besides]]
+
+
+def hog(args: argparse.Namespace) -> list[list[str]]:
+    rows = []
+    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
+        for name, argv in (("none", ()), ("Python", ("--hog", "python")), ("C calls", ("--hog", "c"))):
+            delay, stats, _ = through(args.plain, args.seconds, *argv)
+            rows.append([f"{server}, GIL hog: {name}", _gaps(stats), f"{100 * delay.clean_share:.0f} % of windows clean"])
+    return rows
+
+
+def stop(args: argparse.Namespace) -> list[list[str]]:
+    def pause(product: subprocess.Popen) -> None:
+        os.kill(product.pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.kill(product.pid, signal.SIGCONT)
+
+    rows = []
+    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
+        delay, _, done = through(args.plain, 8, during=pause)
+        before = delay.ms[(delay.at_s < done - 0.7) & (delay.correlation > probes.PLACED)]
+        usual, after = np.median(before), delay.after(done)
+        right = (after.correlation > probes.PLACED) & (np.abs(after.ms - usual) < 1.5)
+        wrong = after.at_s[~right & (after.at_s < done + 3)]
+        back = max(0.0, float(wrong[-1] - done) + 0.1) if len(wrong) else 0.0
+        besides = f"{usual:.2f} ms before, {after.after(done + 1).median_ms:.2f} ms a second after"
+        rows.append([f"{server}, stopped for 0.5 s: delay is back after", f"{back:.2f} s", besides])
+    return rows
+
+
+def slow(args: argparse.Namespace) -> list[list[str]]:
+    model, rows = burden.write_slow(args.folder / "slow.onnx", 12), []
+    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
+        delay, stats, _ = through(model, 5)
+        besides = f"{stats['holds']} holds, {_gaps(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
+        rows.append([f"{server}, model of 12 ms a step for 5 s", delay.summary(), besides])
+    return rows
+
+
+def drift(args: argparse.Namespace) -> list[list[str]]:
+    rows = []
+    for ppm in (-300, 300):
+        delay, stats, _ = through_pulse(args.plain, max(args.seconds, 40), "--ppm", ppm)
+        besides = f"learnt {stats['drift_ppm']:+.0f} ppm; {stats['resyncs']} jumps; {_gaps(stats)}"
+        rows.append([f"PulseAudio, output {ppm:+d} ppm against the server", delay.summary(), besides])
+    return rows
+
+
+def load(args: argparse.Namespace) -> list[list[str]]:
+    model = args.model or "unet"
+    delay, stats, _ = through_pulse(model, args.seconds, "--bypass")
+    steps = f"model step p50 {stats['model_ms_p50']:.2f}, p99 {stats['model_ms_p99']:.2f} ms; {stats['scheduling']} priority"
+    return [
+        ["CPU of the process, 48 kHz mono, PulseAudio", f"{stats['cpu_percent']:.1f} % of a core", steps],
+        ["callback time p99.9", f"{stats['callback_ms_p999']:.3f} ms", f"{delay.summary()}"],
+        ["process start to audio, imports included", f"{stats['ready_s'] + probes.PYTHON_START_S:.2f} s", f"model {model}"],
+        ["memory", f"{stats['peak_kb'] / 1024:.0f} MB", f"grown {stats['grown_kb'] / 1024:.1f} MB in the row"],
+    ]
+
+
+def soak(args: argparse.Namespace) -> list[list[str]]:
+    delay, stats, _ = through_pulse(args.plain, 60 * args.soak_minutes)
+    first, last = delay.ms[:600], delay.ms[-600:]
+    moved = float(np.nanmedian(last) - np.nanmedian(first))
+    besides = f"memory {stats['grown_kb'] / 1024:+.1f} MB, threads {stats['threads']}, {_gaps(stats)}, {stats['resyncs']} jumps"
+    return [[f"soak, {args.soak_minutes:g} min: delay moved by", f"{moved:+.2f} ms", besides]]
+
+
+ROWS: dict[str, Callable[[argparse.Namespace], list[list[str]]]] = {
+    "jack": jack,
+    "pulse": pulse,
+    "hog": hog,
+    "stop": stop,
+    "slow": slow,
+    "drift": drift,
+    "load": load,
+    "soak": soak,
+}
