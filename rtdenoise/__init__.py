@@ -14,7 +14,9 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rtdenoise.denoiser import Denoiser, denoise
-    from rtdenoise.errors import AudioFileError, ModelError, RtdenoiseError, UsageError
+    from rtdenoise.errors import AudioFileError, DeviceError, ModelError, RtdenoiseError, UsageError
+    from rtdenoise.live.devices import list_devices
+    from rtdenoise.live.session import LiveDenoiser
     from rtdenoise.model import list_models
 
 # Loaded on first use: `rtdenoise --help` must not wait for numba and onnxruntime.
@@ -22,13 +24,27 @@ _HOMES = {
     "Denoiser": "denoiser",
     "denoise": "denoiser",
     "list_models": "model",
+    "LiveDenoiser": "live.session",
+    "list_devices": "live.devices",
     "RtdenoiseError": "errors",
     "UsageError": "errors",
     "ModelError": "errors",
     "AudioFileError": "errors",
+    "DeviceError": "errors",
 }
 
-__all__ = ["AudioFileError", "Denoiser", "ModelError", "RtdenoiseError", "UsageError", "denoise", "list_models"]
+__all__ = [
+    "AudioFileError",
+    "Denoiser",
+    "DeviceError",
+    "LiveDenoiser",
+    "ModelError",
+    "RtdenoiseError",
+    "UsageError",
+    "denoise",
+    "list_devices",
+    "list_models",
+]
 
 
 def __getattr__(name: str):

@@ -50,6 +50,7 @@ class Command:
 COMMANDS = {
     "devices": Command("list microphones, loudspeakers and virtual devices", "rtdenoise.live.listing"),
     "virtual-mic": Command("make, remove or look at the virtual microphone", "rtdenoise.live.virtual_mic_command"),
+    "doctor": Command("check what live audio stands on, and say what to fix", "rtdenoise.live.doctor"),
     "models": Command("list the models and their scores", "rtdenoise.catalog"),
     "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.mix", "train"),
     "train": Command("train a model", "rtdenoise.training.train", "train"),
@@ -138,8 +139,20 @@ def _filter_parser() -> _Parser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--in", dest="source", metavar="X", required=True, help="a sound file, a folder, - for a pipe of WAV; or mic, a device")
-    add("--out", dest="target", metavar="Y", required=True, help="a sound file, a folder, - for a pipe; or speakers, virtual-mic, a device")
+    add(
+        "--in",
+        dest="source",
+        metavar="X",
+        required=True,
+        help="a sound file, a folder, - for a pipe of WAV; or mic, a device",
+    )
+    add(
+        "--out",
+        dest="target",
+        metavar="Y",
+        required=True,
+        help="a sound file, a folder, - for a pipe; or speakers, virtual-mic, a device",
+    )
     add("--model", metavar="NAME", help="a model's name (rtdenoise models) or the path of an .onnx file")
     add("--strength", type=float, metavar="DB", help="attenuate by DB at most: 0 changes nothing (default: no limit)")
     add("--latency", choices=("normal", "low"), default="normal", help="normal: 16 ms (default); low: 8 ms")
@@ -154,7 +167,9 @@ def _filter_parser() -> _Parser:
     add("--worker", choices=("native", "python"), help="live: how the model is run (default: native where possible)")
     add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
     add(
-        "--json", action="store_true", help="one JSON object a file, live a second; on standard output, or standard error beside audio"
+        "--json",
+        action="store_true",
+        help="one JSON object a file, live a second; on standard output, or standard error beside audio",
     )
     add("--version", action="version", version=f"rtdenoise {__version__}")
     return parser
@@ -180,10 +195,13 @@ def _filter(args: argparse.Namespace) -> int:
 
 
 def _is_live(source: str, target: str) -> bool:
-    """Whether the ends are sound devices: one has a device's alias or number, or both look like names and not like files."""
+    """Whether the ends are sound devices: one has a device's alias or number, or both look like names and not like
+    files."""
     if any((end in LIVE_ENDS or end.isdigit()) and not os.path.exists(end) for end in (source, target)):
         return True
-    return not any(end == "-" or os.path.exists(end) or os.path.splitext(end)[1] or os.sep in end for end in (source, target))
+    return not any(
+        end == "-" or os.path.exists(end) or os.path.splitext(end)[1] or os.sep in end for end in (source, target)
+    )
 
 
 def _filter_one(args: argparse.Namespace) -> int:

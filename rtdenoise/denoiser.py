@@ -159,8 +159,8 @@ class Denoiser:
 
     @property
     def hop_arguments(self) -> tuple:
-        """``(full, noisy, enhanced, mix, top_gain, stft, istft)``, one frame a call: for a compiled loop that runs `begin`,
-        a step of `stream` and `finish` itself, as live audio does."""
+        """``(full, noisy, enhanced, mix, top_gain, stft, istft)``, one frame a call: for a compiled loop that runs
+        `begin`, a step of `stream` and `finish` itself, as live audio does."""
         noisy, enhanced = self.stream.buffers(1)
         return self._full, noisy, enhanced, self._mix, self._top_gain, self._stft.arguments, self._istft.arguments
 

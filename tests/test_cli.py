@@ -97,7 +97,6 @@ def test_a_missing_extra_is_named_in_one_line(monkeypatch, capfd):
         (["modles"], "did you mean models?"),
         (["noisy.wav"], "to filter, say --in X --out Y"),
         (["--in", "a.wav"], "--out"),
-        (["--in", "mic", "--out", "speakers"], "live audio is not in this version yet"),
         (["models", "--jsno"], "did you mean --json?"),
     ],
 )

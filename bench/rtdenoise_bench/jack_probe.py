@@ -41,7 +41,9 @@ def main() -> None:
     def patch(verb: str, a: str, b: str) -> None:
         subprocess.run([verb, a, b], capture_output=True, check=False)
 
-    with sd.Stream(device="system", samplerate=rate, channels=1, dtype="float32", latency="low", blocksize=0, callback=callback):
+    with sd.Stream(
+        device="system", samplerate=rate, channels=1, dtype="float32", latency="low", blocksize=0, callback=callback
+    ):
         patch("jack_disconnect", "system:capture_1", "probe:in_0")
         patch("jack_disconnect", "probe:out_0", "system:playback_1")
         if ports:

@@ -1,7 +1,8 @@
 """What live audio promises, measured from outside on servers of our own: delay, stalls, overload, drift, load.
 
-Each row starts a PulseAudio server on null sinks or a JACK server on its dummy back end, runs the product as a process of its
-own and watches both ends (`rtdenoise_bench.probes`). On a shared machine judge by medians and by differences within a row.
+Each row starts a PulseAudio server on null sinks or a JACK server on its dummy back end, runs the product as a
+process of its own and watches both ends (`rtdenoise_bench.probes`). On a shared machine judge by medians and by
+differences within a row.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise_bench import burden, probes, servers
 from rtdenoise_bench.probes import Delay
-from rtdenoise_bench.table import print_rows
+from rtdenoise_bench.table import Row, at_most, show
 
 SETTLE_S = 2.5
 JACK_BLOCKS = (256, 64)
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all but soak)")
     parser.add_argument("--seconds", type=float, default=20, help="length of a row's measurement (default 20)")
     parser.add_argument("--soak-minutes", type=float, default=30)
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", help="for the load and start rows (default: the default model)")
 
 
@@ -46,11 +48,12 @@ def run(args: argparse.Namespace) -> int:
         args.folder = Path(folder)
         for name in args.rows or [n for n in ROWS if n != "soak"]:
             rows += ROWS[name](args)
-    print_rows(["what", "measured", "besides"], rows)
-    return 0
+    return show(rows, args.json)
 
 
-def through_pulse(model: object, seconds: float, *argv: object, during: Callable | None = None) -> tuple[Delay, dict, float]:
+def through_pulse(
+    model: object, seconds: float, *argv: object, during: Callable | None = None
+) -> tuple[Delay, dict, float]:
     """Delay A to B with the product between, its statistics, and when ``during(product)`` was done."""
     with servers.pulseaudio() as env, probes.pulse_playing(env, "A", probes.noise(seconds + 20)):
         heard, reference = probes.Recorder(env, "B.monitor"), probes.Recorder(env, "A.monitor")
@@ -68,7 +71,9 @@ def through_pulse(model: object, seconds: float, *argv: object, during: Callable
         return probes.align(reference.stop(), heard.stop(), began, ended - 0.3), stats, done
 
 
-def through_jack(model: object, seconds: float, *argv: object, block: int = 256, during: Callable | None = None) -> tuple:
+def through_jack(
+    model: object, seconds: float, *argv: object, block: int = 256, during: Callable | None = None
+) -> tuple:
     """The same on JACK, with the server's own delay taken off."""
 
     def probe(env: dict[str, str], length: float, *ports: str) -> subprocess.Popen:
@@ -94,33 +99,45 @@ def _gaps(stats: dict) -> str:
     return f"{stats['underruns'] - stats['settled_underruns']} underruns, {stats['silent_ms']:.0f} ms silent"
 
 
-def jack(args: argparse.Namespace) -> list[list[str]]:
+def jack(args: argparse.Namespace) -> list[Row]:
     rows = []
     for block in JACK_BLOCKS:
         delay, stats, _ = through_jack(args.plain, args.seconds, block=block)
         beyond = (delay.median_ms - 16) * RATE / 1000
         besides = f"= {beyond:.0f} frames beyond 16 ms; printed {stats['budget_ms']:.2f} ms; {_gaps(stats)}"
-        rows.append([f"JACK, {block} frames: delay beyond JACK's own", delay.summary(), besides])
+        ok = bool(beyond <= 2 * block and np.ptp(delay.placed) == 0)
+        what = f"JACK, {block} frames: delay beyond JACK's own"
+        rows.append(Row(what, f"{delay.summary()} {besides}", f"<= 16 ms + {2 * block} frames, constant", ok))
     return rows
 
 
-def pulse(args: argparse.Namespace) -> list[list[str]]:
+def pulse(args: argparse.Namespace) -> list[Row]:
     delay, stats, _ = through_pulse(args.plain, args.seconds)
     steady = np.mean(np.abs(delay.placed - delay.median_ms) < 1) if len(delay.placed) else 0
     besides = f"{100 * steady:.1f} % of windows within 1 ms; {_gaps(stats)}; {stats['drift_ppm']:+.0f} ppm"
-    return [[f"PulseAudio null to null, {args.seconds:.0f} s: end to end", delay.summary(), besides]]
+    what, ok = (
+        f"PulseAudio null to null, {args.seconds:.0f} s: end to end",
+        bool(delay.median_ms <= 60 and steady > 0.95),
+    )
+    return [Row(what, f"{delay.summary()}; {besides}", "<= 60 ms, +-1 ms", ok)]
 
 
-def hog(args: argparse.Namespace) -> list[list[str]]:
+def hog(args: argparse.Namespace) -> list[Row]:
     rows = []
     for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
+        alone = 0
         for name, argv in (("none", ()), ("Python", ("--hog", "python")), ("C calls", ("--hog", "c"))):
             delay, stats, _ = through(args.plain, args.seconds, *argv)
-            rows.append([f"{server}, GIL hog: {name}", _gaps(stats), f"{100 * delay.clean_share:.0f} % of windows clean"])
+            count = stats["underruns"] - stats["settled_underruns"]
+            alone = count if name == "none" else alone
+            seen = f"{_gaps(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
+            rows.append(
+                Row(f"{server}, GIL hog: {name}", seen, f"<= {2 * alone + 3} underruns", count <= 2 * alone + 3)
+            )
     return rows
 
 
-def stop(args: argparse.Namespace) -> list[list[str]]:
+def stop(args: argparse.Namespace) -> list[Row]:
     def pause(product: subprocess.Popen) -> None:
         os.kill(product.pid, signal.SIGSTOP)
         time.sleep(0.5)
@@ -135,49 +152,58 @@ def stop(args: argparse.Namespace) -> list[list[str]]:
         wrong = after.at_s[~right & (after.at_s < done + 3)]
         back = max(0.0, float(wrong[-1] - done) + 0.1) if len(wrong) else 0.0
         besides = f"{usual:.2f} ms before, {after.after(done + 1).median_ms:.2f} ms a second after"
-        rows.append([f"{server}, stopped for 0.5 s: delay is back after", f"{back:.2f} s", besides])
+        what = f"{server}, stopped for 0.5 s: delay is back after"
+        rows.append(Row(what, f"{back:.2f} s; {besides}", "<= 1 s", back <= 1))
     return rows
 
 
-def slow(args: argparse.Namespace) -> list[list[str]]:
+def slow(args: argparse.Namespace) -> list[Row]:
     model, rows = burden.write_slow(args.folder / "slow.onnx", 12), []
     for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
         delay, stats, _ = through(model, 5)
         besides = f"{stats['holds']} holds, {_gaps(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
-        rows.append([f"{server}, model of 12 ms a step for 5 s", delay.summary(), besides])
+        what, ok = f"{server}, model of 12 ms a step for 5 s", bool(np.ptp(delay.placed) < 5)
+        rows.append(Row(what, f"{delay.summary()}; {besides}", "no growth of delay, holds counted", ok))
     return rows
 
 
-def drift(args: argparse.Namespace) -> list[list[str]]:
+def drift(args: argparse.Namespace) -> list[Row]:
     rows = []
     for ppm in (-300, 300):
         delay, stats, _ = through_pulse(args.plain, max(args.seconds, 40), "--ppm", ppm)
         besides = f"learnt {stats['drift_ppm']:+.0f} ppm; {stats['resyncs']} jumps; {_gaps(stats)}"
-        rows.append([f"PulseAudio, output {ppm:+d} ppm against the server", delay.summary(), besides])
+        what = f"PulseAudio, output {ppm:+d} ppm against the server"
+        rows.append(Row(what, f"{delay.summary()}; {besides}", "delay and fill held"))
     return rows
 
 
-def load(args: argparse.Namespace) -> list[list[str]]:
+def load(args: argparse.Namespace) -> list[Row]:
     model = args.model or "unet"
     delay, stats, _ = through_pulse(model, args.seconds, "--bypass")
-    steps = f"model step p50 {stats['model_ms_p50']:.2f}, p99 {stats['model_ms_p99']:.2f} ms; {stats['scheduling']} priority"
+    steps = f"step p50 {stats['model_ms_p50']:.2f}, p99 {stats['model_ms_p99']:.2f} ms; {stats['scheduling']} priority"
     return [
-        ["CPU of the process, 48 kHz mono, PulseAudio", f"{stats['cpu_percent']:.1f} % of a core", steps],
-        ["callback time p99.9", f"{stats['callback_ms_p999']:.3f} ms", f"{delay.summary()}"],
-        ["process start to audio, imports included", f"{stats['ready_s'] + probes.PYTHON_START_S:.2f} s", f"model {model}"],
-        ["memory", f"{stats['peak_kb'] / 1024:.0f} MB", f"grown {stats['grown_kb'] / 1024:.1f} MB in the row"],
+        Row("model in live use", f"{model}: {steps}"),
+        at_most("CPU of the process, 48 kHz mono, PulseAudio", stats["cpu_percent"], 20, "% of a core"),
+        at_most("callback time p99.9", stats["callback_ms_p999"], 0.3, "ms"),
+        at_most("process start to audio, imports included", stats["ready_s"], 1.5, "s"),
+        Row(
+            "memory",
+            f"{stats['peak_kb'] / 1024:.0f} MB; {stats['grown_kb'] / 1024:+.1f} MB in the row; {delay.summary()}",
+        ),
     ]
 
 
-def soak(args: argparse.Namespace) -> list[list[str]]:
+def soak(args: argparse.Namespace) -> list[Row]:
     delay, stats, _ = through_pulse(args.plain, 60 * args.soak_minutes)
     first, last = delay.ms[:600], delay.ms[-600:]
     moved = float(np.nanmedian(last) - np.nanmedian(first))
-    besides = f"memory {stats['grown_kb'] / 1024:+.1f} MB, threads {stats['threads']}, {_gaps(stats)}, {stats['resyncs']} jumps"
-    return [[f"soak, {args.soak_minutes:g} min: delay moved by", f"{moved:+.2f} ms", besides]]
+    besides = f"memory {stats['grown_kb'] / 1024:+.1f} MB, threads {stats['threads']}, {_gaps(stats)}"
+    ok = abs(moved) < 1 and stats["grown_kb"] < 5 * 1024 and len(set(stats["threads"])) == 1
+    asked = "< 1 ms, < 5 MB, threads constant"
+    return [Row(f"soak, {args.soak_minutes:g} min: delay moved by", f"{moved:+.2f} ms; {besides}", asked, ok)]
 
 
-ROWS: dict[str, Callable[[argparse.Namespace], list[list[str]]]] = {
+ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "jack": jack,
     "pulse": pulse,
     "hog": hog,

@@ -1,4 +1,5 @@
-"""Delay and dropouts of a running product, measured from outside: noise in, recordings of both ends, cross-correlation."""
+"""Delay and dropouts of a running product, measured from outside: noise in, recordings of both ends, cross-
+correlation."""
 
 from __future__ import annotations
 
@@ -19,7 +20,6 @@ RATE = 48_000
 LEVEL = 0.15  # RMS
 CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
 PLACED = 0.5  # correlation from which on a window's delay means something
-PYTHON_START_S = 0.05  # before a program's first line
 LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
 
 
@@ -77,7 +77,9 @@ def noise(seconds: float, seed: int = 1) -> np.ndarray:
     """float32 ``[samples]``, up to 3 kHz, so that a delay of half a sample costs no correlation."""
     from scipy.signal import butter, sosfilt
 
-    x = sosfilt(butter(8, 3000, fs=RATE, output="sos"), np.random.default_rng(seed).standard_normal(int(RATE * seconds)))
+    x = sosfilt(
+        butter(8, 3000, fs=RATE, output="sos"), np.random.default_rng(seed).standard_normal(int(RATE * seconds))
+    )
     return (LEVEL * np.clip(x / x.std(), -4, 4)).astype(np.float32)
 
 
@@ -116,8 +118,8 @@ class Recording:
     late: np.ndarray
 
     def clock(self, index: np.ndarray) -> np.ndarray:
-        """Time minus index / RATE of samples. Pieces arrive late, never early: the earliest of some seconds tell it, and
-        tell how a server's clock creeps (a null sink of PulseAudio does, by tens of ppm)."""
+        """Time minus index / RATE of samples. Pieces arrive late, never early: the earliest of some seconds tell it,
+        and how a server's clock creeps (a null sink of PulseAudio does, by up to some hundred ppm)."""
         from scipy.ndimage import percentile_filter, uniform_filter1d
 
         per_piece = max(1.0, float(np.median(np.diff(self.ends)))) / RATE
@@ -144,7 +146,9 @@ def pulse_playing(env: dict[str, str], sink: str, samples: np.ndarray, latency_m
 def align(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> Delay:
     """Delay of one recording against another from time ``began`` to ``ended``."""
     a, b, window = reference.samples, heard.samples, int(window_s * RATE)
-    offset = round(float(np.median(heard.late) - np.median(reference.late)) * RATE)  # b[i] and a[i + offset] are about as old
+    offset = round(
+        float(np.median(heard.late) - np.median(reference.late)) * RATE
+    )  # b[i] and a[i + offset] are about as old
     if offset < 0:
         a = np.concatenate([np.zeros(-offset, a.dtype), a])
     starts = np.arange(0, len(b) - window, window)
@@ -163,7 +167,7 @@ def import_path() -> dict[str, str]:
 
 @contextlib.contextmanager
 def product(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
-    """``python -m rtdenoise_bench.product ARGV`` while this holds; its last line of output is its statistics as JSON."""
+    """``python -m rtdenoise_bench.product ARGV`` while this holds; its last line is its statistics, as JSON."""
     env = env | import_path()
     line = [sys.executable, "-m", "rtdenoise_bench.product", *map(str, argv)]
     process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)

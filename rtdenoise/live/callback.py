@@ -1,7 +1,7 @@
 """PortAudio callbacks as machine code: they copy, count and post a semaphore, and never touch Python.
 
-A callback written in Python drops audio whenever any thread holds the GIL. These are numba ``cfunc``s over the memory of
-`rtdenoise.live.ring`: no lock, no allocation, no system call but the semaphore's post.
+A callback written in Python drops audio whenever any thread holds the GIL. These are numba ``cfunc``s over the memory
+of `rtdenoise.live.ring`: no lock, no allocation, no system call but the semaphore's post.
 """
 
 from __future__ import annotations
@@ -73,10 +73,7 @@ def play(control, target, frames):
     fade = control[ring.FADE]
     for i in range(frames):
         mix = np.float32(i + 1) / np.float32(frames)
-        if i < ready:
-            fade = min(fade + 1, ring.FADE_FRAMES)
-        else:
-            fade = 0
+        fade = min(fade + 1, ring.FADE_FRAMES) if i < ready else 0
         level = np.float32(fade) * FADE_STEP
         at = (tail + i) % capacity
         skipped_to = (tail + i + cut) % capacity

@@ -20,8 +20,9 @@ USUAL_RATES = (48_000, 44_100, 32_000, 16_000, 96_000, 8_000)
 class Device:
     """One sound device.
 
-    ``id`` is what a user may type, ``index`` PortAudio's number, ``endpoint`` the sound server's name for a source or sink
-    that is reached through that PortAudio device (None: the device itself). ``rate`` in Hz is the one it runs at.
+    ``id`` is what a user may type, ``index`` PortAudio's number, ``endpoint`` the sound server's name for a source or
+    sink that is reached through that PortAudio device (None: the device itself). ``rate`` in Hz is the one it runs
+    at.
     """
 
     id: int
@@ -50,7 +51,8 @@ class Device:
 
 
 def list_devices() -> list[Device]:
-    """All devices: PortAudio's own, then the sound server's sources and sinks. Raises `DeviceError` without PortAudio."""
+    """All devices: PortAudio's own, then the sound server's sources and sinks. Raises `DeviceError` without
+    PortAudio."""
     sd = portaudio()
     hosts = [h["name"] for h in sd.query_hostapis()]
     found, default_in, default_out = [], *sd.default.device
@@ -65,16 +67,18 @@ def list_devices() -> list[Device]:
         ends = (e.channels, 0) if e.is_source else (0, e.channels)
         marks = {"default_input": e.default and e.is_source, "default_output": e.default and not e.is_source}
         virtual = e.monitor or e.name.startswith(pulse.OWN_PREFIX)
-        found.append(Device(len(found), e.description, server, *ends, e.rate, bridge.index, e.name, virtual=virtual, **marks))
+        found.append(
+            Device(len(found), e.description, server, *ends, e.rate, bridge.index, e.name, virtual=virtual, **marks)
+        )
     return found
 
 
 def find_device(wanted: int | str | None, side: Side) -> Device:
     """The device a person means.
 
-    wanted: None or the alias ``mic``/``speakers`` (the system's default), an id, the exact name, or parts of "name, host" in
-    any order and case. Raises `UsageError` that lists the candidates if several fit or none does, `DeviceError` if there
-    is no device at all.
+    wanted: None or the alias ``mic``/``speakers`` (the system's default), an id, the exact name, or parts of "name,
+    host" in any order and case. Raises `UsageError` that lists the candidates if several fit or none does,
+    `DeviceError` if there is no device at all.
     """
     devices = list_devices()
     able = [d for d in devices if d.channels(side) > 0]
@@ -104,7 +108,9 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
 
 def _default(able: list[Device], side: Side) -> Device:
     """The right default: a server's own choice before PortAudio's, which may be raw hardware that the server holds."""
-    able = [d for d in able if not (d.endpoint or "").startswith(pulse.OWN_PREFIX)] or able  # never our own, which would loop
+    able = [
+        d for d in able if not (d.endpoint or "").startswith(pulse.OWN_PREFIX)
+    ] or able  # never our own, which would loop
     marked = [d for d in able if (d.default_input if side == "input" else d.default_output)]
     return max(marked or able[:1], key=lambda d: (d.endpoint is not None, d.is_server))
 

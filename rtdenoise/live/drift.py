@@ -19,7 +19,8 @@ from rtdenoise.live import ring
 from rtdenoise.native import load_acquire, store_release
 
 TAPS, PHASES, BETA = 32, 256, 9.0  # flat to 0.85 of Nyquist, images below -80 dB
-RATIO, INTEGRAL, DELAY, SEEN, SPEED, POSITION, SUM, ASTRAY, TAIL, ROUNDS, FIRST_ROUND = range(11)  # slots of the steering state
+# Slots of the steering state
+RATIO, INTEGRAL, DELAY, SEEN, SPEED, POSITION, SUM, ASTRAY, TAIL, ROUNDS, FIRST_ROUND = range(11)
 CALIBRATION_ROUNDS = 10  # of WINDOW_HOPS each: the second after start in which the buffer is sized
 SETTLED_ROUNDS = 2  # skipped: a server delivers irregularly while a stream starts
 WINDOW_HOPS = 25  # 100 ms
@@ -32,7 +33,7 @@ JUMP_MS, ASTRAY_WINDOWS = 1.5, 2  # an error that no drift brings so soon, seen 
 
 
 def kernel_table() -> np.ndarray:
-    """float32 ``[PHASES + 1, TAPS]``: Kaiser-windowed sinc, row p shifted by p / PHASES of a sample, each of sum one."""
+    """float32 ``[PHASES + 1, TAPS]``: Kaiser-windowed sinc, row p shifted by p / PHASES of a sample, of sum one."""
     shift = np.arange(PHASES + 1)[:, None] / PHASES
     t = np.arange(TAPS)[None, :] - (TAPS // 2 - 1) - shift
     window = np.i0(BETA * np.sqrt(np.clip(1 - (t / (TAPS // 2)) ** 2, 0, 1))) / np.i0(BETA)
@@ -65,7 +66,7 @@ class Drift:
 
 @inline
 def resample(x, drift, memory, head):
-    """Append ``x`` ``[hop, channels]`` at ``state[RATIO]`` output frames an input frame to ring ``memory`` from ``head`` on.
+    """Append ``x`` ``[hop, channels]``, at ``state[RATIO]`` output frames an input frame, to a ring from ``head`` on.
 
     Returns the count written: the hop, give or take one. Delay: half the taps.
     """
@@ -188,7 +189,7 @@ def steer(control, drift, memory):
     if state[SEEN] == 1:
         state[DELAY] = state[SUM] / WINDOW_HOPS
     surprise, most = state[SUM] / WINDOW_HOPS - state[DELAY], LARGEST_SURPRISE_MS * 1e-3 * rate
-    share = max(4 * speed * window_s, 1 / state[SEEN])  # the mean of all at first, then a pole well above the loop's own
+    share = max(4 * speed * window_s, 1 / state[SEEN])  # at first the mean of all, then a pole well above the loop's
     state[DELAY] += share * min(max(surprise, -most), most)
     if target == 0:
         calibrate(control, drift, memory)

@@ -27,6 +27,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _row(d: Device) -> list[str]:
-    marks = [word for word, true in (("mic", d.default_input), ("speakers", d.default_output), ("virtual", d.virtual)) if true]
+    marks = [
+        word
+        for word, true in (("mic", d.default_input), ("speakers", d.default_output), ("virtual", d.virtual))
+        if true
+    ]
     counts = [str(n) if n else "" for n in (d.inputs, d.outputs)]
     return [str(d.id), d.name, d.host, *counts, f"{d.rate} Hz", ", ".join(marks)]

@@ -1,8 +1,8 @@
 """A contract model stepped through ONNX Runtime's C interface, so that compiled code can run it without the GIL.
 
-The onnxruntime wheel (1.20 and later) carries its C library beside the Python extension. ctypes builds a session and two
-prepared sets of arguments once; from then on a step is one call by address (`step`), and states flip between two buffers.
-Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
+The onnxruntime wheel (1.20 and later) carries its C library beside the Python extension. ctypes builds a session and
+two prepared sets of arguments once; from then on a step is one call by address (`step`), and states flip between two
+buffers. Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from rtdenoise.contract import ContractStream, Model, ModelStream
 from rtdenoise.errors import ModelError
-from rtdenoise.fft import aligned, inline
+from rtdenoise.fft import inline
 from rtdenoise.model import SESSION_CONFIG
 from rtdenoise.native import call8
 

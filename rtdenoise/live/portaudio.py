@@ -14,7 +14,7 @@ from numba import cfunc, types
 from rtdenoise.errors import DeviceError
 
 INSTALL = {
-    "linux": "install it: `apt install libportaudio2 libasound2-plugins` (Debian, Ubuntu) or `dnf install portaudio` (Fedora)",
+    "linux": "install it: `apt install libportaudio2 libasound2-plugins` (Debian) or `dnf install portaudio` (Fedora)",
     "darwin": "reinstall sounddevice (`pip install --force-reinstall sounddevice`), which brings it along",
     "win32": "reinstall sounddevice (`pip install --force-reinstall sounddevice`), which brings it along",
 }

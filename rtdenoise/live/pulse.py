@@ -20,7 +20,7 @@ _opening = threading.Lock()  # the environment belongs to the whole process
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A source or sink: the server's number and name for it, its description for people, its rate in Hz and channels."""
+    """A source or sink: the server's number and name for it, what people read, its rate in Hz and channels."""
 
     index: int
     name: str
@@ -67,7 +67,9 @@ def endpoints() -> tuple[str, list[Endpoint]]:
             for i in items:
                 spec = i.sample_spec
                 monitor = is_source and i.proplist.get("device.class") == "monitor"
-                end = Endpoint(i.index, i.name, i.description, is_source, spec.rate, spec.channels, i.name == default, monitor)
+                end = Endpoint(
+                    i.index, i.name, i.description, is_source, spec.rate, spec.channels, i.name == default, monitor
+                )
                 found.append(end)
         return server, found
 

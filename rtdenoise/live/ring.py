@@ -5,11 +5,11 @@
                    IN_HEAD      IN_TAIL                        OUT_HEAD      OUT_TAIL
                         └── semaphore ──▲        Python reads counters, and writes only STOP and CUT requests
 
-Positions count frames since the stream began and only grow; ``position % capacity`` is the place in memory. The rings are
-*timelines*: each end moves with its device and never waits. The play callback takes ``[tail, tail + n)`` whether it has
-been written or not, and plays a short fade where it has not. Audio that the worker finishes after its place has been
-played is in the past and stays unheard. So a stall costs a gap as long as itself and never adds delay: there is no debt
-to count or to forget.
+Positions count frames since the stream began and only grow; ``position % capacity`` is the place in memory. The rings
+are *timelines*: each end moves with its device and never waits. The play callback takes ``[tail, tail + n)`` whether
+it has been written or not, and plays a short fade where it has not. Audio that the worker finishes after its place
+has been played is in the past and stays unheard. So a stall costs a gap as long as itself and never adds delay: there
+is no debt to count or to forget.
 
 One writer a slot, and a cache line a writer, so no lock exists and no core waits for another's line.
 """
@@ -39,7 +39,8 @@ UNDERRUNS, SILENT_FRAMES, SLACK, SLACK_ROUND, CUT_DONE, FADE = 32, 33, 34, 35, 3
 # Written by the worker
 IN_TAIL, OUT_HEAD, PRIMED, WORKER_SCRATCH = 40, 48, 56, 57
 HOPS, HOLDS, SKIPPED_FRAMES, PATIENCE, HOLDING, STATUS, FAULTS, ANCHORED = range(64, 72)
-CUT_WANTED, SLACK_ROUND_WANTED, TARGET, RESYNCS, WINDOW_HOPS, OFFSET, STEP_NS = range(72, 79)  # offset: from a frame's place in one ring to its place in the other
+CUT_WANTED, SLACK_ROUND_WANTED, TARGET, RESYNCS, WINDOW_HOPS, STEP_NS = range(72, 78)
+OFFSET = 78  # from a frame's place in one ring to its place in the other
 # Written by Python; frames
 STOP, SPLIT, PREFILL, FIXED_TARGET, RESERVE, ANCHOR = range(80, 86)
 SLOTS = 88
@@ -78,8 +79,8 @@ class Rings:
     """Both rings and the control slots of one running stream.
 
     ``control`` int64 ``[SLOTS]``; ``captured`` and ``played`` float32 ``[capacity, channels]``; ``capture_times`` and
-    ``play_times`` are histograms of callback durations. A callback receives the address of ``control`` and finds the rest
-    there, so the object must outlive the streams.
+    ``play_times`` are histograms of callback durations. A callback receives the address of ``control`` and finds the
+    rest there, so the object must outlive the streams.
     """
 
     def __init__(self, hop: int, channels: int, rate: int, capture_channels: int = 0, play_channels: int = 0):
@@ -110,7 +111,8 @@ class Rings:
 
     def post(self) -> None:
         """Wake the worker."""
-        ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 3)(int(self.control[POST]))(int(self.control[SEMAPHORE]), 1, 0)
+        post = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 3)(int(self.control[POST]))
+        post(int(self.control[SEMAPHORE]), 1, 0)
 
 
 def _on_cache_line(slots: int) -> np.ndarray:

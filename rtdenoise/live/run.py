@@ -1,12 +1,13 @@
 """`rtdenoise --in mic --out speakers` in the terminal: start a session, show how it goes, end it in order.
 
-On a terminal: a view with meters and keys (`rtdenoise.live.view`). Otherwise one line at start, and one whenever something
-changes that a listener should know; with ``--json`` one record a second on standard output.
+On a terminal: a view with meters and keys (`rtdenoise.live.view`). Otherwise one line at start, and one whenever
+something changes that a listener should know; with ``--json`` one record a second on standard output.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             if args.json:
                 for stats in _looks(live):
                     ui.print_json(stats.as_json(), sys.stdout)
-            elif sys.stdin.isatty() and ui.has_terminal() and not args.quiet:
+            elif sys.platform != "win32" and sys.stdin.isatty() and ui.has_terminal() and not args.quiet:
                 from rtdenoise.live.view import show
 
                 show(live)
@@ -102,4 +103,6 @@ def check(args: argparse.Namespace) -> None:
     for option, given in (("--jobs", args.jobs != 1), ("--overwrite", args.overwrite), ("--raw", args.raw)):
         if given:
             raise UsageError(f"{option} is for files and pipes; leave it away for live audio")
-
+    for end in (args.source, args.target):
+        if end == "-" or os.path.splitext(end)[1] or os.path.exists(end):
+            raise UsageError(f"{end}: a device at one end and a file or pipe at the other do not go together yet")

@@ -1,12 +1,12 @@
 """`LiveDenoiser`: a microphone in, loudspeakers or a virtual microphone out, and the filter between them.
 
-It puts the pieces together (devices, rings, streams, worker), watches over them from a quiet thread, and takes them apart
-in an order that is safe. Audio itself never passes through this module.
+It puts the pieces together (devices, rings, streams, worker), watches over them from a quiet thread, and takes them
+apart in an order that is safe. Audio itself never passes through this module.
 """
 
 from __future__ import annotations
 
-import threading
+import atexit
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -47,8 +47,8 @@ class LiveDenoiser:
     blocksize
         Frames a callback; None: what suits the device.
     budget_ms
-        Delay to hold from callback to callback, filter included. None: as little as the devices allow, found in the first
-        second. `latency_ms` is the figure held to.
+        Delay to hold from callback to callback, filter included. None: as little as the devices allow, found in the
+        first second. `latency_ms` is the figure held to.
     worker
         ``"native"`` or ``"python"`` (see `rtdenoise.live.worker`); None: the first that works.
 
@@ -93,7 +93,7 @@ class LiveDenoiser:
         self._streams = Streams(self.input, self.output, self._rings, blocksize)
         self._watch = Watch(self._streams)
         self._stack = ExitStack()
-        self._memory_locked = False
+        self._memory_locked = self._started = False
         self._began = self._looked = time.monotonic()
         self._cpu = time.process_time()
 
@@ -106,6 +106,9 @@ class LiveDenoiser:
 
     def start(self) -> None:
         """Begin. Returns when audio flows, or after a few seconds when a device gives none yet (see `stats`)."""
+        if self._started:
+            raise UsageError("a LiveDenoiser runs once; make a new one")
+        self._started = True
         with ExitStack() as stack:
             self._memory_locked = stack.enter_context(realtime.quiet_memory())
             self._worker.start()
@@ -114,6 +117,7 @@ class LiveDenoiser:
             stack.callback(self._streams.close)
             self._watch.start()
             stack.callback(self._watch.stop)
+            atexit.register(self.stop)  # a worker left running would outlive the interpreter it stands on
             self._stack = stack.pop_all()
         self._began = time.monotonic()
         while not self._rings.control[ring.PRIMED] and time.monotonic() < self._began + START_TIMEOUT_S:
@@ -122,6 +126,7 @@ class LiveDenoiser:
     def stop(self) -> None:
         """End: watch and streams first, then the worker, then the model. Safe to call twice."""
         self._stack.close()
+        atexit.unregister(self.stop)
 
     @property
     def bypass(self) -> bool:

@@ -14,7 +14,8 @@ class Stats:
     """One look at the counters; all counts are since start.
 
     ``delay_ms`` is the way from the input's callback to the output's with the filter's own delay, as measured now;
-    ``budget_ms`` the figure it is held to; ``device_ms`` what PortAudio says the devices add (None where it cannot know).
+    ``budget_ms`` the figure it is held to; ``device_ms`` what PortAudio says the devices add (None where it cannot
+    know).
     """
 
     state: str  # "running", or what is waited for

@@ -56,7 +56,9 @@ def draw(s: Stats) -> Group:
     delay = f"{s.delay_ms:.1f} of {s.budget_ms:.1f} ms" if s.budget_ms else "measuring"
     device = "" if s.device_ms is None else f"and {s.device_ms:.0f} ms in the devices, as they say"
     table.add_row("delay", delay, device)
-    table.add_row("model", f"{s.model_ms_p50:.2f} ms, p99 {s.model_ms_p99:.2f} ms of 4 ms", f"cpu {s.cpu_percent:.0f} % of a core")
+    table.add_row(
+        "model", f"{s.model_ms_p50:.2f} ms, p99 {s.model_ms_p99:.2f} ms of 4 ms", f"cpu {s.cpu_percent:.0f} % of a core"
+    )
     drift = "one clock" if s.drift_ppm is None else f"clocks {s.drift_ppm:+.0f} ppm apart"
     table.add_row("gaps", f"{s.underruns} ({s.silent_ms:.0f} ms), {s.holds} held hops", drift)
     state = Text(s.failure or s.state, "red" if s.failure else "green" if s.state == "running" else "yellow")

@@ -2,9 +2,10 @@
 
     our output ─▶ null sink `rtdenoise_sink` ─▶ its monitor ─▶ remap source `rtdenoise_microphone` ─▶ other programs
 
-The remap source is there because Chromium-based programs hide monitors. Both are modules of the PulseAudio or PipeWire
-server, marked with their owner: the process that made them (by pid and start time), or nobody, if they were made to stay.
-Modules without that mark are never touched. Other systems need a cable driver, which is found by its name.
+The remap source is there because Chromium-based programs hide monitors. Both are modules of the PulseAudio or
+PipeWire server, marked with their owner: the process that made them (by pid and start time), or nobody, if they were
+made to stay. Modules without that mark are never touched. Other systems need a cable driver, which is found by its
+name.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}micro
 MARK = "rtdenoise.owner"
 FOREVER = "nobody"  # owner of a microphone that outlives its maker
 RATE_HZ = 48_000
-CABLES = {"darwin": ("BlackHole", "https://existential.audio/blackhole"), "win32": ("CABLE Input", "https://vb-audio.com/Cable")}
+CABLES = {
+    "darwin": ("BlackHole", "https://existential.audio/blackhole"),
+    "win32": ("CABLE Input", "https://vb-audio.com/Cable"),
+}
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,16 @@ def _server():
     with pulse.connection() as client:
         if client is None:
             raise DeviceError(
-                "a virtual microphone needs PulseAudio or PipeWire (pipewire-pulse), and none answers; start one, and check "
-                "that pulsectl is installed"
+                "a virtual microphone needs PulseAudio or PipeWire (pipewire-pulse), and none answers; start one, and "
+                "check that pulsectl is installed"
             )
         yield client
 
 
 def _load(client, owner: str) -> list[int]:
     """Load both modules or neither; returns their numbers."""
-    sink = f"sink_name={SINK} rate={RATE_HZ} channels=1 " + _properties("rtdenoise output", owner)
-    source = f"source_name={SOURCE} master={SINK}.monitor " + _properties(DESCRIPTION, owner).replace("sink_", "source_")
+    sink = f"sink_name={SINK} rate={RATE_HZ} channels=1 " + _properties("rtdenoise output", owner, "sink")
+    source = f"source_name={SOURCE} master={SINK}.monitor " + _properties(DESCRIPTION, owner, "source")
     loaded: list[int] = []
     try:
         for name, arguments in (("module-null-sink", sink), ("module-remap-source", source)):
@@ -127,8 +131,8 @@ def _load(client, owner: str) -> list[int]:
     return loaded
 
 
-def _properties(description: str, owner: str) -> str:
-    return f"sink_properties=\"device.description='{description}' {MARK}='{owner}'\""
+def _properties(description: str, owner: str, kind: str) -> str:
+    return f"{kind}_properties=\"device.description='{description}' {MARK}='{owner}'\""
 
 
 def _owners(client) -> dict[int, str]:

@@ -28,5 +28,8 @@ def run(args: argparse.Namespace) -> int:
         text = f'"{virtual_mic.DESCRIPTION}" is there, as long as process {status.owner} runs'
     else:
         text = f'"{virtual_mic.DESCRIPTION}" is there; play into it with --out virtual-mic'
-    ui.say(f"{status.server}: {text}" + (f"; {status.stale} modules of a killed run (remove clears them)" if status.stale else ""))
+    ui.say(
+        f"{status.server}: {text}"
+        + (f"; {status.stale} modules of a killed run (remove clears them)" if status.stale else "")
+    )
     return 0

@@ -14,13 +14,13 @@ from rtdenoise.live.streams import Streams
 TICK_S = 0.1
 SILENT_TICKS = 30  # without a callback: an idle sink may render 2 s ahead before it asks again. Ticks
 # and not seconds, so that a stopped or sleeping process loses nothing
-SERVER_TICKS = 5  # between two looks at the server's list, which costs it and us a few milliseconds
+SERVER_TICKS = 10  # between two looks at the server's list, which costs it and us a few milliseconds
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 1.0  # between attempts, doubling
 RESCAN_AFTER = 3  # failed attempts, after which PortAudio must make a new list of devices
 
 
 class Watch:
-    """Watches ``streams`` until `stop`; ``state`` is "running" or what is waited for, ``reopened`` counts recoveries."""
+    """Watches ``streams`` until `stop`; ``state`` is "running" or what is waited for, ``reopened`` a count."""
 
     def __init__(self, streams: Streams):
         self.state, self.reopened = "running", 0

@@ -2,12 +2,13 @@
 
     semaphore ─▶ open_hop: read, analyse, decide ─▶ model step ─▶ close_hop: blend, synthesise, write, steer ─▶ again
 
-It is one compiled function that never needs Python's GIL (`hop_loop`), so nothing else in the process can make it late.
-Where the C library of ONNX Runtime is missing, or the model is a foreign one, the same two halves run around a Python call
-(`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
+It is one compiled function that never needs Python's GIL (`hop_loop`), so nothing else in the process can make it
+late. Where the C library of ONNX Runtime is missing, or the model is a foreign one, the same two halves run around a
+Python call (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
 
-Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when a hop
-would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of hops.
+Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when
+a hop would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of
+hops.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from rtdenoise.native import call3, load_acquire, store_release
 from rtdenoise.stft import HOP
 
 Kind = Literal["native", "python"]
-NOTHING, RUN, HOLD, PASS = range(4)  # what to do with a hop: no hop there, step the model, hold its gains, pass the input
+NOTHING, RUN, HOLD, PASS = range(4)  # with a hop: none there, step the model, hold its gains, pass the input
 FOREVER = -1
 MOST_PATIENCE = 255  # hops, about a second: how seldom a model that is far too slow is tried again
 FORGETTING = 64  # hops: a model that was found too slow is expected to be this share faster after each hop held

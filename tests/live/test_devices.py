@@ -88,6 +88,6 @@ def test_without_portaudio_the_package_is_named(monkeypatch):
     portaudio.cache_clear()
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(DeviceError, match="PortAudio is not here; .*install"):
+    with pytest.raises(DeviceError, match=r"PortAudio is not here; .*install"):
         portaudio()
     portaudio.cache_clear()

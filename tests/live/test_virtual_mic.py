@@ -1,4 +1,5 @@
-"""The virtual microphone: other programs hear clean speech from it; a killed run leaves nothing; nobody else's is touched."""
+"""The virtual microphone: other programs hear clean speech from it; a killed run leaves nothing; nobody else's is
+touched."""
 
 from __future__ import annotations
 
@@ -46,7 +47,9 @@ def test_it_exists_while_the_command_runs(env, plain_path, number):
     before = modules(env)
     process = start(env, plain_path)
     try:
-        sources = subprocess.run(["pactl", "list", "sources"], env=env, capture_output=True, text=True, check=True).stdout
+        sources = subprocess.run(
+            ["pactl", "list", "sources"], env=env, capture_output=True, text=True, check=True
+        ).stdout
         assert "Description: rtdenoise microphone" in sources
         assert "in use by process" in command(env, "virtual-mic", "remove").stderr
     finally:

@@ -1,4 +1,5 @@
-"""Live output is the file's output, a constant delay later, whatever stalls; overload holds gains and never adds delay."""
+"""Live output is the file's output, a constant delay later, whatever stalls; overload holds gains and never adds
+delay."""
 
 from __future__ import annotations
 

@@ -1,0 +1,126 @@
+"""The command `rtdenoise doctor`: looks at everything live audio stands on, and says in a line each what to fix."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from rtdenoise import ui
+from rtdenoise.errors import RtdenoiseError
+
+HOP_MS = 4.0
+COMFORTABLE_SHARE = 0.5  # of a hop that a model step may take before stalls begin to be heard
+TRIAL_STEPS = 250  # one second of audio
+
+
+@dataclass(frozen=True)
+class Finding:
+    """``ok`` False: live audio suffers or fails, and ``text`` says what to do."""
+
+    subject: str
+    ok: bool
+    text: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", help="the model to time (default: the default model)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a finding")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 if all is well, 1 if something is to be fixed."""
+    bad = 0
+    for finding in examine(args.model):
+        bad += not finding.ok
+        if args.json:
+            ui.print_json(asdict(finding), sys.stdout)
+        else:
+            print(f"{'ok  ' if finding.ok else 'FIX '} {finding.subject:<13} {finding.text}", flush=True)
+    return int(bad > 0)
+
+
+def examine(model: str | None = None) -> Iterator[Finding]:
+    checks: dict[str, Callable[[], tuple[bool, str]]] = {
+        "PortAudio": _portaudio,
+        "devices": _devices,
+        "sound server": _server,
+        "priority": _priority,
+        "model": lambda: _model(model),
+    }
+    for subject, check in checks.items():
+        try:
+            yield Finding(subject, *check())
+        except RtdenoiseError as e:
+            yield Finding(subject, False, str(e))
+
+
+def _portaudio() -> tuple[bool, str]:
+    from rtdenoise.live.portaudio import portaudio
+
+    sd = portaudio()
+    hosts = ", ".join(h["name"] for h in sd.query_hostapis())
+    return bool(hosts), f"{sd.get_portaudio_version()[1].split(',')[0]} with {hosts or 'no host API'}"
+
+
+def _devices() -> tuple[bool, str]:
+    from rtdenoise.live.devices import common_rate, find_device
+
+    source, target = find_device(None, "input"), find_device(None, "output")
+    rate = common_rate(source, target, None)
+    return True, f"mic is {source.label}; speakers are {target.label}; both run at {rate} Hz"
+
+
+def _server() -> tuple[bool, str]:
+    from rtdenoise.live import pulse
+
+    if sys.platform != "linux":
+        return True, "none needed on this system"
+    server, endpoints = pulse.endpoints()
+    if not server:
+        return False, "no PulseAudio or PipeWire answers: no virtual microphone; start one, or use JACK or hardware"
+    return True, f"{server} with {len(endpoints)} sources and sinks; a virtual microphone can be made"
+
+
+def _priority() -> tuple[bool, str]:
+    import threading
+
+    from rtdenoise.live import realtime
+
+    granted: list[str] = []
+    probe = threading.Thread(
+        target=lambda: granted.append(realtime.elevate(threading.get_native_id(), realtime.WORKER_PRIORITY))
+    )
+    probe.start()
+    probe.join()
+    if granted[0] == "fifo" or sys.platform != "linux":
+        return True, f"audio threads run with {granted[0]} priority"
+    advice = "allow real-time priority (`@audio - rtprio 95` in /etc/security/limits.d, and be in group audio)"
+    return False, f"audio threads get {granted[0]} priority: a busy machine makes gaps; {advice}"
+
+
+def _model(name: str | None) -> tuple[bool, str]:
+    import numpy as np
+
+    from rtdenoise.live.ort import native_steps_available
+    from rtdenoise.model import DEFAULT_MODEL, load_model
+
+    began = time.perf_counter()
+    model = load_model(name or DEFAULT_MODEL)
+    loaded_s = time.perf_counter() - began
+    stream = model.stream(1)
+    noisy, _ = stream.buffers(1)
+    noisy[:] = 0.01 * np.random.default_rng(0).standard_normal(noisy.shape)
+    times_ms = []
+    for _ in range(TRIAL_STEPS):
+        began = time.perf_counter()
+        stream.step(1)
+        times_ms.append(1000 * (time.perf_counter() - began))
+    usual, worst = np.percentile(times_ms, [50, 99])
+    how = "without Python's lock" if native_steps_available(stream) else "by a Python thread that others can delay"
+    text = f"{model.name}: {usual:.2f} ms a step, p99 {worst:.2f} of {HOP_MS:g} ms, {how}; loaded in {loaded_s:.2f} s"
+    if usual > COMFORTABLE_SHARE * HOP_MS:
+        return False, f"{text}: too slow here, take a smaller one (`rtdenoise models`)"
+    return True, text
