@@ -58,6 +58,7 @@ COMMANDS = {
     "evaluate": Command("score a model on noisy/clean pairs", "rtdenoise.training.evaluate", "train"),
 }
 LIVE_ENDS = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
+LONGEST_SUFFIX = 5  # of a sound file, ".aiff"; what follows the last dot of a device's name is longer, or a number
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 
 EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13
@@ -179,7 +180,12 @@ def _filter(args: argparse.Namespace) -> int:
     if _is_live(args.source, args.target):
         from rtdenoise.live import run
 
-        run.check(args)
+        for end in (args.source, args.target):
+            if _is_file_name(end):
+                raise UsageError(f"{end}: a device at one end and a file or pipe at the other do not go together yet")
+        for option, given in (("--jobs", args.jobs != 1), ("--overwrite", args.overwrite), ("--raw", args.raw)):
+            if given:
+                raise UsageError(f"{option} is for files and pipes; leave it away for live audio")
         return run.run(args)
     for option, given in (("--blocksize", args.blocksize), ("--budget", args.budget), ("--worker", args.worker)):
         if given:
@@ -195,13 +201,17 @@ def _filter(args: argparse.Namespace) -> int:
 
 
 def _is_live(source: str, target: str) -> bool:
-    """Whether the ends are sound devices: one has a device's alias or number, or both look like names and not like
-    files."""
+    """Whether the ends are sound devices: one is a device's alias or number, or neither looks like a file."""
     if any((end in LIVE_ENDS or end.isdigit()) and not os.path.exists(end) for end in (source, target)):
         return True
-    return not any(
-        end == "-" or os.path.exists(end) or os.path.splitext(end)[1] or os.sep in end for end in (source, target)
-    )
+    return not any(_is_file_name(end) for end in (source, target))
+
+
+def _is_file_name(end: str) -> bool:
+    """Whether this end can only mean a file, a folder or a pipe."""
+    suffix = os.path.splitext(end)[1]
+    has_suffix = suffix[1:2].isalpha() and len(suffix) <= LONGEST_SUFFIX
+    return end == "-" or os.path.exists(end) or os.sep in end or has_suffix
 
 
 def _filter_one(args: argparse.Namespace) -> int:

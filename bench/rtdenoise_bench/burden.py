@@ -20,7 +20,7 @@ def write(path: Path, loops: int = 0) -> Path:
     from onnx import TensorProto, helper, numpy_helper
 
     node, info = helper.make_node, helper.make_tensor_value_info
-    shape = ["batch", "frames", BINS, 2]
+    shape: list = ["batch", "frames", BINS, 2]
     body = helper.make_graph(
         [node("MatMul", ["carried", "matrix"], ["next"]), node("Identity", ["go"], ["again"])],
         "body",

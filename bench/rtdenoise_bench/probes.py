@@ -96,6 +96,7 @@ class Recorder:
         self._thread.start()
 
     def _read(self) -> None:
+        assert self._process.stdout
         while piece := os.read(self._process.stdout.fileno(), 65_536):
             self._times.append(time.monotonic())
             self._pieces.append(piece)
@@ -172,6 +173,7 @@ def product(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
     line = [sys.executable, "-m", "rtdenoise_bench.product", *map(str, argv)]
     process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
     try:
+        assert process.stdout
         if process.stdout.readline().strip() != "running":
             raise RuntimeError("the product did not start")
         yield process

@@ -95,3 +95,49 @@ def jack(rate: int = 48_000, frames: int = 256, realtime: bool = True) -> Iterat
             ask = lambda: subprocess.run(["jack_lsp"], env=env, capture_output=True, check=False).returncode == 0
             _wait(ask, "jackd", log)
             yield env
+
+
+@contextlib.contextmanager
+def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: int = 128) -> Iterator[dict[str, str]]:
+    """PipeWire with its PulseAudio face and null sinks; yields the environment its clients need."""
+    with _folder() as d:
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("PULSE_", "PIPEWIRE_", "DBUS_", "XDG_"))}
+        env |= {"XDG_RUNTIME_DIR": f"{d}/run", "HOME": f"{d}/home", "XDG_CONFIG_HOME": f"{d}/config"}
+        env |= {"PULSE_SERVER": f"unix:{d}/run/pulse/native", "JACK_NO_START_SERVER": "1"}
+        nodes = " ".join(
+            f"{{ factory = adapter args = {{ factory.name = support.null-audio-sink node.name = {s} "
+            f"node.description = {s} media.class = Audio/Sink audio.position = MONO object.linger = true "
+            f"monitor.channel-volumes = true }} }}"
+            for s in sinks
+        )
+        clock = f"default.clock.rate={rate} default.clock.quantum={quantum} default.clock.min-quantum=32"
+        folder = d / "config/pipewire/pipewire.conf.d"
+        folder.mkdir(parents=True)
+        (folder / "null.conf").write_text(f"context.properties = {{ {clock} }}\ncontext.objects = [ {nodes} ]\n")
+        script = "pipewire & sleep 0.5; wireplumber & pipewire-pulse & wait"
+        log = d / "log"
+        with _process(["dbus-run-session", "--", "sh", "-c", script], env, log):
+            ask = lambda: sinks[-1] in _answer(["pactl", "list", "short", "sinks"], env)
+            _wait(ask, "pipewire", log)
+            try:
+                yield env
+            finally:
+                for name in ("pipewire-pulse", "wireplumber", "pipewire"):
+                    for pid in _children_named(name, f"{d}/run"):
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGTERM)
+
+
+def _answer(argv: list[str], env: dict[str, str]) -> str:
+    return subprocess.run(argv, env=env, capture_output=True, text=True, check=False).stdout
+
+
+def _children_named(name: str, runtime: str) -> list[int]:
+    """Processes of this name that live in our runtime folder, as their environment tells."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            same = (process / "comm").read_text().strip() == name[:15]
+            if same and f"XDG_RUNTIME_DIR={runtime}\0".encode() in (process / "environ").read_bytes():
+                found.append(int(process.name))
+    return found

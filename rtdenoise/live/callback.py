@@ -106,7 +106,7 @@ def play(control, target, frames):
 
 ULONG = from_dtype(np.dtype(ctypes.c_ulong))  # 64 bits, on Windows 32
 SIGNATURE = types.intc(types.voidptr, types.voidptr, ULONG, types.voidptr, ULONG, types.voidptr)
-native = cfunc(SIGNATURE, nopython=True, cache=True, error_model="numpy")
+native = cfunc(SIGNATURE, cache=True, error_model="numpy")
 
 
 @native

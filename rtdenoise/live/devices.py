@@ -55,7 +55,8 @@ def list_devices() -> list[Device]:
     PortAudio."""
     sd = portaudio()
     hosts = [h["name"] for h in sd.query_hostapis()]
-    found, default_in, default_out = [], *sd.default.device
+    default_in, default_out = sd.default.device
+    found: list[Device] = []
     for d in sd.query_devices():
         i, host = d["index"], hosts[d["hostapi"]]
         ends = d["max_input_channels"], d["max_output_channels"]
@@ -63,7 +64,9 @@ def list_devices() -> list[Device]:
         found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **marks))
     server, endpoints = pulse.endpoints()
     bridge = next((d for d in found if d.host == "ALSA" and d.name == pulse.PORTAUDIO_NAME), None)
-    for e in endpoints if bridge else []:
+    for e in endpoints:
+        if bridge is None:
+            break
         ends = (e.channels, 0) if e.is_source else (0, e.channels)
         marks = {"default_input": e.default and e.is_source, "default_output": e.default and not e.is_source}
         virtual = e.monitor or e.name.startswith(pulse.OWN_PREFIX)

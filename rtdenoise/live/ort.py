@@ -98,9 +98,9 @@ class NativeSteps:
         states = [[self._tensor(a) for a in side.values()] for side in stream.states]
         inputs, outputs = ["noisy", *state_names], ["enhanced", *(f"{name}_next" for name in state_names)]
         count = len(inputs)
-        names = [(ctypes.c_char_p * count)(*(n.encode() for n in side)) for side in (inputs, outputs)]
+        names: list[ctypes.Array] = [(ctypes.c_char_p * count)(*(n.encode() for n in s)) for s in (inputs, outputs)]
         sets = [[noisy, *states[0]], [noisy, *states[1]], [enhanced, *states[1]], [enhanced, *states[0]]]
-        pointers = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
+        pointers: list[ctypes.Array] = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
         self._kept = names, pointers, stream
         address = [ctypes.addressof(a) for a in (*names, *pointers)]
         run = self._table[FUNCTIONS["Run"]]

@@ -122,7 +122,7 @@ def _on_cache_line(slots: int) -> np.ndarray:
     return raw[first : first + slots]
 
 
-def _clock() -> tuple[int, int]:
+def _clock() -> tuple[int | None, int]:
     """Address of the monotonic clock's reader, and its first argument (-1: Windows' performance counter)."""
     if sys.platform == "win32":
         return ctypes.cast(ctypes.WinDLL("kernel32").QueryPerformanceCounter, ctypes.c_void_p).value, -1

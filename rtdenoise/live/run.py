@@ -7,14 +7,12 @@ something changes that a listener should know; with ``--json`` one record a seco
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 from rtdenoise import ui
-from rtdenoise.errors import UsageError
 from rtdenoise.live.devices import ALIASES
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
@@ -96,13 +94,3 @@ def _line(s: Stats) -> str:
 def _say_end(s: Stats) -> None:
     lost = f", {s.underruns} gaps ({s.silent_ms:.0f} ms), {s.holds} held hops" if s.underruns or s.holds else ", no gap"
     ui.say(f"{s.seconds:.0f} s, delay {s.budget_ms:.1f} ms{lost}")
-
-
-def check(args: argparse.Namespace) -> None:
-    """Refuse what live audio cannot do, before anything is loaded."""
-    for option, given in (("--jobs", args.jobs != 1), ("--overwrite", args.overwrite), ("--raw", args.raw)):
-        if given:
-            raise UsageError(f"{option} is for files and pipes; leave it away for live audio")
-    for end in (args.source, args.target):
-        if end == "-" or os.path.splitext(end)[1] or os.path.exists(end):
-            raise UsageError(f"{end}: a device at one end and a file or pipe at the other do not go together yet")

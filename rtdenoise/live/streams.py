@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse, realtime, ring
@@ -15,6 +16,9 @@ from rtdenoise.live.callback import Kind, open_stream
 from rtdenoise.live.devices import Device, list_devices, share_clock
 from rtdenoise.live.portaudio import portaudio
 from rtdenoise.live.ring import Rings
+
+if TYPE_CHECKING:
+    import sounddevice as sd
 
 # Through a sound server: it sends bursts whatever we ask, and a larger input buffer only delays them, while an output
 # buffer below 10 ms runs dry unheard of. Blocks of 64 frames at 48 kHz follow those bursts closest.
@@ -30,7 +34,7 @@ class Streams:
         self.source, self.target = source, target
         self.rings, self._blocksize = rings, blocksize
         self.duplex = share_clock(source, target)
-        self._open: dict[Kind, object] = {}
+        self._open: dict[Kind, sd._StreamBase] = {}
         self._serials: dict[Kind, int | None] = {}
         self.scheduling = "normal"
 
@@ -72,7 +76,7 @@ class Streams:
                 stream = open_stream(kind, self.rings, **settings)
                 self._open[kind] = stream
                 stream.start()
-            if kind == "output" and (device.endpoint or "").startswith(pulse.OWN_PREFIX):
+            if kind == "output" and device.endpoint and device.endpoint.startswith(pulse.OWN_PREFIX):
                 pulse.refresh_sink(device.endpoint)
         except (sd.PortAudioError, ValueError) as e:
             self.close_one(kind)

@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 
+from rtdenoise.contract import ContractStream
 from rtdenoise.denoiser import Denoiser, begin, finish
 from rtdenoise.errors import ModelError
 from rtdenoise.fft import inline, jit
@@ -245,7 +246,7 @@ class Worker:
         self._failure: str | None = None
         self._native: NativeSteps | None = None
         self.kind: Kind = kind or ("native" if native_steps_available(denoiser.stream) else "python")
-        if self.kind == "native":
+        if self.kind == "native" and isinstance(denoiser.stream, ContractStream):
             self._native = NativeSteps(denoiser.model, denoiser.stream)
         denoiser.skip_first_hop()
         self._rehearse()

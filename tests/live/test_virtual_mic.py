@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from conftest import SHIPPED
+from conftest import SHIPPED, modulated_noise
+from rtdenoise import denoise
 from rtdenoise_bench import probes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,22 +93,23 @@ def test_without_a_server_one_line_says_so(env, tmp_path):
 
 
 @pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")
-def test_speech_arrives_cleaner_than_it_went(env):
-    """SI-SDR end to end: noisy speech into A, the virtual microphone recorded by another program."""
-    from conftest import modulated_noise
-
-    rng = np.random.default_rng(0)
-    voice = modulated_noise(rng, 48_000 * 20, 1, 48_000)[:, 0]
-    noisy = voice + 0.05 * rng.standard_normal(len(voice)).astype(np.float32)
+def test_what_other_programs_hear_is_what_a_file_would_get(env, rng):
+    """Noise and voice into A, the virtual microphone recorded by another program, compared with the filtered array."""
+    noisy = modulated_noise(rng, 48_000 * 15, 1, 48_000)[:, 0]
+    filtered = denoise(noisy, 48_000, SHIPPED[0])
     with probes.pulse_playing(env, "A", noisy):
         process = start(env, SHIPPED[0])
         time.sleep(1.5)
         heard = probes.Recorder(env, "rtdenoise_microphone")
-        time.sleep(6)
-        y = heard.stop().samples[-48_000 * 4 :]
+        time.sleep(4)
+        y = heard.stop().samples[-48_000 * 2 :]
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
-    assert best_si_sdr(voice, y) > best_si_sdr(voice, noisy[-len(y) :]) + 3
+    window = 4800  # short enough that the drift of two null sinks shifts nothing within it
+    pieces = [y[at : at + window] for at in range(0, len(y), window)]
+    agreement = np.median([best_si_sdr(filtered, p) for p in pieces if np.std(p) > 1e-3])
+    assert agreement > 10
+    assert agreement > np.median([best_si_sdr(noisy, p) for p in pieces if np.std(p) > 1e-3]) + 3
 
 
 def best_si_sdr(clean: np.ndarray, heard: np.ndarray) -> float:
