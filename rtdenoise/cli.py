@@ -178,14 +178,14 @@ def _filter_parser() -> _Parser:
 
 def _filter(args: argparse.Namespace) -> int:
     if _is_live(args.source, args.target):
-        from rtdenoise.live import run
-
         for end in (args.source, args.target):
             if _is_file_name(end):
                 raise UsageError(f"{end}: a device at one end and a file or pipe at the other do not go together yet")
         for option, given in (("--jobs", args.jobs != 1), ("--overwrite", args.overwrite), ("--raw", args.raw)):
             if given:
                 raise UsageError(f"{option} is for files and pipes; leave it away for live audio")
+        from rtdenoise.live import run
+
         return run.run(args)
     for option, given in (("--blocksize", args.blocksize), ("--budget", args.budget), ("--worker", args.worker)):
         if given:

@@ -44,7 +44,7 @@ def test_files_and_arrays_work_without_portaudio():
 
 
 ORDER = """
-errors geometry fft stft contract foreign model denoiser pcm pipes files transfer folders ui catalog cli __main__
+errors geometry native fft stft contract foreign model denoiser pcm pipes files transfer folders ui catalog cli __main__
 """.split()  # a module imports only modules that stand before it
 
 
@@ -69,3 +69,10 @@ def test_arrows_go_one_way(name):
 
 def test_every_module_has_its_place_in_the_order():
     assert {p.stem for p in PACKAGE.glob("*.py")} - {"__init__"} == set(ORDER)
+
+
+def test_live_imports_neither_training_nor_the_command():
+    for path in (PACKAGE / "live").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "rtdenoise.training" not in text
+        assert "rtdenoise.cli" not in text
