@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import rtdenoise
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -21,6 +23,12 @@ def test_python_snippet_runs(snippet, capsys):
     assert names["clean"].shape == names["noisy"].shape
     assert sum(map(len, names["parts"])) == len(names["noisy"]) + names["stream"].latency_samples
     assert "delay 16 ms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("snippet", re.findall(r"```py\n(.*?)```", README, re.DOTALL))
+def test_snippet_that_needs_a_microphone_names_what_exists(snippet):
+    compile(snippet, "README.md", "exec")
+    assert all(hasattr(rtdenoise, name) for name in re.findall(r"rtdenoise\.(\w+)", snippet))
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\(([^)#:]+)\)", README))
