@@ -217,11 +217,12 @@ def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -
     name, noisy, clean = pair
     (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
     sounds = {"clean": c[:, 0], "noisy": x[:, 0]} | {k: run(x[:, 0], rate) for k, run in systems.items()}
+    dither = 1e-9 * np.random.default_rng(0).standard_normal(len(x))  # digital silence has no logarithm
     figure, axes = pyplot.subplots(
         len(sounds), 1, figsize=(10, 2.2 * len(sounds)), sharex=True, constrained_layout=True
     )
     for axis, (title, sound) in zip(axes, sounds.items(), strict=True):
-        axis.specgram(sound + 1e-9, NFFT=1024, Fs=rate, noverlap=768, vmin=-140, vmax=-30, cmap="magma")
+        axis.specgram(sound + dither[: len(sound)], NFFT=1024, Fs=rate, noverlap=768, vmin=-140, vmax=-30, cmap="magma")
         axis.set(ylabel="Hz", title=f"{title}: {name}" if title == "clean" else title)
     axes[-1].set(xlabel="s")
     figure.savefig(path, dpi=90)
