@@ -246,10 +246,12 @@ def test_training_needs_audio_and_a_fresh_folder(start, tmp_path, capsys):
     assert "--resume" in capsys.readouterr().err
 
 
-def test_keeping_some_of_the_input_is_a_blend():
-    net = build("unet", {}).eval()
+@pytest.mark.parametrize("network", ["unet", "crced"])
+def test_keeping_some_of_the_input_is_a_blend(network):
+    net = build(network, {}).eval()
     spectra = torch.randn(1, 20, 129, dtype=torch.complex64) * 0.01
     with torch.no_grad():
         before = net(spectra)
         net.keep_input(0.25)
         assert torch.allclose(net(spectra), 0.75 * before + 0.25 * spectra, atol=1e-7)
+    export(net, network, {})

@@ -19,7 +19,7 @@ import onnxruntime as ort
 import torch
 
 from rtdenoise.contract import FIXED_METADATA
-from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.errors import RtdenoiseError
 from rtdenoise.training.graph import streaming_model
 from rtdenoise.training.networks import build
 from rtdenoise.training.train import load_checkpoint
@@ -83,8 +83,6 @@ def run(args: argparse.Namespace) -> int:
     net = build(recipe["network"], recipe["options"])
     net.load_state_dict(state["ema"])
     if args.keep_input:
-        if not hasattr(net, "keep_input"):
-            raise UsageError(f"--keep-input is for the U-Net, not for {recipe['network']}")
         net.keep_input(args.keep_input)
     metadata = {"version": args.version, "licence": args.licence, "training_data": args.training_data}
     if args.scores:

@@ -62,6 +62,12 @@ class CRCED(nn.Module):
         with torch.no_grad():
             self.out_bias[..., 0] = 0.5  # begin near to half the input
 
+        self.kept = 0.0
+
+    def keep_input(self, share: float) -> None:
+        """From now on give ``share`` of the input and the rest of what was learnt."""
+        self.kept = share
+
     def set_stage(self, stage: str) -> None:
         """CR-CED is trained in one stage, all of it."""
 
@@ -90,7 +96,8 @@ class CRCED(nn.Module):
                 skip = x
         x = x.squeeze(2).permute(2, 0, 1)  # bins, rows, channels
         x = F.relu(torch.baddbmm(self.local_bias, x, self.local_in))
-        return torch.tanh(torch.baddbmm(self.out_bias, x, self.local_out)).transpose(0, 1)
+        x = torch.tanh(torch.baddbmm(self.out_bias, x, self.local_out)).transpose(0, 1)
+        return x * (1 - self.kept) + self.kept * torch.eye(2 * TAPS, device=x.device)[0]
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
         weight = self.weights(self.features(spectra, start, step)).reshape(len(spectra), -1, BINS, TAPS, 2)

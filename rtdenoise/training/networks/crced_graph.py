@@ -72,4 +72,7 @@ def _weights(net: Any, g: Graph, x: str) -> str:
     oldest_first = np.arange(2 * TAPS).reshape(TAPS, 2)[::-1].reshape(-1)
     x = g.op("MatMul", x, g.constant(array(net.local_out)[..., oldest_first]))
     x = g.op("Tanh", g.op("Add", x, g.constant(array(net.out_bias)[..., oldest_first])))
+    if net.kept:
+        newest = np.eye(2 * TAPS)[0][oldest_first]  # the real weight of this frame
+        x = g.op("Add", g.op("Mul", x, g.constant(1 - net.kept)), g.constant(net.kept * newest))
     return g.op("Transpose", x, perm=[1, 2, 0])
