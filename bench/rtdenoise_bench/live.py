@@ -25,7 +25,6 @@ from rtdenoise_bench import burden, probes, servers
 from rtdenoise_bench.probes import Delay
 from rtdenoise_bench.table import Row, at_most, show
 
-SETTLE_S = 2.5
 IDLE_AHEAD_S = 2.5  # an idle null sink has played up to 2 s ahead: let the probes draw it near first
 JACK_BLOCKS = (256, 64)
 RATE = 48_000
@@ -56,20 +55,8 @@ def through_pulse(
     model: object, seconds: float, *argv: object, during: Callable | None = None
 ) -> tuple[Delay, dict, float]:
     """Delay A to B with the product between, its statistics, and when ``during(product)`` was done."""
-    with servers.pulseaudio() as env, probes.pulse_playing(env, "A", probes.noise(seconds + 20)):
-        heard, reference = probes.Recorder(env, "B.monitor"), probes.Recorder(env, "A.monitor")
-        time.sleep(IDLE_AHEAD_S)
-        with probes.product(env, "A.monitor", "B", model, *argv) as product:
-            began = time.monotonic() + SETTLE_S
-            time.sleep(SETTLE_S + seconds / 2)
-            if during:
-                during(product)
-            done = time.monotonic()
-            time.sleep(seconds / 2)
-            ended = time.monotonic()
-            stats = probes.finish(product)
-        time.sleep(0.5)
-        return probes.align(reference.stop(), heard.stop(), began, ended - 0.3), stats, done
+    with servers.pulseaudio() as env:
+        return probes.across_pulse(env, IDLE_AHEAD_S, model, seconds, *argv, during=during)
 
 
 def through_jack(

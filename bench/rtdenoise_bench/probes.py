@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 
 RATE = 48_000
 LEVEL = 0.15  # RMS
+SETTLE_S = 2.5  # a session sizes its buffer in its first second
 CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
 PLACED = 0.5  # correlation from which on a window's delay means something
 LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
@@ -189,3 +190,26 @@ def finish(process: subprocess.Popen) -> dict:
 
     out, _ = process.communicate("\n", timeout=30)
     return json.loads(out.strip().splitlines()[-1])
+
+
+def across_pulse(
+    env: dict[str, str], lead_s: float, model: object, seconds: float, *argv: object, during: Callable | None = None
+) -> tuple[Delay, dict, float]:
+    """Delay from sink A to sink B with the product between, its statistics, and when ``during(product)`` returned.
+
+    The probes run ``lead_s`` before the product starts.
+    """
+    with pulse_playing(env, "A", noise(lead_s + seconds + 20)):
+        heard, reference = Recorder(env, "B.monitor"), Recorder(env, "A.monitor")
+        time.sleep(lead_s)
+        with product(env, "A.monitor", "B", model, *argv) as running:
+            began = time.monotonic() + SETTLE_S
+            time.sleep(SETTLE_S + seconds / 2)
+            if during:
+                during(running)
+            done = time.monotonic()
+            time.sleep(seconds / 2)
+            ended = time.monotonic()
+            stats = finish(running)
+        time.sleep(0.5)
+        return align(reference.stop(), heard.stop(), began, ended - 0.3), stats, done

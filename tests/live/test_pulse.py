@@ -13,31 +13,13 @@ import pytest
 from rtdenoise_bench import probes
 from rtdenoise_bench.probes import Delay
 
-SETTLE_S = 2.5  # the buffer is sized in the first second
+LEAD_S = 0.5
 MOST_MS, STEADY_MS = 60.0, 1.0
-
-
-def measure(env, model, seconds: float, *argv: str, during=None) -> tuple[Delay, dict, float]:
-    """Delay from sink A to sink B with the product between, its statistics, and when ``during(product)`` returned."""
-    with probes.pulse_playing(env, "A", probes.noise(seconds + 15)):
-        heard, reference = probes.Recorder(env, "B.monitor"), probes.Recorder(env, "A.monitor")
-        time.sleep(0.5)
-        with probes.product(env, "A.monitor", "B", model, *argv) as product:
-            began = time.monotonic() + SETTLE_S
-            time.sleep(SETTLE_S + seconds / 2)
-            if during:
-                during(product)
-            done = time.monotonic()
-            time.sleep(seconds / 2)
-            ended = time.monotonic()
-            stats = probes.finish(product)
-        time.sleep(0.5)
-        return probes.align(reference.stop(), heard.stop(), began, ended - 0.3), stats, done
 
 
 @pytest.mark.parametrize("hog", [(), ("--hog", "python"), ("--hog", "c")], ids=["alone", "python-hog", "c-hog"])
 def test_delay_is_small_and_steady(pulse_env, plain_path, hog):
-    delay, stats, _ = measure(pulse_env, plain_path, 4, *hog)
+    delay, stats, _ = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, *hog)
     assert delay.clean_share > 0.7  # the host itself stalls now and then
     assert delay.median_ms < MOST_MS
     assert np.mean(np.abs(delay.placed - delay.median_ms) < STEADY_MS) > 0.9
@@ -50,7 +32,7 @@ def test_delay_returns_after_the_process_stood_still(pulse_env, plain_path):
         time.sleep(0.5)
         os.kill(product.pid, signal.SIGCONT)
 
-    delay, stats, continued = measure(pulse_env, plain_path, 4, during=stop)
+    delay, stats, continued = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, during=stop)
     before = Delay(*(v[delay.at_s < continued - 0.7] for v in (delay.at_s, delay.ms, delay.correlation)))
     after = delay.after(continued + 1.0)
     assert abs(after.median_ms - before.median_ms) < 2.5  # the server's own buffers may settle a block elsewhere
