@@ -106,6 +106,15 @@ def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeyp
             assert torch.equal(value, broken[part][name]), f"{part} {name} differs"
 
 
+def test_two_processes_train_one_network(start, tmp_path):
+    """The first one's log counts the mixtures of both, and what they learnt can be exported."""
+    assert start("crced", "--steps", "6", "--processes", "2") == 0
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    last = [entry for entry in log if "hours_mixed" in entry][-1]
+    assert last["hours_mixed"] == pytest.approx(6 * 2 * 2 * 1.0 / 3600, abs=0.006)
+    assert np.isfinite(last["loss"])
+
+
 @pytest.mark.parametrize("network", ["unet", "crced"])
 def test_frames_apart_equal_the_same_frames_of_a_whole_clip(network):
     """What training evaluates (every n-th frame) is what a stream computes at these frames."""
@@ -178,7 +187,7 @@ def test_an_exported_model_that_differs_from_torch_is_refused(monkeypatch):
 def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_checkpoint(start, tmp_path, monkeypatch, capsys):
     start("unet", "--steps", "3")
     good = (tmp_path / "run" / "last.pt").read_bytes()
-    broken = lambda estimate, target, weights: (estimate.abs().sum() * float("nan"), torch.zeros(()))
+    broken = lambda estimate, target, weights, spacing: (estimate.abs().sum() * float("nan"), torch.zeros(()))
     monkeypatch.setattr(train, "spectral_loss", broken)
     assert start("unet", "--resume", "--steps", "9") == 1
     assert "step 3" in capsys.readouterr().err

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import torch
 
+from rtdenoise.training import hearing
 from rtdenoise.training.spectra import COMPRESSION, to_waves
 
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
 QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
+HEARING_SPACING = 4  # frames: 16 ms
 SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
 
 
@@ -23,16 +25,19 @@ class LossWeights:
     complex: float = 0.3
     over_attenuation: float = 0.3  # extra weight of speech that is too quiet: a deleted voice is worse than noise left
     snr: float = 0.01  # per dB
+    loudness: float = 0.0  # of `hearing.disturbance`; 16 kHz only, like the next
+    envelope: float = 0.0  # of what `hearing.envelope_match` lacks to 1
     wave: float = 0.3  # of `wave_loss`, once every frame is used
 
 
 def spectral_loss(
-    estimate: torch.Tensor, target: torch.Tensor, weights: LossWeights
+    estimate: torch.Tensor, target: torch.Tensor, weights: LossWeights, spacing: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Complex ``[batch, frames, bins]`` twice -> loss, and the mean SNR in dB of the clips with speech.
 
     Compressed magnitude and complex error (arXiv 2101.07052 and others), an asymmetric term for over-attenuated
-    speech (arXiv 2009.12286 uses one), and the SNR of the plain spectrum, which by Parseval follows the waveform's.
+    speech (arXiv 2009.12286 uses one), the SNR of the plain spectrum, which by Parseval follows the waveform's, and
+    what a listener would say. ``spacing``: frames from one of the given to the next.
     """
     power = (target.real**2 + target.imag**2).mean((1, 2), keepdim=True)
     level = LEVEL / (power.sqrt() + QUIET_BIN)
@@ -49,6 +54,11 @@ def spectral_loss(
     snr_db = _snr_db(target, estimate - target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
     with_speech = power.flatten() > QUIET_BIN**2
     if with_speech.any():
+        if weights.loudness or weights.envelope:
+            thin = max(1, HEARING_SPACING // spacing)
+            heard, wanted = estimate[with_speech, ::thin], target[with_speech, ::thin]
+            lost = (1 - hearing.envelope_match(heard, wanted)).mean()
+            total = total + weights.envelope * lost + weights.loudness * hearing.disturbance(heard, wanted).mean()
         snr_db = snr_db[with_speech].mean()
         return total - weights.snr * snr_db, snr_db.detach()
     return total, torch.zeros((), device=total.device)

@@ -18,7 +18,6 @@ from rtdenoise.errors import UsageError
 from rtdenoise.training import augment
 from rtdenoise.training.bank import Bank, open_bank
 
-EARLY_S = 0.05  # of a room response: what the ear joins with the direct sound, kept in the target
 ROOM_S = 0.6
 TAIL_S = 0.25  # zeros behind a clip before filtering, so that little of a room's tail wraps round to its start
 QUIET = 10 ** (-60 / 20)  # full scale 1: below it there is no speech to set a level by
@@ -84,7 +83,7 @@ class Mixer:
     """Random pairs of ``seconds`` each at the rate of the banks.
 
     ``part`` says which clips it draws from: those kept out of training ("dev"), the others ("train"), or all. The
-    target is the speech as it stands in the mixture, with the first 50 ms of its room and no more.
+    target is the speech as it stands in the mixture, with its room: a voice keeps the place where it was recorded.
     """
 
     def __init__(self, banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train"):
@@ -94,7 +93,7 @@ class Mixer:
         self._hz = np.linspace(0, self.rate / 2, self._padded // 2 + 1, dtype=np.float32)
         self._speech = _weights(banks.speech, 0.6, part)
         self._noise = _weights(banks.noise, 0.5, part)
-        self._rooms: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._rooms: dict[int, np.ndarray] = {}
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Noisy and target, float32 ``[count]``, and the SNR in dB (nan without speech or without noise)."""
@@ -103,13 +102,13 @@ class Mixer:
         dry = self._dry_speech(random)
         if fate < chances.noise_only:
             dry = np.zeros_like(dry)
-        wet, target = self._place(random, dry)
+        target = self._placed(random, dry)
         noise = self._noise_bed(random)
         snr_db = self._snr_db(random)
-        noise *= active_level(wet) / augment.rms(noise) * 10 ** (-snr_db / 20)
+        noise *= active_level(target) / augment.rms(noise) * 10 ** (-snr_db / 20)
         if fate > 1 - chances.clean_only:
             noise[:] = 0
-        noisy = wet + noise
+        noisy = target + noise
         gain = 10 ** (random.uniform(*chances.level_dbfs) / 20) / (augment.rms(noisy) + 1e-5)
         gain = min(gain, 1.5 / (float(np.abs(noisy).max()) + 1e-6))
         noisy, target = noisy * np.float32(gain), target * np.float32(gain)
@@ -137,31 +136,26 @@ class Mixer:
         dry = self._piece(random, self.banks.speech, self._speech, speed)
         return augment.with_pauses(random, dry, self.rate) if random.random() < self.chances.pauses else dry
 
-    def _place(self, random: augment.Random, dry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Put speech before a microphone, maybe in a room: what arrives, and the part of it that is wanted."""
+    def _placed(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
+        """Speech as it arrives at a microphone, maybe in a room."""
         microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None
         room = self.banks.room if random.random() < self.chances.room else None
         if microphone is None and room is None:
-            return dry, dry
+            return dry
         spectrum = fft.rfft(dry, self._padded)
         if microphone is not None:
             spectrum *= microphone
-        if room is None:
-            wet = fft.irfft(spectrum, self._padded)[: self.count]
-            return wet, wet
-        whole, early = self._room(room, int(random.integers(len(room))))
-        return tuple(fft.irfft(spectrum * h, self._padded)[: self.count] for h in (whole, early))
+        if room is not None:
+            spectrum *= self._room(room, int(random.integers(len(room))))
+        return fft.irfft(spectrum, self._padded)[: self.count]
 
-    def _room(self, bank: Bank, i: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frequency responses of a room: all of it, and its early part; direct sound at time zero, energy one."""
+    def _room(self, bank: Bank, i: int) -> np.ndarray:
+        """Frequency response of a room; direct sound at time zero, energy one."""
         if i not in self._rooms:
             response = bank.read(i, 0, bank.length(i))
-            response = response[max(0, int(np.argmax(np.abs(response))) - self.rate // 4000) :][
-                : int(ROOM_S * self.rate)
-            ]
-            response = response / np.sqrt(np.sum(response**2) + 1e-9)
-            early = response[: int(EARLY_S * self.rate)]
-            self._rooms[i] = (fft.rfft(response, self._padded), fft.rfft(early, self._padded))
+            begin = max(0, int(np.argmax(np.abs(response))) - self.rate // 4000)
+            response = response[begin:][: int(ROOM_S * self.rate)]
+            self._rooms[i] = fft.rfft(response / np.sqrt(np.sum(response**2) + 1e-9), self._padded)
         return self._rooms[i]
 
     def _noise_bed(self, random: augment.Random) -> np.ndarray:

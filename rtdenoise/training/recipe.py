@@ -6,7 +6,7 @@ import difflib
 import json
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rtdenoise.errors import UsageError
 from rtdenoise.training.losses import LossWeights
@@ -35,6 +35,7 @@ class Data:
 @dataclass(frozen=True)
 class Schedule:
     steps: int = 8000
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 2e-3
     warmup: int = 300  # steps
     decay_from: float = 0.5  # share of the steps after which the learning rate falls (cosine)

@@ -24,8 +24,10 @@ from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.model import models_folder
 from rtdenoise.training.losses import spectral_loss, wave_loss
 from rtdenoise.training.mixer import Banks, Mixer
+from rtdenoise.training.muon import MuonAdamW
 from rtdenoise.training.networks import build
-from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
+from rtdenoise.training.parallel import Peers, run_together
+from rtdenoise.training.recipe import Recipe, Schedule, load_recipe, recipe_from_json
 from rtdenoise.training.spectra import to_spectra
 from rtdenoise.training.validate import Validation
 
@@ -33,39 +35,46 @@ FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50
 
 
 class Batches(torch.utils.data.Dataset):
-    """Batch ``i`` of a training, float32 ``[2, batch, samples]``: noisy and target."""
+    """Batches of one process in a training, float32 ``[2, batch, samples]``: noisy and target."""
 
-    def __init__(self, mixer: Mixer, first: int, last: int, size: int):
-        self.mixer, self.first, self.last, self.size = mixer, first, last, size
+    def __init__(self, mixer: Mixer, first: int, last: int, size: int, peers: Peers):
+        self.mixer, self.first, self.last, self.size, self.peers = mixer, first, last, size, peers
 
     def __len__(self) -> int:
         return self.last - self.first
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        return torch.from_numpy(np.stack(self.mixer.batch(self.first + i, self.size)))
+        number = (self.first + i) * self.peers.count + self.peers.rank
+        return torch.from_numpy(np.stack(self.mixer.batch(number, self.size)))
 
 
 class Trainer:
     """One training in one folder: ``last.pt`` (to resume), ``best.pt`` (by the development pairs), ``log.jsonl``."""
 
-    def __init__(self, recipe: Recipe, folder: Path, cache: Path, device: str, weights: dict[str, torch.Tensor] | None):
-        self.recipe, self.folder, self.device = recipe, folder, device
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        cache: Path,
+        device: str,
+        weights: dict[str, torch.Tensor] | None,
+        peers: Peers | None = None,
+    ):
+        self.recipe, self.folder, self.device, self.peers = recipe, folder, device, peers or Peers()
         torch.manual_seed(recipe.schedule.seed)
         self.net = build(recipe.network, recipe.options).to(device)
         if weights is not None:
             self.net.load_state_dict(weights)
         self.net.set_stage(recipe.stage)
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
-        parameters = [p for p in self.net.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(
-            parameters, recipe.schedule.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.schedule.weight_decay
-        )
+        self.optimizer = _optimizer(self.net, recipe.schedule)
         self.step, self.spent_s, self.best = 0, 0.0, -math.inf
         data = recipe.data
         clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
         banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
         self.mixer = Mixer(banks, data.seconds, recipe.schedule.seed, recipe.chances)
-        self.validation = Validation(banks, recipe)
+        if self.peers.rank == 0:
+            self.validation = Validation(banks, recipe)
 
     def learning_rate(self) -> float:
         """Warm-up, plateau, half a cosine to zero."""
@@ -88,11 +97,12 @@ class Trainer:
         noisy, target = to_spectra(noisy, rate), to_spectra(target, rate)
         estimate = self.net(noisy, start, step)
         judged, wanted = self.net.judged(estimate, target[:, start::step])
-        loss, snr_db = spectral_loss(judged, wanted, self.recipe.loss)
+        loss, snr_db = spectral_loss(judged, wanted, self.recipe.loss, step)
         if every_frame:
             loss = loss + self.recipe.loss.wave * wave_loss(estimate, target[..., : estimate.shape[-1]], rate)
         self.optimizer.zero_grad()
         loss.backward()
+        self.peers.average_gradients(self.net)
         size = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
         if not (torch.isfinite(loss) and torch.isfinite(size)):
             raise RtdenoiseError(
@@ -109,12 +119,14 @@ class Trainer:
     def run(self, report: Any) -> None:
         """Train to the last step of the schedule; ``report(dict)`` is told about progress."""
         s, data = self.recipe.schedule, self.recipe.data
-        batches = Batches(self.mixer, self.step, s.steps, data.batch)
+        batches = Batches(self.mixer, self.step, s.steps, data.batch, self.peers)
         loader = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=data.workers)
         begin, seen = time.monotonic() - self.spent_s, []
         for batch in loader:
             seen.append(self.train_step(*batch.to(self.device)))
             self.spent_s = time.monotonic() - begin
+            if self.peers.rank:
+                continue
             if self.step % s.save_every == 0 or self.step == s.steps:
                 loss, snr_db = np.mean(seen, 0)
                 seen = []
@@ -135,7 +147,7 @@ class Trainer:
         return {
             "step": self.step,
             "steps": s.steps,
-            "hours_mixed": round(self.step * data.batch * data.seconds / 3600, 2),
+            "hours_mixed": round(self.step * self.peers.count * data.batch * data.seconds / 3600, 2),
             "loss": round(loss, 4),
             "snr_db": round(snr_db, 2),
             "learning_rate": self.learning_rate(),
@@ -170,6 +182,15 @@ class Trainer:
         self.step, self.spent_s, self.best = state["step"], state["spent_s"], state["best"]
 
 
+def _optimizer(net: nn.Module, s: Schedule) -> Any:
+    if s.optimizer == "muon":
+        return MuonAdamW(net, s.learning_rate, s.weight_decay)
+    if s.optimizer != "adamw":
+        raise UsageError(f"unknown optimizer {s.optimizer!r}; take adamw or muon")
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    return torch.optim.AdamW(parameters, s.learning_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay)
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Tensors and plain values only: a checkpoint cannot run code."""
     if not path.exists():
@@ -191,6 +212,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--noise", type=Path, nargs="+", metavar="DIR", help="noise, instead of the recipe's")
     parser.add_argument("--rir", type=Path, nargs="+", metavar="DIR", help="room responses, instead of the recipe's")
     parser.add_argument("--steps", type=int, help="length of the schedule, instead of the recipe's")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="train with this many processes, each with batches of its own"
+    )
     parser.add_argument("--cache", type=Path, help="where decoded audio is kept (default: OUT/cache)")
 
 
@@ -201,19 +225,29 @@ def run(args: argparse.Namespace) -> int:
     args.out.mkdir(parents=True, exist_ok=True)
     if (args.out / "last.pt").exists() and not args.resume:
         raise UsageError(f"{args.out} holds a training; add --resume to go on with it, or choose another --out")
+    cache = args.cache or args.out / "cache"
+    run_together(args.processes, _train, recipe, args.out, cache, weights, args.resume)
+    ui.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
+    return 0
+
+
+def _train(
+    peers: Peers, recipe: Recipe, out: Path, cache: Path, weights: dict[str, torch.Tensor] | None, resume: bool
+) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(recipe, args.out, args.cache or args.out / "cache", device, weights)
-    if args.resume:
+    trainer = Trainer(recipe, out, cache, device, weights, peers)
+    if resume:
         trainer.resume()
-    with (args.out / "log.jsonl").open("a") as log:
+    if peers.rank:
+        trainer.run(print)
+        return
+    with (out / "log.jsonl").open("a") as log:
 
         def report(entry: dict[str, Any]) -> None:
             print(json.dumps(entry), file=log, flush=True)
             ui.say(", ".join(f"{k} {_short(v)}" for k, v in entry.items()))
 
         trainer.run(report)
-    ui.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
-    return 0
 
 
 def _short(value: Any) -> str:

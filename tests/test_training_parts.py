@@ -1,0 +1,91 @@
+"""Parts of the training that can be judged alone: what a listener would say, the optimiser."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from rtdenoise.training import hearing  # noqa: E402
+from rtdenoise.training.muon import MuonAdamW, orthogonalised  # noqa: E402
+from rtdenoise.training.spectra import to_spectra  # noqa: E402
+
+RATE = 16000
+
+
+def _voice(seconds: float = 2.0) -> torch.Tensor:
+    """Harmonics of 120 Hz that come and go three times a second: the least that has pitch and envelope."""
+    time_s = torch.arange(int(seconds * RATE)) / RATE
+    tone = sum(torch.sin(2 * torch.pi * 120 * k * time_s) / k for k in range(1, 30))
+    return 0.1 * tone * torch.sin(2 * torch.pi * 1.5 * time_s).abs() ** 2
+
+
+def _frames(wave: torch.Tensor) -> torch.Tensor:
+    return to_spectra(wave[None], RATE)[:, ::4]
+
+
+def test_a_disturbance_grows_with_the_noise_and_is_zero_without_any():
+    voice, noise = _voice(), torch.randn(2 * RATE, generator=torch.Generator().manual_seed(1))
+    lost = [hearing.disturbance(_frames(voice + a * noise), _frames(voice)).item() for a in (0, 1e-3, 1e-2, 1e-1)]
+    assert lost[0] < 0.02
+    assert lost == sorted(lost)
+    assert lost[3] > 1
+
+
+def test_noise_added_counts_more_than_as_much_speech_lost():
+    voice = _frames(_voice())
+    louder, softer = (hearing.disturbance(voice * gain, voice).item() for gain in (4.0, 0.25))
+    assert louder > softer > 0.1
+
+
+def test_envelopes_match_whatever_the_gain_and_not_when_flattened():
+    voice = _frames(_voice())
+    assert hearing.envelope_match(voice * 0.1, voice).item() == pytest.approx(1, abs=1e-3)
+    noise = _frames(torch.randn(2 * RATE, generator=torch.Generator().manual_seed(2)))
+    assert abs(hearing.envelope_match(noise, voice).item()) < 0.3
+
+
+def test_hearing_gives_gradients_that_help():
+    voice = _frames(_voice())
+    estimate = (voice + 0.02 * torch.randn(voice.shape, dtype=voice.dtype)).requires_grad_()
+    loss = (hearing.disturbance(estimate, voice) + 1 - hearing.envelope_match(estimate, voice)).sum()
+    loss.backward()
+    with torch.no_grad():
+        better = estimate - estimate.grad * 1e-4 / estimate.grad.abs().max()
+    again = (hearing.disturbance(better, voice) + 1 - hearing.envelope_match(better, voice)).sum()
+    assert again < loss
+    assert torch.isfinite(torch.view_as_real(estimate.grad)).all()
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
+def test_an_orthogonalised_matrix_has_singular_values_near_one(shape):
+    values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=torch.Generator().manual_seed(3))))
+    assert values.min() > 0.4
+    assert values.max() < 1.4
+
+
+def test_muon_learns_and_resumes_from_its_state():
+    def steps(net, optimizer, count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            loss = ((net(x) - x.flip(1)) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    def fresh():
+        torch.manual_seed(4)
+        return torch.nn.Sequential(torch.nn.Linear(6, 32), torch.nn.Tanh(), torch.nn.Linear(32, 6))
+
+    x = torch.randn(64, 6, generator=torch.Generator().manual_seed(5))
+    net, twin = fresh(), fresh()
+    optimizer = MuonAdamW(net, 1e-2, 0.0)
+    first = steps(net, optimizer, 5)
+    twin.load_state_dict(net.state_dict())
+    other = MuonAdamW(twin, 1e-2, 0.0)
+    other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    last = steps(net, optimizer, 60)
+    assert last < 0.3 * first
+    assert steps(twin, other, 60) == last
