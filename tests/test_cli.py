@@ -156,6 +156,16 @@ def test_models_are_listed_as_a_table_as_json_and_as_markdown(monkeypatch, capfd
     assert capfd.readouterr().out.splitlines()[2].startswith("| unet (default) | 3 | 8 kHz, 129 bins | 1,234,567 |")
 
 
+def test_models_stand_beside_their_peers_the_best_last(capfd):
+    assert cli.main(["models", "--peers", "--markdown"]) == 0
+    titles, _, *rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in capfd.readouterr().out.splitlines()
+    ]
+    systems, pesq = [row[0] for row in rows], [float(row[titles.index("PESQ-WB")]) for row in rows]
+    assert {"noisy", "**unet**", "**crced**", "rnnoise 0.2"} <= set(systems)
+    assert pesq == sorted(pesq)
+
+
 def test_no_model_at_all_is_an_error(monkeypatch, capfd):
     monkeypatch.setattr(catalog, "list_models", list)
     assert cli.main(["models"]) == RtdenoiseError.exit_code
