@@ -3,7 +3,9 @@
 Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), two blocks of memory at the bottleneck (a GRU over
 time that all sub-bands share, then a mix across sub-bands), decoder with skips back to the bins. It ends in complex
 filter taps: every bin becomes a weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which
-separates harmonics that one 16 ms window cannot. A small head gives gains for the bands above 8 kHz.
+separates harmonics that one 16 ms window cannot. A gain between 0 and 1 stands beside the filter and hushes it where it
+is sure, so that clean speech passes untouched and noise alone ends in silence. A small head gives gains for the bands
+above 8 kHz. What the encoder sees is divided by a running level: loud and soft recordings look the same.
 
 Memory is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms
 apart and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain remembers four times as long
@@ -27,6 +29,10 @@ TAPS = 5  # spectra that each bin's filter combines
 BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
 SUB_BANDS = 8
 BAND_FLOOR = 1e-12  # power, -120 dB
+LEVEL_DECAY = 1 - 0.004 / 1.0  # of the running level: one second, in hops of 4 ms
+LEVEL_FLOOR = 0.01  # of the compressed level: about -105 dBFS
+USUAL_LEVEL = 0.086  # of speech at -28 dBFS; what the input is brought to
+NOTHING = 1e-12  # power; keeps square roots away from zero
 
 
 def patches(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
@@ -105,6 +111,7 @@ class UNet(nn.Module):
 
     bins = ALL_BINS
     training_step = CHAINS
+    output_layers = ("place", "taps", "gain", "head_out")
 
     def __init__(self, channels: tuple[int, int, int] = (32, 64, 96), blocks: int = 2, across: int = 2, head: int = 64):
         super().__init__()
@@ -116,8 +123,11 @@ class UNet(nn.Module):
         self.up = nn.ModuleList([nn.Linear(c, 2 * b), nn.Linear(b, 2 * a)])
         self.taps = nn.Linear(3 * a, 4 * 2 * TAPS)  # three sub-bands -> four bins
         nn.init.normal_(self.taps.weight, std=0.02)
-        with torch.no_grad():  # begin as half the input
-            self.taps.bias.copy_(torch.tensor([0.5] + [0.0] * (2 * TAPS - 1)).repeat(4))
+        self.gain = nn.Linear(3 * a, 4)
+        nn.init.normal_(self.gain.weight, std=0.02)
+        nn.init.zeros_(self.taps.bias)
+        nn.init.zeros_(self.gain.bias)  # begin as half the input
+        self.kept = 0.0
         self.head_core = nn.Linear(SUB_BANDS * c, head)
         self.head_bands = nn.Linear(BANDS * len(BAND_CONTEXT), head)
         self.head_gru = DilatedGRU(head)
@@ -133,14 +143,11 @@ class UNet(nn.Module):
             parameter.requires_grad_(name.startswith("head_") == self._bands_only)
 
     def keep_input(self, share: float) -> None:
-        """From now on give ``share`` of the input and the rest of what was learnt: only the taps' last layer changes.
+        """From now on give ``share`` of the input and the rest of what was learnt.
 
         A network that takes away too much sounds better with a little of the noise left than with holes in the voice.
         """
-        with torch.no_grad():
-            self.taps.weight.mul_(1 - share)
-            self.taps.bias.mul_(1 - share)
-            self.taps.bias.view(4, TAPS, 2)[:, 0, 0] += share
+        self.kept = share
 
     def train(self, mode: bool = True) -> UNet:
         super().train(mode)
@@ -156,6 +163,7 @@ class UNet(nn.Module):
     def core(self, low: torch.Tensor, start: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Complex ``[batch, frames, 129]`` -> filters ``[batch, chosen, 129, TAPS, 2]``, bottleneck ``[.., 8 c]``."""
         z = torch.view_as_real(compressed(low[..., :-1]))
+        z = z * (USUAL_LEVEL / running_level(z))
         x, skips = torch.cat(past(z, CONTEXT, start, step), 3), []
         for down in self.down:
             x = down(x)
@@ -168,7 +176,13 @@ class UNet(nn.Module):
             x = F.relu(merge(torch.cat([x, skips.pop()], 3)))
             if k < len(self.up):
                 x = F.relu(self.up[k](x)).reshape(*x.shape[:2], 2 * x.shape[2], -1)
-        taps = self.taps(patches(x, 3, 1)).reshape(*x.shape[:2], LOW_BINS - 1, TAPS, 2)
+        x = patches(x, 3, 1)
+        gain = torch.sigmoid(self.gain(x)).reshape(*x.shape[:2], LOW_BINS - 1, 1, 1)
+        unsure = 4 * gain * (1 - gain)
+        taps = self.taps(x).reshape(*x.shape[:2], LOW_BINS - 1, TAPS, 2) * unsure
+        taps = taps + gain * torch.eye(2 * TAPS, device=x.device)[0].view(TAPS, 2)
+        if self.kept:
+            taps = taps * (1 - self.kept) + self.kept * torch.eye(2 * TAPS, device=x.device)[0].view(TAPS, 2)
         return torch.cat([taps, taps[:, :, -1:]], 2), y.flatten(2)
 
     def band_gains(self, high: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int) -> torch.Tensor:
@@ -189,6 +203,17 @@ class UNet(nn.Module):
             gains = self.band_gains(high, bottleneck, start, step)
             out = torch.cat([out, high[:, start::step] * gains], 2)
         return out
+
+
+def running_level(z: torch.Tensor) -> torch.Tensor:
+    """``[batch, frames, bins, 2]`` -> mean size of the bins over about the last second, ``[batch, frames, 1, 1]``.
+
+    Early frames are means of what has come so far, not of silence before it.
+    """
+    size, frames = (z.square().sum(3) + NOTHING).sqrt().mean(2), z.shape[1]
+    age = torch.arange(frames, device=z.device)[:, None] - torch.arange(frames, device=z.device)
+    share = torch.where(age >= 0, LEVEL_DECAY ** age.clamp_min(0), 0.0)
+    return (size @ (share / share.sum(1, keepdim=True)).T)[..., None, None] + LEVEL_FLOOR
 
 
 def band_shapes() -> torch.Tensor:

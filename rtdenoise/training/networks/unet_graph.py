@@ -22,9 +22,13 @@ from rtdenoise.training.networks.unet import (
     BANDS,
     CHAINS,
     CONTEXT,
+    LEVEL_DECAY,
+    LEVEL_FLOOR,
     LOW_BINS,
+    NOTHING,
     SUB_BANDS,
     TAPS,
+    USUAL_LEVEL,
     DilatedGRU,
     Memory,
 )
@@ -39,6 +43,7 @@ def states(net: Any) -> dict[str, tuple[int, ...]]:
         "state_spectra": (TAPS - 1, 4, LOW_BINS),
         "state_context": (max(CONTEXT), 2, COLUMNS),
         **{f"state_memory_{k}": (CHAINS, SUB_BANDS, channels) for k in range(len(net.memory))},
+        "state_level": (2,),
         "state_bands": (max(BAND_CONTEXT), BANDS),
         "state_head": (CHAINS, 1, head),
     }
@@ -46,11 +51,11 @@ def states(net: Any) -> dict[str, tuple[int, ...]]:
 
 def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
     """noisy ``[batch, frames, 385, 2]`` to enhanced and the next states."""
-    spectra, context, *memory, bands, head = now
+    spectra, context, *memory, level, bands, head = now
     time = Time.of(g, noisy)
     planar = g.op("Transpose", noisy, perm=[0, 1, 3, 2])
     low, high = g.op("Split", planar, g.shape(LOW_BINS, ALL_BINS - LOW_BINS), outputs=2, axis=3)
-    columns = g.compressed(g.cut(low, 3, 0, COLUMNS))
+    columns, level_next = _levelled(g, g.compressed(g.cut(low, 3, 0, COLUMNS)), level, time)
     frames = g.op("Concat", context, columns, axis=1)
     skips = _encoder(net, g, g.op("Transpose", frames, perm=[0, 2, 1, 3]))
     y = g.op("Mul", skips[-1].rows, g.constant(skips[-1].scale))
@@ -62,13 +67,15 @@ def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[
         y, following = _memory(block, g, y, state, time)
         memory_next.append(following)
     heard, spectra_next = g.past(g.turned(low), spectra, TAPS - 1, range(TAPS - 1, -1, -1))
-    out = g.weighted(g.op("Concat", *heard, axis=2), _decoder(net, g, y, skips), TAPS, LOW_BINS)
+    gain, taps = _decoder(net, g, y, skips)
+    filtered = g.weighted(g.op("Concat", *heard, axis=2), taps, TAPS, LOW_BINS)
+    out = g.op("Add", filtered, g.op("Mul", g.op("Reshape", low, g.shape(-1, 2, LOW_BINS)), gain))
     gains, bands_next, head_next = _head(net, g, y, high, bands, head, time)
     gained = g.op("Mul", g.op("Reshape", high, g.shape(-1, 2, ALL_BINS - LOW_BINS)), gains)
     rows = g.op("Transpose", g.op("Concat", out, gained, axis=2), perm=[0, 2, 1])
     enhanced = g.op("Reshape", rows, g.op("Concat", time.sizes, g.shape(ALL_BINS, 2), axis=0))
     context_next = g.cut(frames, 1, -max(CONTEXT), END)
-    return enhanced, [spectra_next, context_next, *memory_next, bands_next, head_next]
+    return enhanced, [spectra_next, context_next, *memory_next, level_next, bands_next, head_next]
 
 
 @dataclass(frozen=True)
@@ -193,8 +200,39 @@ def _memory(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[st
     return g.op("Add", y, g.op("Reshape", across, g.shape(-1, channels))), following
 
 
-def _decoder(net: Any, g: Graph, x: str, skips: list[Skip]) -> str:
-    """Filter taps ``[batch, 2 * TAPS, 129]``, the oldest spectrum's first."""
+def _levelled(g: Graph, columns: str, state: str, time: Time) -> tuple[str, str]:
+    """Columns ``[batch, frames, 2, 128]`` divided by their running level; the next ``[batch, 2]``: the mean of sizes,
+    and of ones, by which the mean of a young stream is put right."""
+    power = g.op("ReduceSum", g.op("Mul", columns, columns), g.shape(2), keepdims=0)
+    size = g.op("Sqrt", g.op("Add", power, g.constant(NOTHING)))
+    size = g.op("ReduceMean", size, g.shape(2), keepdims=1)
+    pairs = g.op("Pad", size, g.shape(0, 0, 0, 0, 0, 1), g.constant(1.0))  # [batch, frames, 2]
+
+    def mixed(inner: Graph, pair: str, old: str) -> str:
+        kept, new = ((old, LEVEL_DECAY), (pair, 1 - LEVEL_DECAY))
+        return inner.op("Add", *(inner.op("Mul", x, inner.constant(share)) for x, share in (kept, new)))
+
+    def one(inner: Graph) -> list[str]:
+        following = mixed(inner, inner.op("Squeeze", pairs, inner.shape(1)), state)
+        return [inner.op("Unsqueeze", following, inner.shape(1)), following]
+
+    def many(inner: Graph) -> list[str]:
+        def step(body: Graph, pair: str, now: list[str]) -> tuple[str, list[str]]:
+            following = mixed(body, pair, now[0])
+            return body.op("Identity", following), [following]
+
+        means, last = inner.scan(step, pairs, [state], [(2,)], ((2,), (2,)))
+        return [means, *last]
+
+    means, following = g.either(time.live, one, many)
+    mean, ones = g.op("Split", means, g.shape(1, 1), outputs=2, axis=2)
+    level = g.op("Add", g.op("Div", mean, ones), g.constant(LEVEL_FLOOR))
+    factor = g.op("Unsqueeze", g.op("Div", g.constant(USUAL_LEVEL), level), g.shape(3))
+    return g.op("Mul", columns, factor), following
+
+
+def _decoder(net: Any, g: Graph, x: str, skips: list[Skip]) -> tuple[str, str]:
+    """Gains ``[rows, 1, 129]``, and filter taps ``[rows, 2 * TAPS, 129]``, the oldest spectrum's first."""
     for k, (merge, skip) in enumerate(zip(net.merge, reversed(skips), strict=True)):
         width = merge.out_features
         weight, bias = array(merge.weight).copy(), array(merge.bias)
@@ -206,12 +244,23 @@ def _decoder(net: Any, g: Graph, x: str, skips: list[Skip]) -> str:
             x = g.op("Reshape", x, g.shape(-1, net.up[k].out_features // 2))
     bands, width = COLUMNS // 4, net.merge[-1].out_features
     x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, 1, bands, width)), perm=[0, 3, 1, 2])
-    oldest_first = np.arange(4 * 2 * TAPS).reshape(4, TAPS, 2)[:, ::-1].reshape(-1)
-    weight = array(net.taps.weight)[oldest_first].reshape(-1, width, 1, 3)
-    x = g.op("Conv", x, g.constant(weight), g.constant(array(net.taps.bias)[oldest_first]), pads=[0, 1, 0, 1])
-    x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, 4, 2 * TAPS, bands)), perm=[0, 2, 3, 1])
-    x = g.op("Reshape", x, g.shape(-1, 2 * TAPS, COLUMNS))
-    return g.op("Pad", x, g.shape(0, 0, 0, 0, 0, LOW_BINS - COLUMNS), mode="edge")
+    oldest_first = np.arange(2 * TAPS).reshape(TAPS, 2)[::-1].reshape(-1)
+    weight, bias = (  # for each of four bins its gain, then its taps, times 4 as the filter wants them
+        np.concatenate([array(gain).reshape(4, 1, -1), 4 * array(taps).reshape(4, 2 * TAPS, -1)[:, oldest_first]], 1)
+        for gain, taps in ((net.gain.weight, net.taps.weight), (net.gain.bias, net.taps.bias))
+    )
+    weight, bias = weight.reshape(-1, width, 1, 3), bias.reshape(-1)
+    x = g.op("Conv", x, g.constant(weight), g.constant(bias), pads=[0, 1, 0, 1])
+    x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, 4, 1 + 2 * TAPS, bands)), perm=[0, 2, 3, 1])
+    x = g.op("Reshape", x, g.shape(-1, 1 + 2 * TAPS, COLUMNS))
+    x = g.op("Pad", x, g.shape(0, 0, 0, 0, 0, LOW_BINS - COLUMNS), mode="edge")
+    gain, taps = g.op("Split", x, g.shape(1, 2 * TAPS), outputs=2, axis=1)
+    gain = g.op("Sigmoid", gain)
+    unsure = g.op("Mul", gain, g.op("Sub", g.constant(1.0), gain))
+    if net.kept:
+        gain = g.op("Add", g.op("Mul", gain, g.constant(1 - net.kept)), g.constant(net.kept))
+        unsure = g.op("Mul", unsure, g.constant(1 - net.kept))
+    return gain, g.op("Mul", taps, unsure)
 
 
 def _head(net: Any, g: Graph, y: str, high: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
