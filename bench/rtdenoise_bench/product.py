@@ -6,7 +6,6 @@ Prints "running" when audio flows, ends when its input does, and prints its stat
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import resource
@@ -16,23 +15,7 @@ import time
 
 from rtdenoise.live import streams
 from rtdenoise.live.session import LiveDenoiser
-
-
-def _python_hog(stop: threading.Event) -> None:
-    n = 0
-    while not stop.is_set():
-        for i in range(10_000):
-            n += i * i
-
-
-def _c_hog(stop: threading.Event) -> None:
-    """C calls of 20 ms each that keep the GIL."""
-    usleep = ctypes.PyDLL(None).usleep
-    while not stop.is_set():
-        usleep(20_000)
-
-
-HOGS = {"python": _python_hog, "c": _c_hog}
+from rtdenoise_bench.disturb import HOGS
 
 
 def _hurry_output(ppm: float) -> None:

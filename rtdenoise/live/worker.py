@@ -25,6 +25,7 @@ from rtdenoise.errors import ModelError
 from rtdenoise.fft import inline, jit
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift, resample, restart, steer
+from rtdenoise.live.marks import ACTION, ANALYSED, BLENDED, IN_AT, OPENED, OUT_AT, STEPPED, WRITTEN, mark, note
 from rtdenoise.live.ort import NativeSteps, native_steps_available, step
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, count_duration, now_ns
 from rtdenoise.native import call3, load_acquire, store_release
@@ -151,7 +152,7 @@ def remember_gains(noisy, enhanced, gains):
 
 
 @jit
-def close_hop(control, played, denoise, drift, gains, y, meters, action):
+def close_hop(control, played, denoise, drift, gains, y, meters, action, marks):
     """Finish the hop that `open_hop` began and hand it to the play callback."""
     full, noisy, enhanced, mix, top_gain, _, istft = denoise
     hop, channels = y.shape
@@ -172,6 +173,7 @@ def close_hop(control, played, denoise, drift, gains, y, meters, action):
         for c in range(channels):
             power += y[i, c] * y[i, c]
     meters[OUT_POWER] += (1 - LEVEL_MEMORY) * (power / y.size - meters[OUT_POWER])
+    mark(marks, control, BLENDED)
 
     head, capacity = control[ring.OUT_HEAD], played.shape[0]
     if head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # nobody plays: keep the newest second
@@ -186,6 +188,10 @@ def close_hop(control, played, denoise, drift, gains, y, meters, action):
     if control[ring.SPLIT]:
         steer(control, drift, played)
     control[ring.OFFSET] = control[ring.OUT_HEAD] - control[ring.IN_TAIL]
+    note(marks, control, IN_AT, control[ring.IN_TAIL] - hop)
+    note(marks, control, OUT_AT, head)
+    note(marks, control, ACTION, action)
+    mark(marks, control, WRITTEN)
     control[ring.HOPS] += 1
 
 
@@ -202,22 +208,31 @@ def measure_input(control, captured, hop, meters):
 
 
 @jit
-def hop_loop(control, captured, played, denoise, drift, gains, y, meters, step_times, steps):
+def next_hop(control, captured, played, denoise, drift, gains, y, meters, step_times, steps, marks):
+    """Take one hop through the filter; false if there is none."""
+    mark(marks, control, OPENED)
+    action = open_hop(control, captured, denoise, drift)
+    if action == NOTHING:
+        return False
+    mark(marks, control, ANALYSED)
+    if action == RUN:
+        began = now_ns(control, ring.WORKER_SCRATCH)
+        control[ring.STATUS] = step(steps)
+        judge_step(control, y.shape[0], now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
+        if control[ring.STATUS] != 0:
+            action = PASS
+    mark(marks, control, STEPPED)
+    measure_input(control, captured, y.shape[0], meters)
+    close_hop(control, played, denoise, drift, gains, y, meters, action, marks)
+    return True
+
+
+@jit
+def hop_loop(control, captured, played, denoise, drift, gains, y, meters, step_times, steps, marks):
     """The whole worker, without the GIL, until STOP."""
-    hop = y.shape[0]
     while not wait(control):
-        while True:
-            action = open_hop(control, captured, denoise, drift)
-            if action == NOTHING:
-                break
-            if action == RUN:
-                began = now_ns(control, ring.WORKER_SCRATCH)
-                control[ring.STATUS] = step(steps)
-                judge_step(control, hop, now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
-                if control[ring.STATUS] != 0:
-                    action = PASS
-            measure_input(control, captured, hop, meters)
-            close_hop(control, played, denoise, drift, gains, y, meters, action)
+        while next_hop(control, captured, played, denoise, drift, gains, y, meters, step_times, steps, marks):
+            pass
 
 
 @jit
@@ -240,6 +255,7 @@ class Worker:
         self.step_times = np.zeros(HISTOGRAM_BINS, np.int64)
         self.meters = np.zeros(2)
         self.scheduling = "not started"
+        self._marks: np.ndarray | None = None
         self._gains = np.ones((channels, denoiser.model.info.bins), np.float32)
         self._y = np.zeros((hop, channels), np.float32)
         self._thread: threading.Thread | None = None
@@ -255,6 +271,12 @@ class Worker:
         r, hop = self.rings, self.denoiser.hop_arguments
         return r.control, r.captured, r.played, hop, self.drift.arguments, self._gains, self._y, self.meters
 
+    @property
+    def hop_arguments(self) -> tuple:
+        """What `next_hop` takes before the marks; for a native worker only."""
+        assert self._native is not None
+        return *self._arguments(), self.step_times, self._native.arguments
+
     def _rehearse(self) -> None:
         """Compile by running everything once against a ring that says stop."""
         self.rings.control[ring.STOP] = 1
@@ -263,6 +285,11 @@ class Worker:
             self._loop()
         finally:
             self.rings.control[ring.STOP] = 0
+
+    def keep_marks(self, marks: np.ndarray) -> None:
+        """Note in ``marks`` when each hop passes each stage (`rtdenoise.live.marks`). Call it before `start`."""
+        self._marks = marks
+        self._rehearse()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="rtdenoise-worker", daemon=True)
@@ -295,18 +322,22 @@ class Worker:
 
     def _loop(self) -> None:
         if self._native is not None:
-            hop_loop(*self._arguments(), self.step_times, self._native.arguments)
+            hop_loop(*self.hop_arguments, self._marks)
         else:
             self._python_loop()
 
     def _python_loop(self) -> None:
         control, captured, played, denoise, drift, gains, y, meters = self._arguments()
-        stream, hop = self.denoiser.stream, len(y)
+        stream, hop, marks = self.denoiser.stream, len(y), self._marks
         before = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             while not wait(control):
-                while (action := open_hop(control, captured, denoise, drift)) != NOTHING:
+                while True:
+                    mark(marks, control, OPENED)
+                    if (action := open_hop(control, captured, denoise, drift)) == NOTHING:
+                        break
+                    mark(marks, control, ANALYSED)
                     if action == RUN:
                         began = stopwatch(control)
                         try:
@@ -314,7 +345,8 @@ class Worker:
                         except ModelError as e:
                             self._failure, control[ring.STATUS], action = str(e), 1, PASS
                         judge_step(control, hop, stopwatch(control) - began, self.step_times)
+                    mark(marks, control, STEPPED)
                     measure_input(control, captured, hop, meters)
-                    close_hop(control, played, denoise, drift, gains, y, meters, action)
+                    close_hop(control, played, denoise, drift, gains, y, meters, action, marks)
         finally:
             sys.setswitchinterval(before)
