@@ -4,6 +4,7 @@ correlation."""
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ LEVEL = 0.15  # RMS
 SETTLE_S = 2.5  # a session sizes its buffer in its first second
 CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
 PLACED = 0.5  # correlation from which on a window's delay means something
+CREEP_S = 4.0  # over which a server's clock is smoothed
 LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
 
 
@@ -55,8 +57,6 @@ class Delay:
 
 def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, window: int, rate: int = RATE) -> tuple:
     """For windows of ``heard`` at ``starts``: how many ms later they are than in ``reference``, and the correlation."""
-    from scipy.signal import fftconvolve
-
     back, ahead = int(LOOK_BACK_S * rate), int(LOOK_AHEAD_S * rate)
     delays, correlations = [], []
     for start in starts:
@@ -67,7 +67,8 @@ def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, wind
             delays.append(np.nan)
             correlations.append(0.0)
             continue
-        c = fftconvolve(past, segment[::-1], "valid")
+        n = 1 << (len(past) + window - 1).bit_length()
+        c = np.fft.irfft(np.fft.rfft(past, n) * np.conj(np.fft.rfft(segment, n)), n)[: len(past) - window + 1]
         k = int(np.argmax(c))
         delays.append(1000 * (start - first - k) / rate)
         correlations.append(float(c[k] / energy / (np.linalg.norm(past[k : k + window]) + 1e-9)))
@@ -76,11 +77,10 @@ def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, wind
 
 def noise(seconds: float, seed: int = 1) -> np.ndarray:
     """float32 ``[samples]``, up to 3 kHz, so that a delay of half a sample costs no correlation."""
-    from scipy.signal import butter, sosfilt
-
-    x = sosfilt(
-        butter(8, 3000, fs=RATE, output="sos"), np.random.default_rng(seed).standard_normal(int(RATE * seconds))
-    )
+    x = np.random.default_rng(seed).standard_normal(int(RATE * seconds))
+    spectrum = np.fft.rfft(x)
+    spectrum /= np.sqrt(1 + (np.fft.rfftfreq(len(x), 1 / RATE) / 3000) ** 16)
+    x = np.fft.irfft(spectrum, len(x))
     return (LEVEL * np.clip(x / x.std(), -4, 4)).astype(np.float32)
 
 
@@ -122,12 +122,12 @@ class Recording:
     def clock(self, index: np.ndarray) -> np.ndarray:
         """Time minus index / RATE of samples. Pieces arrive late, never early: the earliest of some seconds tell it,
         and how a server's clock creeps (a null sink of PulseAudio does, by up to some hundred ppm)."""
-        from scipy.ndimage import percentile_filter, uniform_filter1d
-
         per_piece = max(1.0, float(np.median(np.diff(self.ends)))) / RATE
-        span = 1 + 2 * int(min(4.0 / per_piece, len(self.late) / 3) / 2)
-        earliest = uniform_filter1d(percentile_filter(self.late, 5, span, mode="nearest"), span, mode="nearest")
-        return np.interp(index, self.ends, earliest)
+        half = max(1, int(min(CREEP_S / per_piece, len(self.late) / 3) / 2))
+        centres = np.arange(0, len(self.late), max(1, half // 4))
+        earliest = [np.percentile(self.late[max(0, c - half) : c + half + 1], 5) for c in centres]
+        steady = np.convolve(np.pad(earliest, 4, "edge"), np.full(9, 1 / 9), "valid")
+        return np.interp(index, self.ends[centres], steady)
 
 
 @contextlib.contextmanager
@@ -145,8 +145,12 @@ def pulse_playing(env: dict[str, str], sink: str, samples: np.ndarray, latency_m
             process.wait()
 
 
-def align(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> Delay:
-    """Delay of one recording against another from time ``began`` to ``ended``."""
+def match(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> tuple:
+    """Windows of one recording from time ``began`` to ``ended``, found again in another.
+
+    Returns the windows' first samples in ``heard``, the same in ``reference`` (fractions where it was not found, which
+    the correlation tells), the times at which they were heard, and correlations.
+    """
     a, b, window = reference.samples, heard.samples, int(window_s * RATE)
     offset = round(
         float(np.median(heard.late) - np.median(reference.late)) * RATE
@@ -157,8 +161,14 @@ def align(reference: Recording, heard: Recording, began: float, ended: float, wi
     at_s = starts / RATE + heard.clock(starts)
     starts, at_s = starts[(at_s > began) & (at_s < ended)], at_s[(at_s > began) & (at_s < ended)]
     ms, correlation = correlate(a[max(0, offset) :], b, starts, window)
-    source = starts + offset - np.nan_to_num(ms) * RATE / 1000
-    return Delay(at_s, ms + 1000 * (heard.clock(starts) - reference.clock(source) - offset / RATE), correlation)
+    return starts, starts + offset - np.nan_to_num(ms) * RATE / 1000, at_s, np.where(np.isnan(ms), 0, correlation)
+
+
+def align(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> Delay:
+    """Delay of one recording against another from time ``began`` to ``ended``."""
+    _, source, at_s, correlation = match(reference, heard, began, ended, window_s)
+    ms = 1000 * (at_s - source / RATE - reference.clock(source))
+    return Delay(at_s, np.where(correlation > 0, ms, np.nan), correlation)
 
 
 def import_path() -> dict[str, str]:
@@ -186,23 +196,41 @@ def product(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
 
 def finish(process: subprocess.Popen) -> dict:
     """End a product in order; returns its statistics."""
-    import json
-
     out, _ = process.communicate("\n", timeout=30)
     return json.loads(out.strip().splitlines()[-1])
 
 
-def across_pulse(
-    env: dict[str, str], lead_s: float, model: object, seconds: float, *argv: object, during: Callable | None = None
-) -> tuple[Delay, dict, float]:
-    """Delay from sink A to sink B with the product between, its statistics, and when ``during(product)`` returned.
+@dataclass(frozen=True)
+class Crossing:
+    """Both ends of a sound server recorded while the product ran between: from ``began`` to ``ended`` it was settled,
+    ``done`` is when the caller's disturbance was over."""
+
+    reference: Recording
+    heard: Recording
+    began: float
+    done: float
+    ended: float
+    stats: dict
+
+
+def cross_pulse(
+    env: dict[str, str],
+    lead_s: float,
+    model: object,
+    seconds: float,
+    *argv: object,
+    during: Callable | None = None,
+    sinks: tuple[str, str] = ("A", "B"),
+) -> Crossing:
+    """Record what plays on one sink and what the product makes of it on another; ``during(product)`` runs halfway.
 
     The probes run ``lead_s`` before the product starts.
     """
-    with pulse_playing(env, "A", noise(lead_s + seconds + 20)):
-        heard, reference = Recorder(env, "B.monitor"), Recorder(env, "A.monitor")
+    source, target = sinks
+    with pulse_playing(env, source, noise(lead_s + seconds + 20)):
+        heard, reference = Recorder(env, f"{target}.monitor"), Recorder(env, f"{source}.monitor")
         time.sleep(lead_s)
-        with product(env, "A.monitor", "B", model, *argv) as running:
+        with product(env, f"{source}.monitor", target, model, *argv) as running:
             began = time.monotonic() + SETTLE_S
             time.sleep(SETTLE_S + seconds / 2)
             if during:
@@ -212,4 +240,38 @@ def across_pulse(
             ended = time.monotonic()
             stats = finish(running)
         time.sleep(0.5)
-        return align(reference.stop(), heard.stop(), began, ended - 0.3), stats, done
+        return Crossing(reference.stop(), heard.stop(), began, done, ended - 0.3, stats)
+
+
+def across_pulse(
+    env: dict[str, str], lead_s: float, model: object, seconds: float, *argv: object, during: Callable | None = None
+) -> tuple[Delay, dict, float]:
+    """Delay from sink A to sink B with the product between, its statistics, and when ``during(product)`` returned."""
+    c = cross_pulse(env, lead_s, model, seconds, *argv, during=during)
+    return align(c.reference, c.heard, c.began, c.ended), c.stats, c.done
+
+
+def across_jack(
+    env: dict[str, str], model: object, seconds: float, *argv: object, during: Callable | None = None
+) -> tuple[Delay, dict, float, float]:
+    """Delay through the product as a JACK client, its statistics, when ``during(product)`` returned, and JACK's own
+    delay in ms, which is taken off: what the probe measures without the product."""
+
+    def probe(length: float, *ports: str) -> subprocess.Popen:
+        line = [sys.executable, "-m", "rtdenoise_bench.jack_probe", str(length), *ports]
+        return subprocess.Popen(line, env=env | import_path(), stdout=subprocess.PIPE, text=True)
+
+    def read(process: subprocess.Popen) -> np.ndarray:
+        return np.array(json.loads(process.communicate()[0])).T
+
+    alone = probe(1)  # while the product starts
+    with product(env, "system", "system", model, *argv) as running:
+        own_frames = np.nanmedian(read(alone)[1])
+        probing = probe(seconds, "rtdenoise:in_0", "rtdenoise:out_0")
+        time.sleep(2 + seconds / 2)
+        if during:
+            during(running)
+        done = time.monotonic()
+        at, frames, correlation = read(probing)
+        delay = Delay(at, 1000 * (frames - own_frames) / RATE, correlation)
+        return delay, finish(running), done, 1000 * own_frames / RATE

@@ -8,11 +8,9 @@ differences within a row.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,9 +29,8 @@ RATE = 48_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all but soak)")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
     parser.add_argument("--seconds", type=float, default=20, help="length of a row's measurement (default 20)")
-    parser.add_argument("--soak-minutes", type=float, default=30)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", help="for the load and start rows (default: the default model)")
 
@@ -46,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="rtd-") as folder:
         args.plain = burden.write(Path(folder) / "plain.onnx")
         args.folder = Path(folder)
-        for name in args.rows or [n for n in ROWS if n != "soak"]:
+        for name in args.rows or ROWS:
             rows += ROWS[name](args)
     return show(rows, args.json)
 
@@ -63,27 +60,11 @@ def through_jack(
     model: object, seconds: float, *argv: object, block: int = 256, during: Callable | None = None
 ) -> tuple:
     """The same on JACK, with the server's own delay taken off."""
-
-    def probe(env: dict[str, str], length: float, *ports: str) -> subprocess.Popen:
-        line = [sys.executable, "-m", "rtdenoise_bench.jack_probe", str(length), *ports]
-        return subprocess.Popen(line, env=env | probes.import_path(), stdout=subprocess.PIPE, text=True)
-
-    def read(process: subprocess.Popen) -> np.ndarray:
-        return np.array(json.loads(process.communicate()[0])).T
-
     with servers.jack(frames=block) as env:
-        own_frames = np.nanmedian(read(probe(env, 2))[1])
-        with probes.product(env, "system", "system", model, *argv) as product:
-            running = probe(env, seconds, "rtdenoise:in_0", "rtdenoise:out_0")
-            time.sleep(2 + seconds / 2)
-            if during:
-                during(product)
-            done = time.monotonic()
-            at, frames, correlation = read(running)
-            return Delay(at, 1000 * (frames - own_frames) / RATE, correlation), probes.finish(product), done
+        return probes.across_jack(env, model, seconds, *argv, during=during)[:3]
 
 
-def _gaps(stats: dict) -> str:
+def gaps(stats: dict) -> str:
     return f"{stats['underruns'] - stats['settled_underruns']} underruns, {stats['silent_ms']:.0f} ms silent"
 
 
@@ -92,7 +73,7 @@ def jack(args: argparse.Namespace) -> list[Row]:
     for block in JACK_BLOCKS:
         delay, stats, _ = through_jack(args.plain, args.seconds, block=block)
         beyond = (delay.median_ms - 16) * RATE / 1000
-        besides = f"= {beyond:.0f} frames beyond 16 ms; printed {stats['budget_ms']:.2f} ms; {_gaps(stats)}"
+        besides = f"= {beyond:.0f} frames beyond 16 ms; printed {stats['budget_ms']:.2f} ms; {gaps(stats)}"
         same = np.mean(delay.placed == delay.median_ms)  # a cycle that JACK itself misses shifts a window by a block
         ok = bool(beyond <= 2 * block and same > 0.99)
         what = f"JACK, {block} frames: delay beyond JACK's own"
@@ -103,7 +84,7 @@ def jack(args: argparse.Namespace) -> list[Row]:
 def pulse(args: argparse.Namespace) -> list[Row]:
     delay, stats, _ = through_pulse(args.plain, args.seconds)
     steady = np.mean(np.abs(delay.placed - delay.median_ms) < 1) if len(delay.placed) else 0
-    besides = f"{100 * steady:.1f} % of windows within 1 ms; {_gaps(stats)}; {stats['drift_ppm']:+.0f} ppm"
+    besides = f"{100 * steady:.1f} % of windows within 1 ms; {gaps(stats)}; {stats['drift_ppm']:+.0f} ppm"
     what, ok = (
         f"PulseAudio null to null, {args.seconds:.0f} s: end to end",
         bool(delay.median_ms <= 60 and steady > 0.95),
@@ -119,7 +100,7 @@ def hog(args: argparse.Namespace) -> list[Row]:
             delay, stats, _ = through(args.plain, args.seconds, *argv)
             count = stats["underruns"] - stats["settled_underruns"]
             alone = count if name == "none" else alone
-            seen = f"{_gaps(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
+            seen = f"{gaps(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
             rows.append(
                 Row(f"{server}, GIL hog: {name}", seen, f"<= {2 * alone + 3} underruns", count <= 2 * alone + 3)
             )
@@ -150,7 +131,7 @@ def slow(args: argparse.Namespace) -> list[Row]:
     model, rows = burden.write_slow(args.folder / "slow.onnx", 12), []
     for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
         delay, stats, _ = through(model, 5)
-        besides = f"{stats['holds']} holds, {_gaps(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
+        besides = f"{stats['holds']} holds, {gaps(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
         what, ok = f"{server}, model of 12 ms a step for 5 s", bool(np.ptp(delay.placed) < 5)
         rows.append(Row(what, f"{delay.summary()}; {besides}", "no growth of delay, holds counted", ok))
     return rows
@@ -160,7 +141,7 @@ def drift(args: argparse.Namespace) -> list[Row]:
     rows = []
     for ppm in (-300, 300):
         delay, stats, _ = through_pulse(args.plain, max(args.seconds, 40), "--ppm", ppm)
-        besides = f"learnt {stats['drift_ppm']:+.0f} ppm; {stats['resyncs']} jumps; {_gaps(stats)}"
+        besides = f"learnt {stats['drift_ppm']:+.0f} ppm; {stats['resyncs']} jumps; {gaps(stats)}"
         what = f"PulseAudio, output {ppm:+d} ppm against the server"
         rows.append(Row(what, f"{delay.summary()}; {besides}", "delay and fill held"))
     return rows
@@ -182,16 +163,6 @@ def load(args: argparse.Namespace) -> list[Row]:
     ]
 
 
-def soak(args: argparse.Namespace) -> list[Row]:
-    delay, stats, _ = through_pulse(args.plain, 60 * args.soak_minutes)
-    first, last = delay.ms[:600], delay.ms[-600:]
-    moved = float(np.nanmedian(last) - np.nanmedian(first))
-    besides = f"memory {stats['grown_kb'] / 1024:+.1f} MB, threads {stats['threads']}, {_gaps(stats)}"
-    ok = abs(moved) < 1 and stats["grown_kb"] < 5 * 1024 and len(set(stats["threads"])) == 1
-    asked = "< 1 ms, < 5 MB, threads constant"
-    return [Row(f"soak, {args.soak_minutes:g} min: delay moved by", f"{moved:+.2f} ms; {besides}", asked, ok)]
-
-
 ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "jack": jack,
     "pulse": pulse,
@@ -200,5 +171,4 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "slow": slow,
     "drift": drift,
     "load": load,
-    "soak": soak,
 }
