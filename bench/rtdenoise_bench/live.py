@@ -32,7 +32,8 @@ from rtdenoise_bench.probes import RATE, Crossing, Delay, Recording
 from rtdenoise_bench.times import Times, times
 from rtdenoise_bench.watched import AT, AUDIO_FRAMES, FRAMES, HEARD_AGO, HEARD_IN, IN_FROM, OUT_FROM
 
-SERVERS = ("pulse", "pipewire", "jack")
+NAMES = {"pulse": "PulseAudio", "pipewire": "PipeWire", "jack": "JACK"}
+SERVERS = tuple(NAMES)
 NEEDS = {
     "pulse": ("pulseaudio", "pactl", "pacat", "parec"),
     "pipewire": ("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl", "pacat", "parec"),
@@ -204,8 +205,7 @@ def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str]
     _require(server)
     start = {"pulse": servers.pulseaudio, "pipewire": servers.pipewire}[server]
     with start() as env:
-        name = {"pulse": "PulseAudio", "pipewire": "PipeWire"}[server]
-        yield env, ("A", "B"), f"{name}, a server of our own, between two null sinks"
+        yield env, ("A", "B"), f"{NAMES[server]}, a server of our own, between two null sinks"
 
 
 def running_server() -> str | None:

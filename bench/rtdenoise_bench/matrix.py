@@ -16,7 +16,7 @@ from rtdenoise_bench.rig import Rig
 RATES_HZ = (16_000, 44_100, 48_000, 96_000)
 CHANNELS = (1, 2)
 LATENCIES: tuple[Latency, ...] = ("normal", "low")
-HOPS = 150
+HOPS = 100
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def cells() -> Iterator[Cell]:
     models = [load_model(info.path) for info in list_models()]
     for model, rate, channels, latency in product(models, RATES_HZ, CHANNELS, LATENCIES):
         with Rig(model, rate, channels, latency) as rig:
-            rig.back_to_back(HOPS // 3)
+            rig.back_to_back(HOPS // 2)
             marks = rig.back_to_back(HOPS).marks
             hop = np.median(marks[:, WRITTEN] - marks[:, OPENED]) / 1000
             step = np.median(marks[:, STEPPED] - marks[:, ANALYSED]) / 1000

@@ -268,8 +268,8 @@ def across_jack(
     with product(env, "system", "system", model, *argv) as running:
         own_frames = np.nanmedian(read(alone)[1])
         probing = probe(seconds, "rtdenoise:in_0", "rtdenoise:out_0")
-        time.sleep(2 + seconds / 2)
         if during:
+            time.sleep(2 + seconds / 2)
             during(running)
         done = time.monotonic()
         at, frames, correlation = read(probing)

@@ -19,7 +19,7 @@ from rtdenoise.errors import UsageError
 from rtdenoise_bench.clock import Noise
 from rtdenoise_bench.machine import Machine
 from rtdenoise_bench.matrix import Cell
-from rtdenoise_bench.path import Path as SoundPath
+from rtdenoise_bench.live import Live
 from rtdenoise_bench.peers import Peer
 from rtdenoise_bench.stages import Engine, InRealTime
 from rtdenoise_bench.start import Start
@@ -40,7 +40,7 @@ class Report:
     engine: Engine | None = None
     in_real_time: list[InRealTime] = field(default_factory=list)
     matrix: list[Cell] = field(default_factory=list)
-    live: list[SoundPath] = field(default_factory=list)
+    live: list[Live] = field(default_factory=list)
     peers: list[Peer] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -125,18 +125,16 @@ class Rig:
         logs, marked = zip(*parts, strict=True)
         return Ran(np.concatenate(logs), np.concatenate(marked), got)
 
-    def burst(self, hops: int, log: np.ndarray | None, marks: np.ndarray | None) -> tuple[int, str]:
-        """Some hops back to back; log and marks may be None, to see what they cost."""
-        arguments = self.worker.hop_arguments
-        return at_priority(
-            realtime.WORKER_PRIORITY, lambda: back_to_back(hops, self._heard, self._target, log, arguments, marks)
-        )
+    def burst(self, hops: int, log: np.ndarray | None, marks: np.ndarray | None) -> tuple[float, str]:
+        """Some hops back to back; log and marks may be None, to see what they cost. Microseconds, and scheduling."""
+        arguments = self.worker.hop_arguments, marks
 
-    def burst_us(self, hops: int, log: np.ndarray | None, marks: np.ndarray | None) -> float:
-        """How long a burst takes."""
-        began = time.perf_counter_ns()
-        self.burst(hops, log, marks)
-        return (time.perf_counter_ns() - began) / 1000
+        def run() -> float:
+            began = time.perf_counter_ns()
+            back_to_back(hops, self._heard, self._target, log, *arguments)
+            return (time.perf_counter_ns() - began) / 1000
+
+        return at_priority(realtime.WORKER_PRIORITY, run)
 
     def in_real_time(self, hops: int) -> Ran:
         """The worker's thread and a device's thread, in real time. The rig can be used for nothing else afterwards."""

@@ -70,11 +70,19 @@ class InRealTime:
 
 
 class Rounds:
-    """Rounds of hops back to back on one rig, taken at any moments of the report; `result` sums them up."""
+    """Rounds of hops back to back on one rig, taken at any moments of the report; `result` sums them up.
+
+    Closes the rig at its end."""
 
     def __init__(self, rig: Rig):
         self._rig, self._ran, self._costs = rig, list[Ran](), list[float]()
         rig.back_to_back(WARM_UP_HOPS)
+
+    def __enter__(self) -> Rounds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rig.close()
 
     def take(self, count: int) -> None:
         for _ in range(count):
@@ -123,16 +131,13 @@ def spread(medians: list[float]) -> float:
     return (v[-1] - v[0]) / float(np.median(v))
 
 
-def measuring_us(rig: Rig, rounds: int = 40) -> float:
-    """What reading clocks adds to a hop: the same bursts with and without, in turns; the difference of medians."""
+def measuring_us(rig: Rig, pairs: int = 100) -> float:
+    """What reading clocks adds to a hop: the same bursts with and without, in turns; the median difference of pairs."""
     log, marks = np.zeros((BURST_HOPS, 6), np.int64), make_marks(BURST_HOPS)
     rig.burst(BURST_HOPS, None, None)
-    took: dict[bool, list[float]] = {True: [], False: []}
     with without_model(rig.worker.hop_arguments[-1]):
-        for _ in range(rounds):
-            for clocks, arrays in ((True, (log, marks)), (False, (None, None))):
-                took[clocks].append(rig.burst_us(BURST_HOPS, *arrays))
-    return float(np.median(took[True]) - np.median(took[False])) / BURST_HOPS
+        took = [(rig.burst(BURST_HOPS, log, marks)[0], rig.burst(BURST_HOPS, None, None)[0]) for _ in range(pairs)]
+    return float(np.median([a - b for a, b in took])) / BURST_HOPS
 
 
 def in_real_time(rig: Rig, condition: str, seconds: float) -> InRealTime:

@@ -24,8 +24,7 @@ class Start:
 
 
 def measure(model: str) -> Start:
-    """One warm run (after one that fills the caches) and one with an empty cache of compiled code."""
-    first_byte(model)
+    """One run with what earlier ones compiled, and one that finds nothing compiled."""
     warm_s, memory_mb = first_byte(model)
     with tempfile.TemporaryDirectory(prefix="rtdenoise-bench-") as folder:
         cold_s, _ = first_byte(model, NUMBA_CACHE_DIR=folder)

@@ -1,0 +1,214 @@
+"""The report as tables of text, the one source of terminal, Markdown and HTML: what a figure is called and how it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rtdenoise_bench.live import NAMES, Live
+from rtdenoise_bench.matrix import CHANNELS, LATENCIES, RATES_HZ, Cell
+from rtdenoise_bench.report import Report
+from rtdenoise_bench.times import PERCENTILES, Times
+
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """``key`` names it for a renderer; the first column holds words, the others figures. ``notes`` stand below."""
+
+    key: str
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+def headline(report: Report) -> list[tuple[str, str, str]]:
+    """The few figures that answer "is it good?": label, figure, what it means."""
+    found = []
+    for live in report.live:
+        meaning = f"end to end, 95 % within {live.low_ms:.1f} to {live.high_ms:.1f}; floor {live.floor_ms:.1f}"
+        found.append((NAMES[live.server], f"{live.delay_ms:.1f} ms", meaning))
+    if e := report.engine:
+        name, us = e.hop.tail
+        meaning = f"of its {e.hop_us / 1000:.3g} ms; {name} {us / 1000:.2f} ms"
+        found.append(("A hop", f"{e.hop.median / 1000:.2f} ms", meaning))
+    if report.in_real_time:
+        late, count = sum(r.misses for r in report.in_real_time), sum(r.answer.count for r in report.in_real_time)
+        found.append(
+            ("Late hops", f"{late}", f"of {count:,} in real time, under {len(report.in_real_time)} conditions")
+        )
+    if report.start:
+        found.append(
+            (
+                "Start",
+                f"{report.start.warm_s:.2g} s",
+                f"to the first sound; the first run ever {report.start.cold_s:.2g} s",
+            )
+        )
+    return found
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """Every table that the report has figures for, in reading order."""
+    yield from (_way(live) for live in report.live)
+    if report.engine:
+        yield _stages(report)
+    if report.in_real_time:
+        yield _in_real_time(report)
+    if report.matrix:
+        yield _matrix(report)
+    if report.peers:
+        yield _peers(report)
+    if report.start or report.noise:
+        yield _rest(report)
+
+
+def us(value: float) -> str:
+    """
+    >>> us(0.6123), us(17.2), us(2718.28)
+    ('0.61', '17.2', '2,718')
+    """
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def percentiles(t: Times) -> list[str]:
+    return [us(t.percentiles[name]) if name in t.percentiles else NONE for name in PERCENTILES]
+
+
+def _way(live: Live) -> Table:
+    total = live.sum_ms
+    rows = [[p.name, f"{p.ms:.2f}", f"{100 * p.ms / total:.0f} %", p.note] for p in live.parts]
+    rows.append(["sum of the stages", f"{total:.2f}", "", f"{total - live.delay_ms:+.2f} against the measured delay"])
+    rows.append(
+        [
+            "measured end to end",
+            f"{live.delay_ms:.2f}",
+            "",
+            f"95 % of {live.windows} windows: {live.low_ms:.2f} to {live.high_ms:.2f}",
+        ]
+    )
+    rows.append(["floor", f"{live.floor_ms:.2f}", "", "window less a hop, and one block: none can be faster"])
+    block = f"{live.block_in} in, {live.block_out} out" if live.block_in != live.block_out else f"{live.block_in}"
+    drift = f"; clocks {live.drift_ppm:+.0f} ppm apart" if live.drift_ppm is not None else ""
+    notes = [
+        f"{live.route}; {live.model}, {live.rate} Hz, latency {live.latency}, blocks of {block} frames, "
+        f"{live.worker} worker, {live.scheduling} priority{drift}",
+        f"{live.seconds:.1f} s: {live.gaps} gaps, {live.misses} late and {live.holds} held of {live.answer.count:,} hops, "
+        f"{100 * live.clean_share:.0f} % of windows clean; {live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB at most, "
+        f"{live.ready_s:.1f} s to start",
+        f"the product prints {live.printed_ms:.2f} ms from callback to callback; the driver claims "
+        f"{live.claimed_in_ms:.1f} ms in and {live.claimed_out_ms:.1f} ms out",
+    ]
+    return Table(
+        f"way-{live.server}",
+        f"Where time goes: {NAMES[live.server]}",
+        ["stage", "ms", "share", "what it is"],
+        rows,
+        notes,
+    )
+
+
+def _stages(report: Report) -> Table:
+    e = report.engine
+    assert e
+    rows = [[s.name, *percentiles(s.times), us(s.times.most), f"{100 * s.share:.2f} %"] for s in e.stages]
+    rows.append(["whole hop", *percentiles(e.hop), us(e.hop.most), f"{100 * e.hop.median / e.hop_us:.2f} %"])
+    notes = [
+        f"{e.model}, {e.rate} Hz, {e.channels} channel{'s' * (e.channels > 1)}, latency {e.latency}; {e.hop.count:,} hops "
+        f"back to back, {e.scheduling} priority, warm-up apart",
+        f"{e.misses} hops took longer than the {e.hop_us / 1000:.3g} ms they last; real-time factor {e.rtf:.3f}",
+        f"medians of rounds lie {100 * e.noise:.1f} % apart; reading the clocks adds {e.measuring_us:.2f} us to a hop",
+    ]
+    if e.hop.left_out:
+        notes.append(f"left out: {e.hop.left_out}")
+    return Table("stages", "What a hop costs, us", ["stage", *PERCENTILES, "longest", "of a hop's time"], rows, notes)
+
+
+def _in_real_time(report: Report) -> Table:
+    columns = [
+        "condition",
+        "hops",
+        "wake p50",
+        *(f"answer {p}" for p in PERCENTILES),
+        "longest",
+        "late",
+        "held",
+        "gaps",
+    ]
+    rows, left_out = [], ""
+    for r in report.in_real_time:
+        figures = [f"{r.answer.count:,}", us(r.wake.median), *percentiles(r.answer), us(r.answer.most)]
+        rows.append([r.condition, *figures, str(r.misses), str(r.holds), str(r.gaps)])
+        left_out = r.answer.left_out or left_out
+    shown = [i for i, name in enumerate(columns) if name == "condition" or any(row[i] != NONE for row in rows)]
+    notes = [
+        "a clock plays the device: a hop in, a hop out, every hop's time; wake is from the device's call to the worker's "
+        "start, answer to the hop written; late is an answer after the hop's time, a gap what a listener hears",
+        f"{report.in_real_time[0].scheduling} priority",
+    ]
+    if left_out:
+        notes.append(f"left out: {left_out}")
+    picked = [[row[i] for i in shown] for row in rows]
+    return Table("real-time", "In real time, us", [columns[i] for i in shown], picked, notes)
+
+
+def _matrix(report: Report) -> Table:
+    columns = ["model, latency", *(f"{rate / 1000:g} kHz x {n}" for rate in RATES_HZ for n in CHANNELS)]
+    by_key = {(c.model, c.latency, c.rate, c.channels): c for c in report.matrix}
+    rows = []
+    for model in dict.fromkeys(c.model for c in report.matrix):
+        for latency in LATENCIES:
+            line = [by_key.get((model, latency, rate, n)) for rate in RATES_HZ for n in CHANNELS]
+            rows.append([f"{model}, {latency}", *(matrix_text(c) for c in line)])
+    delays = sorted({f"{c.latency} {c.delay_ms:.0f} ms" for c in report.matrix}, reverse=True)
+    notes = [
+        f"median us of a hop and its share of a hop's time; the filter's delay is {', '.join(delays)} at every rate"
+    ]
+    return Table("matrix", "Models, rates, channels, latency modes", columns, rows, notes)
+
+
+def matrix_text(cell: Cell | None) -> str:
+    return f"{us(cell.hop_us)}  {100 * cell.share:.1f} %" if cell else NONE
+
+
+def _peers(report: Report) -> Table:
+    rows = []
+    for p in report.peers:
+        delay = f"{p.delay_ms:.2f}" if p.delay_ms is not None else NONE
+        rows.append([p.name, f"{p.rtf:.4f}", f"{1 / p.rtf:.0f} x", f"{p.start_s:.2f}", delay, f"{p.correlation:.2f}"])
+    notes = [
+        f"the whole command on the same clip of {report.peers[0].clip_s:.0f} s; start is the same on a tenth of a second"
+    ]
+    if any(p.delay_ms is None for p in report.peers):
+        notes.append("no delay where the output is too unlike the clip to be found in it")
+    columns = ["program", "time / clip", "speed", "start s", "output late by ms", "likeness"]
+    return Table("peers", "Other programs on the same clip", columns, rows, notes)
+
+
+def _rest(report: Report) -> Table:
+    rows = []
+    if n := report.noise:
+        for priority, late in n.wake.items():
+            name, tail = late.tail
+            rows.append(
+                [
+                    f"a sleeping thread wakes late, {priority} priority",
+                    f"{late.median:.0f} us",
+                    f"{name} {tail:.0f}, longest {late.most:.0f} us ({late.count:,} times)",
+                ]
+            )
+        found = f"{n.stalls} stalls beyond 100 us, the longest {n.longest_us:.0f} us ({100 * n.stolen_share:.2f} % of {n.spun_s:.2g} s)"
+        rows.append(["a loop that does nothing", f"{n.stalls}", found])
+        rows.append(["reading the clock", f"{n.reading_ns:.0f} ns", "no stage can be told finer"])
+    if s := report.start:
+        rows.append(["start to the first sound, warm", f"{s.warm_s:.2f} s", "a pipe's first byte, imports included"])
+        rows.append(["start, first run ever", f"{s.cold_s:.2f} s", "everything is compiled first"])
+        rows.append(["memory", f"{s.memory_mb:.0f} MB", "peak of the command on a pipe"])
+    m = report.machine
+    notes = [
+        f"{m.line}; {m.memory_gb:.0f} GB, FFT by {m.fft}, load before {m.load:.2f}"
+        + (f", governor {m.governor}" if m.governor else "")
+    ]
+    return Table("machine", "This machine", ["what", "figure", "besides"], rows, notes)
