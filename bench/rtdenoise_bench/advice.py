@@ -9,6 +9,7 @@ from rtdenoise.geometry import Geometry
 from rtdenoise_bench.live import NAMES, Live
 from rtdenoise_bench.report import Report
 from rtdenoise_bench.stages import NOISY
+from rtdenoise_bench.times import counted
 
 HEAVY = 0.5  # share of a hop's time that its 99th percentile may take before a lighter model is worth its quality
 BLOCKS = (64, 128, 256, 512)
@@ -21,7 +22,8 @@ def advise(report: Report) -> list[str]:
     """Lines for a person, the largest win first."""
     lines: list[tuple[float, str]] = []
     for live in report.live:
-        lines += [_latency_mode(live), *_block(live, report), *_claims(live)]
+        lines += [*_block(live, report), *_claims(live)]
+    lines += _latency_mode(report.live)
     lines += _model(report)
     lines += _priority(report)
     lines += _in_time(report)
@@ -59,13 +61,19 @@ def _range_us(medians: list[float]) -> str:
     return f"{min(medians):.0f} to {max(medians):.0f} us a hop"
 
 
-def _latency_mode(live: Live) -> tuple[float, str]:
-    g, name = Geometry(live.rate), NAMES[live.server]
+def _latency_mode(lives: list[Live]) -> list[tuple[float, str]]:
+    if not lives:
+        return []
+    g, low = Geometry(lives[0].rate), lives[0].latency == "low"
     saved = g.latency_ms("normal") - g.latency_ms("low")
-    if live.latency == "low":
-        return 0.0, f"{name}: low-latency mode is on; `--latency normal` would take {saved:.1f} ms more"
-    less = f"{live.delay_ms - saved:.1f} instead of {live.delay_ms:.1f} ms"
-    return saved, f"{name}: `--latency low` takes {saved:.1f} ms off, {less}; the same model, a coarser window"
+    other = [
+        f"{NAMES[w.server]} {w.delay_ms + (saved if low else -saved):.1f} instead of {w.delay_ms:.1f}" for w in lives
+    ]
+    if low:
+        return [(0.03, f"`--latency low` is on; `--latency normal` takes {saved:.1f} ms more: {', '.join(other)} ms")]
+    return [
+        (saved, f"`--latency low` takes {saved:.1f} ms off: {', '.join(other)} ms; the same model, a coarser window")
+    ]
 
 
 def _block(live: Live, report: Report) -> list[tuple[float, str]]:
@@ -94,12 +102,11 @@ def _claims(live: Live) -> list[tuple[float, str]]:
     """Where the driver's word differs from what was measured."""
     if live.server == "jack":
         return []
-    seen = {p.name: p.ms for p in live.parts}
-    ends = ("in", live.claimed_in_ms, seen["device in"]), ("out", live.claimed_out_ms, seen["device out"])
-    wrong = [f"{claimed:.1f} ms {end}, not {ms:.1f}" for end, claimed, ms in ends if abs(claimed - ms) > CREDIBLE_MS]
-    if not wrong:
+    seen = sum(p.ms for p in live.parts if p.name.startswith("device"))
+    claimed = live.claimed_in_ms + live.claimed_out_ms
+    if abs(claimed - seen) <= CREDIBLE_MS:
         return []
-    text = f"{NAMES[live.server]}: the driver claims {' and '.join(wrong)}"
+    text = f"{NAMES[live.server]}: the driver claims {claimed:.1f} ms for the devices, they took {seen:.1f}"
     return [(0.2, f"{text}; set lip sync by the measured {live.delay_ms:.1f} ms")]
 
 
@@ -136,7 +143,7 @@ def _in_time(report: Report) -> list[tuple[float, str]]:
     """How much more buffer would have covered the late hops."""
     lines = []
     for r in (r for r in report.in_real_time if r.misses):
-        late = f"{r.misses} of {r.answer.count:,} hops came late ({r.holds} held, {r.gaps} gaps)"
+        late = f"{r.misses} of {r.answer.count:,} hops came late ({r.holds} held, {counted(r.gaps, 'gap')})"
         spare = (
             f"a `--budget` of {math.ceil(r.answer.most / 1000 - HOP_MS)} ms above the printed delay would have covered"
         )

@@ -13,7 +13,8 @@ from rich.console import Console
 from rtdenoise.model import DEFAULT_MODEL, find_model
 from rtdenoise_bench import peers, terminal
 from rtdenoise_bench.live import SERVERS
-from rtdenoise_bench.measure import REAL_TIME_S, ROUNDS, Wish, take
+from rtdenoise_bench.matrix import FEW_RATES_HZ, RATES_HZ
+from rtdenoise_bench.measure import LIVE_S, REAL_TIME_S, ROUNDS, Wish, take
 from rtdenoise_bench.report import Report, to_json
 
 ENGINE_PARTS = ("noise", "engine", "real time", "start")
@@ -44,7 +45,7 @@ class Part:
         if "live" in self.parts:
             every = " (default: all)" if self.parts == ("live",) else " (default: the one that runs here, and JACK)"
             add("--server", action="append", choices=SERVERS, help="may be repeated" + every)
-            add("--live", type=float, default=3.0, metavar="S", help="seconds to listen (default 3)")
+            add("--live", type=float, default=LIVE_S, metavar="S", help="seconds to listen (default %(default)s)")
             add("--blocksize", type=int, help="frames a callback, where the server allows it")
         if "peers" in self.parts:
             form = "NAME='COMMAND {in} {out}'"
@@ -84,6 +85,7 @@ class Part:
             live_s=wanted.get("live", 0.0),
             servers=tuple(wanted["server"]) if wanted.get("server") else everywhere,
             peers=others,
+            matrix_rates=RATES_HZ if self.parts == ("matrix",) else FEW_RATES_HZ,
             **given,
         )
 

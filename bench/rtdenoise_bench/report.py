@@ -17,9 +17,9 @@ from typing import Any
 
 from rtdenoise.errors import UsageError
 from rtdenoise_bench.clock import Noise
+from rtdenoise_bench.live import Live
 from rtdenoise_bench.machine import Machine
 from rtdenoise_bench.matrix import Cell
-from rtdenoise_bench.live import Live
 from rtdenoise_bench.peers import Peer
 from rtdenoise_bench.stages import Engine, InRealTime
 from rtdenoise_bench.start import Start

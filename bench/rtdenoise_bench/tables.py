@@ -1,4 +1,4 @@
-"""The report as tables of text, the one source of terminal, Markdown and HTML: what a figure is called and how it reads."""
+"""The report as tables of text, the one source of terminal, Markdown and HTML: what figures are called, how they read."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rtdenoise_bench.live import NAMES, Live
-from rtdenoise_bench.matrix import CHANNELS, LATENCIES, RATES_HZ, Cell
+from rtdenoise_bench.matrix import LATENCIES, Cell
 from rtdenoise_bench.report import Report
-from rtdenoise_bench.times import PERCENTILES, Times
+from rtdenoise_bench.times import PERCENTILES, Times, counted
 
 NONE = "–"
 
@@ -79,7 +79,7 @@ def percentiles(t: Times) -> list[str]:
 
 def _way(live: Live) -> Table:
     total = live.sum_ms
-    rows = [[p.name, f"{p.ms:.2f}", f"{100 * p.ms / total:.0f} %", p.note] for p in live.parts]
+    rows = [[p.name, f"{p.ms:.2f}", f"{100 * p.ms / total:.1f} %", p.note] for p in live.parts]
     rows.append(["sum of the stages", f"{total:.2f}", "", f"{total - live.delay_ms:+.2f} against the measured delay"])
     rows.append(
         [
@@ -95,12 +95,15 @@ def _way(live: Live) -> Table:
     notes = [
         f"{live.route}; {live.model}, {live.rate} Hz, latency {live.latency}, blocks of {block} frames, "
         f"{live.worker} worker, {live.scheduling} priority{drift}",
-        f"{live.seconds:.1f} s: {live.gaps} gaps, {live.misses} late and {live.holds} held of {live.answer.count:,} hops, "
+        f"{live.seconds:.1f} s: {counted(live.gaps, 'gap')}; {live.misses} late and {live.holds} held of "
+        f"{counted(live.answer.count, 'hop')}, "
         f"{100 * live.clean_share:.0f} % of windows clean; {live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB at most, "
         f"{live.ready_s:.1f} s to start",
         f"the product prints {live.printed_ms:.2f} ms from callback to callback; the driver claims "
         f"{live.claimed_in_ms:.1f} ms in and {live.claimed_out_ms:.1f} ms out",
     ]
+    if live.server != "jack":
+        notes.append("both devices' sum is exact; how they share it may be off by what the recorders lag, some 4 ms")
     return Table(
         f"way-{live.server}",
         f"Where time goes: {NAMES[live.server]}",
@@ -116,9 +119,9 @@ def _stages(report: Report) -> Table:
     rows = [[s.name, *percentiles(s.times), us(s.times.most), f"{100 * s.share:.2f} %"] for s in e.stages]
     rows.append(["whole hop", *percentiles(e.hop), us(e.hop.most), f"{100 * e.hop.median / e.hop_us:.2f} %"])
     notes = [
-        f"{e.model}, {e.rate} Hz, {e.channels} channel{'s' * (e.channels > 1)}, latency {e.latency}; {e.hop.count:,} hops "
+        f"{e.model}, {e.rate} Hz, {counted(e.channels, 'channel')}, latency {e.latency}; {e.hop.count:,} hops "
         f"back to back, {e.scheduling} priority, warm-up apart",
-        f"{e.misses} hops took longer than the {e.hop_us / 1000:.3g} ms they last; real-time factor {e.rtf:.3f}",
+        f"{counted(e.misses, 'hop')} took longer than the {e.hop_us / 1000:.3g} ms they last; real-time factor {e.rtf:.3f}",
         f"medians of rounds lie {100 * e.noise:.1f} % apart; reading the clocks adds {e.measuring_us:.2f} us to a hop",
     ]
     if e.hop.left_out:
@@ -155,12 +158,13 @@ def _in_real_time(report: Report) -> Table:
 
 
 def _matrix(report: Report) -> Table:
-    columns = ["model, latency", *(f"{rate / 1000:g} kHz x {n}" for rate in RATES_HZ for n in CHANNELS)]
+    ends = sorted({(c.rate, c.channels) for c in report.matrix})
+    columns = ["model, latency", *(f"{rate / 1000:g} kHz x {n}" for rate, n in ends)]
     by_key = {(c.model, c.latency, c.rate, c.channels): c for c in report.matrix}
     rows = []
     for model in dict.fromkeys(c.model for c in report.matrix):
         for latency in LATENCIES:
-            line = [by_key.get((model, latency, rate, n)) for rate in RATES_HZ for n in CHANNELS]
+            line = [by_key.get((model, latency, rate, n)) for rate, n in ends]
             rows.append([f"{model}, {latency}", *(matrix_text(c) for c in line)])
     delays = sorted({f"{c.latency} {c.delay_ms:.0f} ms" for c in report.matrix}, reverse=True)
     notes = [

@@ -36,6 +36,14 @@ class Times:
         return list(self.percentiles.items())[-1] if self.percentiles else ("longest", self.most)
 
 
+def counted(count: int, what: str) -> str:
+    """
+    >>> counted(1, "gap"), counted(2_000, "hop")
+    ('1 gap', '2,000 hops')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def needed(percent: float) -> int:
     """Samples that a percentile needs.
 
