@@ -40,7 +40,7 @@ ROLES = {  # what is drawn in which colour, and the CSS variable that takes its 
 }
 STAGE_ROLES = ("device", "ring", "wake", "compute", "algorithm", "ring", "device")
 FONT_PX = 12.5
-STYLE = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.size": FONT_PX,
     "axes.edgecolor": ROLES["line"],
@@ -179,7 +179,8 @@ def _svg(figure: Figure, salt: str, label: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     size: Any = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
-    head = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {size[1]} {size[2]}" role="img" aria-label="{label}">'
+    size = f'viewBox="0 0 {size[1]} {size[2]}" role="img" aria-label="{label}"'
+    head = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {size}>'
     svg = head + svg[svg.index(">") + 1 :]
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{salt}-\1"', svg)
     svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{salt}-", svg)

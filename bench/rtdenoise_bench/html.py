@@ -67,8 +67,9 @@ code { font: 0.92em ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; w
   .card b { font-size: 1.4rem; }
   figure { padding: 14px 10px; }
   th, td { padding: 8px 10px; }
-  td:first-child, th:first-child { position: sticky; left: 0; background: var(--card); white-space: normal; max-width: 8.5em; }
-  .words td:last-child { white-space: normal; min-width: 15em; }
+  td:first-child, th:first-child { position: sticky; left: 0; background: var(--card); white-space: normal;
+    min-width: 8em; max-width: 10em; }
+  .words td:last-child { white-space: normal; min-width: 12em; }
   .wide { display: none; }
   .narrow { display: block; }
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 
@@ -17,12 +17,13 @@ RATES_HZ = (8_000, 16_000, 44_100, 48_000, 96_000)
 FEW_RATES_HZ = (16_000, 48_000, 96_000)  # what a short report can afford
 CHANNELS = (1, 2)
 LATENCIES: tuple[Latency, ...] = ("normal", "low")
-HOPS = 100
+SWEEPS, HOPS = 3, 40  # each cell is visited so many times, so that one slow moment shows as such
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Median microseconds of a hop and of the model in it; ``share`` of the hop's time; the filter's delay."""
+    """Median microseconds of a hop and of the model in it; ``share`` of the hop's time; the filter's delay; ``noise``
+    is the relative spread of the visits' medians."""
 
     model: str
     rate: int
@@ -32,19 +33,30 @@ class Cell:
     model_us: float
     share: float
     delay_ms: float
+    noise: float
 
 
-def cells(rates: tuple[int, ...] = RATES_HZ) -> Iterator[Cell]:
-    """Measure one cell after the other."""
-    models = [load_model(info.path) for info in list_models()]
-    for model, rate, channels, latency in product(models, rates, CHANNELS, LATENCIES):
-        with Rig(model, rate, channels, latency) as rig:
-            rig.back_to_back(HOPS // 2)
-            marks = rig.back_to_back(HOPS).marks
-            hop = np.median(marks[:, WRITTEN] - marks[:, OPENED]) / 1000
-            step = np.median(marks[:, STEPPED] - marks[:, ANALYSED]) / 1000
-            d = rig.denoiser
-            lasts_us = 1e6 * rig.hop / rate
-            yield Cell(
-                model.name, rate, channels, latency, float(hop), float(step), float(hop / lasts_us), d.latency_ms
-            )
+def cells(rates: tuple[int, ...] = RATES_HZ) -> list[Cell]:
+    """Measure every cell, a model after the other."""
+    found = []
+    for info in list_models():
+        model = load_model(info.path)
+        with ExitStack() as stack:
+            rigs = [stack.enter_context(Rig(model, *setting)) for setting in product(rates, CHANNELS, LATENCIES)]
+            for rig in rigs:
+                rig.back_to_back(HOPS)
+            sweeps = [[rig.back_to_back(HOPS).marks for rig in rigs] for _ in range(SWEEPS)]
+            found += [_cell(rig, list(marks)) for rig, marks in zip(rigs, zip(*sweeps, strict=True), strict=True)]
+    return found
+
+
+def _cell(rig: Rig, visits: list[np.ndarray]) -> Cell:
+    hops = [(marks[:, WRITTEN] - marks[:, OPENED]) / 1000 for marks in visits]
+    steps = np.concatenate([marks[:, STEPPED] - marks[:, ANALYSED] for marks in visits]) / 1000
+    medians, hop_us = [float(np.median(h)) for h in hops], float(np.median(np.concatenate(hops)))
+    d = rig.denoiser
+    share = hop_us * d.rate / rig.hop / 1e6
+    noise = (max(medians) - min(medians)) / hop_us
+    return Cell(
+        d.model.name, d.rate, d.channels, d.latency, hop_us, float(np.median(steps)), share, d.latency_ms, noise
+    )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ from rtdenoise_bench.advice import advise, warn
 from rtdenoise_bench.disturb import ALONE, CONDITIONS
 from rtdenoise_bench.report import Report
 from rtdenoise_bench.rig import Rig
-from rtdenoise_bench.stages import InRealTime, Rounds, in_real_time
+from rtdenoise_bench.stages import Engine, InRealTime, Rounds, in_real_time
 
 T = TypeVar("T")
 NOISE_S = 1.0
@@ -60,15 +61,15 @@ def take(wish: Wish, console: Console) -> Report:
     with _Steps(wish, len(places), console) as steps:
         noise = steps.take("noise", "timer noise", lambda: clock.measure(NOISE_S))
         rounds = steps.take("engine", "stages of a hop", lambda: _first_half(wish))
-        paced = [steps.take("real time", f"in real time, {c}", lambda c=c: _in_real_time(wish, c)) for c in CONDITIONS]
-        ways = [steps.take("live", f"end to end, {p}", lambda p=p: _live(wish, p)) for p in places]
+        paced = [steps.take("real time", f"in real time, {c}", partial(_in_real_time, wish, c)) for c in CONDITIONS]
+        ways = [steps.take("live", f"end to end, {place}", partial(_live, wish, place)) for place in places]
         with ThreadPoolExecutor(1) as beside:  # the matrix runs at real-time priority: a second core leaves it alone
             starting = beside.submit(start.measure, wish.model) if "start" in wish.parts and here.cores > 1 else None
-            cells = steps.take("matrix", "models, rates, channels", lambda: list(matrix.cells(wish.matrix_rates)))
+            cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(wish.matrix_rates))
             wait = starting.result if starting else lambda: start.measure(wish.model)
             started = steps.take("start", "start-up", wait)
         others = steps.take("peers", "other programs", lambda: peers.measure(wish.peers, wish.model, wish.clip))
-        engine = rounds and steps.take("engine", "stages of a hop, again", lambda: _second_half(wish, rounds))
+        engine = steps.take("engine", "stages of a hop, again", partial(_second_half, wish, rounds)) if rounds else None
     report = Report(
         made=time.strftime("%Y-%m-%d %H:%M"),
         took_s=time.monotonic() - began,
@@ -103,7 +104,7 @@ def _first_half(wish: Wish) -> Rounds:
     return rounds
 
 
-def _second_half(wish: Wish, rounds: Rounds):
+def _second_half(wish: Wish, rounds: Rounds) -> Engine:
     with rounds:
         rounds.take(wish.rounds // 2)
         return rounds.result()

@@ -62,10 +62,10 @@ class Part:
         draw = _drawings(args)
         console = Console(width=None if os.isatty(1) else terminal.PIPE_COLUMNS, highlight=False)
         report = take(self._wish(args), Console(stderr=True, quiet=args.quiet))
-        if not args.quiet:
-            terminal.show(report, console)
         for path, form in draw:
             write(path, form(report))
+        if not args.quiet:
+            terminal.show(report, console)
         return 0
 
     def _wish(self, args: argparse.Namespace) -> Wish:

@@ -79,7 +79,8 @@ def main() -> None:
         after |= {"settled_underruns": before.underruns, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
         stop.set()
     if observer and args.watch:
-        np.savez(args.watch, marks=marks[marks[:, WRITTEN] >= 0], split=live._split, **observer.seen())
+        told = observer.seen() | {"marks": marks[marks[:, WRITTEN] >= 0], "split": np.array(live._split)}
+        np.savez(args.watch, allow_pickle=False, **told)
     print(json.dumps(after))
 
 

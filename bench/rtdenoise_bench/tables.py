@@ -1,4 +1,4 @@
-"""The report as tables of text, the one source of terminal, Markdown and HTML: what figures are called, how they read."""
+"""The report as tables of text, the one source of terminal, Markdown and HTML: names of figures, and how they read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rtdenoise_bench.live import NAMES, Live
-from rtdenoise_bench.matrix import LATENCIES, Cell
+from rtdenoise_bench.matrix import Cell
 from rtdenoise_bench.report import Report
 from rtdenoise_bench.times import PERCENTILES, Times, counted
 
@@ -96,9 +96,8 @@ def _way(live: Live) -> Table:
         f"{live.route}; {live.model}, {live.rate} Hz, latency {live.latency}, blocks of {block} frames, "
         f"{live.worker} worker, {live.scheduling} priority{drift}",
         f"{live.seconds:.1f} s: {counted(live.gaps, 'gap')}; {live.misses} late and {live.holds} held of "
-        f"{counted(live.answer.count, 'hop')}, "
-        f"{100 * live.clean_share:.0f} % of windows clean; {live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB at most, "
-        f"{live.ready_s:.1f} s to start",
+        f"{counted(live.answer.count, 'hop')}; {100 * live.clean_share:.0f} % of windows clean",
+        f"{live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB at most, {live.ready_s:.1f} s to start",
         f"the product prints {live.printed_ms:.2f} ms from callback to callback; the driver claims "
         f"{live.claimed_in_ms:.1f} ms in and {live.claimed_out_ms:.1f} ms out",
     ]
@@ -121,7 +120,8 @@ def _stages(report: Report) -> Table:
     notes = [
         f"{e.model}, {e.rate} Hz, {counted(e.channels, 'channel')}, latency {e.latency}; {e.hop.count:,} hops "
         f"back to back, {e.scheduling} priority, warm-up apart",
-        f"{counted(e.misses, 'hop')} took longer than the {e.hop_us / 1000:.3g} ms they last; real-time factor {e.rtf:.3f}",
+        f"{counted(e.misses, 'hop')} took longer than the {e.hop_us / 1000:.3g} ms that a hop lasts; "
+        f"real-time factor {e.rtf:.3f}",
         f"medians of rounds lie {100 * e.noise:.1f} % apart; reading the clocks adds {e.measuring_us:.2f} us to a hop",
     ]
     if e.hop.left_out:
@@ -130,16 +130,7 @@ def _stages(report: Report) -> Table:
 
 
 def _in_real_time(report: Report) -> Table:
-    columns = [
-        "condition",
-        "hops",
-        "wake p50",
-        *(f"answer {p}" for p in PERCENTILES),
-        "longest",
-        "late",
-        "held",
-        "gaps",
-    ]
+    columns = ["condition", "hops", "wake p50", *PERCENTILES, "longest", "late", "held", "gaps"]
     rows, left_out = [], ""
     for r in report.in_real_time:
         figures = [f"{r.answer.count:,}", us(r.wake.median), *percentiles(r.answer), us(r.answer.most)]
@@ -147,8 +138,8 @@ def _in_real_time(report: Report) -> Table:
         left_out = r.answer.left_out or left_out
     shown = [i for i, name in enumerate(columns) if name == "condition" or any(row[i] != NONE for row in rows)]
     notes = [
-        "a clock plays the device: a hop in, a hop out, every hop's time; wake is from the device's call to the worker's "
-        "start, answer to the hop written; late is an answer after the hop's time, a gap what a listener hears",
+        "a clock plays the device: a hop in, a hop out, every 4 ms; from its call to the worker's start is wake, to "
+        "the hop written is what the percentiles tell; after the next call is late; a gap is what a listener hears",
         f"{report.in_real_time[0].scheduling} priority",
     ]
     if left_out:
@@ -158,17 +149,17 @@ def _in_real_time(report: Report) -> Table:
 
 
 def _matrix(report: Report) -> Table:
-    ends = sorted({(c.rate, c.channels) for c in report.matrix})
-    columns = ["model, latency", *(f"{rate / 1000:g} kHz x {n}" for rate, n in ends)]
-    by_key = {(c.model, c.latency, c.rate, c.channels): c for c in report.matrix}
+    sides = list(dict.fromkeys((c.model, c.latency) for c in report.matrix))
+    by_key = {(c.rate, c.channels, c.model, c.latency): c for c in report.matrix}
     rows = []
-    for model in dict.fromkeys(c.model for c in report.matrix):
-        for latency in LATENCIES:
-            line = [by_key.get((model, latency, rate, n)) for rate, n in ends]
-            rows.append([f"{model}, {latency}", *(matrix_text(c) for c in line)])
+    for rate, channels in sorted({(c.rate, c.channels) for c in report.matrix}):
+        line = [by_key.get((rate, channels, *side)) for side in sides]
+        rows.append([f"{rate / 1000:g} kHz x {channels}", *(matrix_text(c) for c in line)])
+    columns = ["rate x channels", *(f"{model}, {latency}" for model, latency in sides)]
     delays = sorted({f"{c.latency} {c.delay_ms:.0f} ms" for c in report.matrix}, reverse=True)
     notes = [
-        f"median us of a hop and its share of a hop's time; the filter's delay is {', '.join(delays)} at every rate"
+        f"median us of a hop and its share of a hop's time; the filter's delay is {', '.join(delays)} at every rate",
+        f"visits to a cell differ by {100 * max(c.noise for c in report.matrix):.0f} % at most",
     ]
     return Table("matrix", "Models, rates, channels, latency modes", columns, rows, notes)
 
@@ -183,7 +174,7 @@ def _peers(report: Report) -> Table:
         delay = f"{p.delay_ms:.2f}" if p.delay_ms is not None else NONE
         rows.append([p.name, f"{p.rtf:.4f}", f"{1 / p.rtf:.0f} x", f"{p.start_s:.2f}", delay, f"{p.correlation:.2f}"])
     notes = [
-        f"the whole command on the same clip of {report.peers[0].clip_s:.0f} s; start is the same on a tenth of a second"
+        f"the whole command on one clip of {report.peers[0].clip_s:.0f} s; start is the same on a tenth of a second"
     ]
     if any(p.delay_ms is None for p in report.peers):
         notes.append("no delay where the output is too unlike the clip to be found in it")
@@ -203,8 +194,8 @@ def _rest(report: Report) -> Table:
                     f"{name} {tail:.0f}, longest {late.most:.0f} us ({late.count:,} times)",
                 ]
             )
-        found = f"{n.stalls} stalls beyond 100 us, the longest {n.longest_us:.0f} us ({100 * n.stolen_share:.2f} % of {n.spun_s:.2g} s)"
-        rows.append(["a loop that does nothing", f"{n.stalls}", found])
+        lost = f"{100 * n.stolen_share:.2f} % of {n.spun_s:.2g} s lost, at most {n.longest_us:.0f} us at once"
+        rows.append(["stalls of a loop that does nothing", f"{n.stalls}", lost])
         rows.append(["reading the clock", f"{n.reading_ns:.0f} ns", "no stage can be told finer"])
     if s := report.start:
         rows.append(["start to the first sound, warm", f"{s.warm_s:.2f} s", "a pipe's first byte, imports included"])

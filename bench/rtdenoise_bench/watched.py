@@ -79,7 +79,9 @@ class Observer:
         ends = channels if isinstance(channels, tuple) else (channels, channels)
         line = np.zeros((max(1, self._delay_frames), ends[1]), np.float32)
         audio = np.zeros((2, AUDIO_FRAMES), np.float32)
-        plan[CALLBACK], plan[CONTROL] = self._callbacks[kind].address, rings.address
+        address = self._callbacks[kind].address
+        assert address
+        plan[CALLBACK], plan[CONTROL] = address, rings.address
         plan[LOG], plan[LINE], plan[LINE_FRAMES] = log.ctypes.data, line.ctypes.data, self._delay_frames
         plan[AUDIO_IN], plan[AUDIO_OUT] = audio[0].ctypes.data, audio[1].ctypes.data
         plan[CHANNELS_IN], plan[CHANNELS_OUT], plan[IS_INPUT] = *ends, kind != "output"
