@@ -106,7 +106,7 @@ def measure(
     plant_ms: float = 0.0,
 ) -> Live:
     """Measure one of `SERVERS`; `UsageError` says why one cannot be. ``plant_ms`` adds a delay that only shows from
-    outside."""
+    outside, to see that it does."""
     with tempfile.TemporaryDirectory(prefix="rtdenoise-bench-") as folder:
         watch = Path(folder) / "watch.npz"
         argv: list[object] = ["--bypass", "--watch", watch, "--latency", latency]

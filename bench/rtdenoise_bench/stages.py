@@ -75,21 +75,21 @@ class Rounds:
     Closes the rig at its end."""
 
     def __init__(self, rig: Rig):
-        self._rig, self._ran, self._costs = rig, list[Ran](), list[float]()
+        self.rig, self._ran = rig, list[Ran]()
         rig.back_to_back(WARM_UP_HOPS)
 
     def __enter__(self) -> Rounds:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._rig.close()
+        self.rig.close()
 
     def take(self, count: int) -> None:
         for _ in range(count):
-            self._ran.append(self._rig.back_to_back(ROUND_HOPS))
+            self._ran.append(self.rig.back_to_back(ROUND_HOPS))
 
     def result(self) -> Engine:
-        rig, log, marks = self._rig, np.concatenate([r.log for r in self._ran]), self._marks
+        rig, log, marks = self.rig, np.concatenate([r.log for r in self._ran]), self._marks
         hop_us = 1e6 * rig.hop / rig.denoiser.rate
         parts = (
             log[:, CAPTURED] - log[:, CAPTURING],

@@ -1,7 +1,7 @@
 """The audio callbacks with an observer around them: when each came, which frames it moved, what the driver claims.
 
 The live callbacks themselves stay as they are; this one calls them by address and notes a row. It can also plant a
-delay that only a measurement from outside can see.
+delay that only a measurement from outside can see: the stages then add up to so much less.
 """
 
 from __future__ import annotations
@@ -40,19 +40,17 @@ def _watched(source, target, frames, clock, flags, user):
         for i in range(count):
             kept[(before + i) % AUDIO_FRAMES] = heard[i, 0]
     if target != 0:
-        played = carray(pointer(target), (count, plan[CHANNELS_OUT]), np.float32)
+        channels, line_frames = plan[CHANNELS_OUT], plan[LINE_FRAMES]
+        played = carray(pointer(target), (count, channels), np.float32)
+        line = carray(pointer(plan[LINE]), (max(1, line_frames), channels), np.float32)
         kept = carray(pointer(plan[AUDIO_OUT]), (AUDIO_FRAMES,), np.float32)
         for i in range(count):
-            kept[(control[ring.OUT_TAIL] - count + i) % AUDIO_FRAMES] = played[i, 0]
-    if plan[LINE_FRAMES] > 0 and target != 0:
-        channels = plan[CHANNELS_OUT]
-        played = carray(pointer(target), (count, channels), np.float32)
-        line = carray(pointer(plan[LINE]), (plan[LINE_FRAMES], channels), np.float32)
-        for i in range(count):
             at = plan[LINE_AT]
-            for c in range(channels):
-                played[i, c], line[at, c] = line[at, c], played[i, c]
-            plan[LINE_AT] = at + 1 if at + 1 < plan[LINE_FRAMES] else 0
+            if line_frames > 0:
+                for c in range(channels):
+                    played[i, c], line[at, c] = line[at, c], played[i, c]
+                plan[LINE_AT] = at + 1 if at + 1 < line_frames else 0
+            kept[(control[ring.OUT_TAIL] - count + i) % AUDIO_FRAMES] = played[i, 0]
     row = plan[COUNT] % ROWS
     log[row, AT] = control[ring.IN_TIME] if plan[IS_INPUT] else control[ring.OUT_TIME]
     log[row, IN_FROM], log[row, OUT_FROM], log[row, FRAMES] = before, control[ring.OUT_TAIL] - count, count
