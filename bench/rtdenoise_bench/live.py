@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.errors import UsageError
+from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live.drift import TAPS
 from rtdenoise.live.marks import ACTION, IN_AT, OPENED, OUT_AT, WRITTEN
@@ -117,9 +117,14 @@ def measure(
             with np.load(watch) as arrays:
                 return {name: arrays[name] for name in arrays.files}
 
-        if server == "jack":
-            return _through_jack(model, seconds, argv, latency, seen)
-        return _through_pulse(server, model, seconds, argv, latency, seen)
+        try:
+            if server == "jack":
+                return _through_jack(model, seconds, argv, latency, seen)
+            return _through_pulse(server, model, seconds, argv, latency, seen)
+        except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
+            if isinstance(e, RtdenoiseError):
+                raise
+            raise UsageError(f"{NAMES[server]}: {e}; try again on a machine that is less busy") from e
 
 
 def _through_pulse(

@@ -18,15 +18,15 @@ from rtdenoise.errors import UsageError
 from rtdenoise.fft import jit
 from rtdenoise.geometry import Latency
 from rtdenoise.live import realtime, ring
-from rtdenoise.live.callback import capture, play, wake_worker
+from rtdenoise.live.callback import capture, duplex_callback, play
 from rtdenoise.live.marks import make_marks
 from rtdenoise.live.ring import Rings, now_ns
 from rtdenoise.live.worker import Worker, next_hop
-from rtdenoise.native import pointer
+from rtdenoise.native import call8, pointer
 from rtdenoise_bench.clock import at_priority, sleep_address, sleep_until
 
 HEARD_S = 2.0
-DUE, CAPTURING, CAPTURED, PLAYING, PLAYED, POSITION = range(6)  # columns of the device's log; ns, ns, ..., frames
+DUE, CAPTURING, CAPTURED, PLAYING, PLAYED, POSITION = range(6)  # columns of the device's log: ns, and a frame
 BURST_HOPS = 50  # back to back, then a pause: a system stops real-time threads that never sleep
 PAUSE_S = 0.002
 
@@ -34,7 +34,7 @@ PAUSE_S = 0.002
 @jit
 def back_to_back(hops, heard, target, log, arguments, marks):
     """Hops one after the other, without waiting; returns how many there were."""
-    control, y = arguments[0], arguments[6]
+    control, y = arguments[0], arguments[-4]
     hop, done = y.shape[0], 0
     for k in range(hops):
         at = (control[ring.IN_HEAD] % heard.shape[0]) * heard.shape[1] * 4
@@ -53,21 +53,17 @@ def back_to_back(hops, heard, target, log, arguments, marks):
 
 
 @jit
-def paced(control, heard, target, log, nanosleep, timespec):
-    """A device that hands over and takes one hop every hop's time, ``len(log)`` times; wakes the worker as one does."""
-    hop = target.shape[0]
+def paced(control, callback, heard, target, log, nanosleep, timespec):
+    """A device that calls the callback at this address with one hop every hop's time, ``len(log)`` times."""
+    hop, frame_bytes = target.shape[0], heard.shape[1] * 4
     began = now_ns(control, ring.CAPTURE_SCRATCH)
     for k in range(log.shape[0]):
         log[k, DUE] = began + (k + 1) * hop * 1_000_000_000 // control[ring.RATE]
         sleep_until(control, nanosleep, timespec, log[k, DUE])
-        at = (control[ring.IN_HEAD] % heard.shape[0]) * heard.shape[1] * 4
         log[k, POSITION] = control[ring.IN_HEAD]
-        log[k, CAPTURING] = now_ns(control, ring.CAPTURE_SCRATCH)
-        capture(control, pointer(heard.ctypes.data + at), hop)
-        log[k, CAPTURED] = log[k, PLAYING] = now_ns(control, ring.CAPTURE_SCRATCH)
-        play(control, pointer(target.ctypes.data), hop)
-        log[k, PLAYED] = now_ns(control, ring.PLAY_SCRATCH)
-        wake_worker(control)
+        source = heard.ctypes.data + log[k, POSITION] % heard.shape[0] * frame_bytes
+        call8(callback, (source, target.ctypes.data, hop, 0, 0, control.ctypes.data, 0, 0))
+        log[k, CAPTURING] = control[ring.IN_TIME]
 
 
 def syllables(rate: int, channels: int, seconds: float = HEARD_S) -> np.ndarray:
@@ -141,10 +137,11 @@ class Rig:
         marks, log = make_marks(hops), np.zeros((hops, 6), np.int64)
         first = int(self.control[ring.HOPS]) % hops
         self.worker.keep_marks(marks)
-        arguments = self.control, self._heard, self._target, log, sleep_address(), np.zeros(2, np.int64)
-        paced(*arguments[:3], log[:0], *arguments[4:])  # compiles
+        device = self.control, duplex_callback.address, self._heard, self._target
+        clock = sleep_address(), np.zeros(2, np.int64)
+        paced(*device, log[:0], *clock)  # compiles
         self.worker.start()
-        at_priority(realtime.CALLBACK_PRIORITY, lambda: paced(*arguments))
+        at_priority(realtime.CALLBACK_PRIORITY, lambda: paced(*device, log, *clock))
         self._settle()
         self.worker.stop()
         return Ran(log, np.roll(marks, -first, 0), self.worker.scheduling)
