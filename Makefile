@@ -40,7 +40,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: $(VENV)/.demo
-	$(BIN)/rtdenoise-bench engine; $(BIN)/rtdenoise-bench files
+	$(BIN)/rtdenoise-bench; $(BIN)/rtdenoise-bench exactness; $(BIN)/rtdenoise-bench files
 
 figures: $(VENV)/.test
 	$(BIN)/python examples/demo.py && cp demo-out/demo.png examples/demo.png

@@ -107,6 +107,9 @@ def _figures(report: Report) -> dict[str, Figure]:
     for w in report.live:
         half = (w.high_ms - w.low_ms) / 2 / w.delay_ms
         found[f"{NAMES[w.server]} {w.model} {w.latency}: end to end"] = Figure(w.delay_ms, "ms", half)
+    if loop := report.loopback:
+        half = (loop.high_ms - loop.low_ms) / 2 / loop.delay_ms
+        found[f"{loop.output} -> {loop.input}: round trip"] = Figure(loop.delay_ms, "ms", half)
     return found
 
 

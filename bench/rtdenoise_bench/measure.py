@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Latency
-from rtdenoise_bench import clock, live, machine, matrix, peers, servers, start
+from rtdenoise_bench import clock, live, loopback, machine, matrix, peers, servers, start
 from rtdenoise_bench.advice import advise, warn
 from rtdenoise_bench.disturb import ALONE, CONDITIONS
 from rtdenoise_bench.report import Report
@@ -33,7 +33,8 @@ EXPECTED_S = {"noise": 1, "engine": 3, "real time": 3, "matrix": 5, "start": 5, 
 
 @dataclass(frozen=True)
 class Wish:
-    """What to measure: ``parts`` of `EXPECTED_S`, and how. ``servers`` None: what a default report can afford."""
+    """What to measure: ``parts`` of `EXPECTED_S`, and how. ``servers`` None: what a default report can afford.
+    ``devices``: input and output of a loopback, instead of servers."""
 
     parts: tuple[str, ...]
     model: str
@@ -46,6 +47,7 @@ class Wish:
     matrix_rates: tuple[int, ...] = matrix.RATES_HZ
     blocksize: int | None = None
     servers: tuple[str, ...] | None = None
+    devices: tuple[str, str] | None = None
     peers: list[tuple[str, str]] = field(default_factory=list)
     clip: Path | None = None
 
@@ -57,12 +59,15 @@ def take(wish: Wish, console: Console) -> Report:
     between is found out. Raises `UsageError` if nothing at all could be measured.
     """
     began, here = time.monotonic(), machine.look()
-    places = wish.servers or _affordable()
+    places = wish.servers or (() if wish.devices else _affordable())
     with _Steps(wish, len(places), console) as steps:
         noise = steps.take("noise", "timer noise", lambda: clock.measure(NOISE_S))
         rounds = steps.take("engine", "stages of a hop", lambda: _first_half(wish))
         paced = [steps.take("real time", f"in real time, {c}", partial(_in_real_time, wish, c)) for c in CONDITIONS]
         ways = [steps.take("live", f"end to end, {place}", partial(_live, wish, place)) for place in places]
+        round_trip = (
+            steps.take("live", "round trip", partial(_round_trip, wish, wish.devices)) if wish.devices else None
+        )
         with ThreadPoolExecutor(1) as beside:  # the matrix runs at real-time priority: a second core leaves it alone
             starting = beside.submit(start.measure, wish.model) if "start" in wish.parts and here.cores > 1 else None
             cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(wish.matrix_rates))
@@ -80,10 +85,11 @@ def take(wish: Wish, console: Console) -> Report:
         in_real_time=[p for p in paced if p],
         matrix=cells or [],
         live=[w for w in ways if w],
+        loopback=round_trip,
         peers=others or [],
         left_out=steps.left_out,
     )
-    if not (noise or engine or ways or cells or others):
+    if not (noise or engine or report.live or round_trip or cells or others):
         raise UsageError("; ".join(steps.left_out) or "nothing to measure was asked for")
     return dataclasses.replace(report, advice=advise(report), warnings=warn(report))
 
@@ -117,6 +123,10 @@ def _in_real_time(wish: Wish, condition: str) -> InRealTime:
 
 def _live(wish: Wish, server: str) -> live.Live:
     return live.measure(server, wish.model, wish.live_s, wish.latency, wish.blocksize)
+
+
+def _round_trip(wish: Wish, devices: tuple[str, str]) -> loopback.Loopback:
+    return loopback.measure(*devices, wish.live_s, wish.latency, wish.blocksize)
 
 
 class _Steps:

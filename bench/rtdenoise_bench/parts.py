@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rtdenoise.errors import UsageError
 from rtdenoise.model import DEFAULT_MODEL, find_model
 from rtdenoise_bench import peers, terminal
 from rtdenoise_bench.live import SERVERS
@@ -46,6 +47,8 @@ class Part:
             every = " (default: all)" if self.parts == ("live",) else " (default: the one that runs here, and JACK)"
             add("--server", action="append", choices=SERVERS, help="may be repeated" + every)
             add("--live", type=float, default=LIVE_S, metavar="S", help="seconds to listen (default %(default)s)")
+            add("--in", dest="source", metavar="DEVICE", help="with --out: measure these devices by a loopback instead")
+            add("--out", dest="target", metavar="DEVICE", help="its sound must come back at --in, by a cable or by air")
             add("--blocksize", type=int, help="frames a callback, where the server allows it")
         if "peers" in self.parts:
             form = "NAME='COMMAND {in} {out}'"
@@ -78,12 +81,15 @@ class Part:
         find_model(given.setdefault("model", DEFAULT_MODEL))
         others = [peers.parse(text) for text in wanted.get("peer", ())]
         parts = tuple(p for p in self.parts if p != "peers" or others)
-        everywhere = SERVERS if self.parts == ("live",) else None
+        everywhere = SERVERS if self.parts == ("live",) and not wanted.get("source") else None
+        if bool(wanted.get("source")) != bool(wanted.get("target")):
+            raise UsageError("a loopback needs both --in and --out; see `rtdenoise devices`")
         return Wish(
             parts=parts,
             real_time_s=wanted.get("real_time", 0.0),
             live_s=wanted.get("live", 0.0),
             servers=tuple(wanted["server"]) if wanted.get("server") else everywhere,
+            devices=(args.source, args.target) if wanted.get("source") else None,
             peers=others,
             matrix_rates=RATES_HZ if self.parts == ("matrix",) else FEW_RATES_HZ,
             **given,

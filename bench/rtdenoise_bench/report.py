@@ -18,6 +18,7 @@ from typing import Any
 from rtdenoise.errors import UsageError
 from rtdenoise_bench.clock import Noise
 from rtdenoise_bench.live import Live
+from rtdenoise_bench.loopback import Loopback
 from rtdenoise_bench.machine import Machine
 from rtdenoise_bench.matrix import Cell
 from rtdenoise_bench.peers import Peer
@@ -41,6 +42,7 @@ class Report:
     in_real_time: list[InRealTime] = field(default_factory=list)
     matrix: list[Cell] = field(default_factory=list)
     live: list[Live] = field(default_factory=list)
+    loopback: Loopback | None = None
     peers: list[Peer] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

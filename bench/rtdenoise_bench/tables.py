@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from rtdenoise_bench.live import NAMES, Live
+from rtdenoise_bench.loopback import Loopback
 from rtdenoise_bench.matrix import Cell
 from rtdenoise_bench.report import Report
 from rtdenoise_bench.times import PERCENTILES, Times, counted
@@ -30,6 +31,9 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
     for live in report.live:
         meaning = f"end to end, 95 % within {live.low_ms:.1f} to {live.high_ms:.1f}; floor {live.floor_ms:.1f}"
         found.append((NAMES[live.server], f"{live.delay_ms:.1f} ms", meaning))
+    if loop := report.loopback:
+        meaning = f"devices out and in; with the filter {loop.delay_ms + loop.filter_ms:.1f} ms"
+        found.append(("Round trip", f"{loop.delay_ms:.1f} ms", meaning))
     if e := report.engine:
         name, us = e.hop.tail
         meaning = f"of its {e.hop_us / 1000:.3g} ms; {name} {us / 1000:.2f} ms"
@@ -53,6 +57,8 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
 def tables(report: Report) -> Iterator[Table]:
     """Every table that the report has figures for, in reading order."""
     yield from (_way(live) for live in report.live)
+    if report.loopback:
+        yield _round_trip(report.loopback)
     if report.engine:
         yield _stages(report)
     if report.in_real_time:
@@ -110,6 +116,26 @@ def _way(live: Live) -> Table:
         rows,
         notes,
     )
+
+
+def _round_trip(loop: Loopback) -> Table:
+    spread = f"95 % of {loop.windows} windows: {loop.low_ms:.2f} to {loop.high_ms:.2f}"
+    total = loop.delay_ms + loop.filter_ms
+    rows = [
+        ["devices, out and back in", f"{loop.delay_ms:.2f}", spread],
+        ["filter and its buffer", f"{loop.filter_ms:.2f}", f"its own delay, blocks of {loop.block} frames, one clock"],
+        ["together", f"{total:.2f}", "what the filter between these devices takes"],
+        [
+            "the driver claims",
+            f"{loop.claimed_ms:.2f}",
+            f"{loop.claimed_ms - loop.delay_ms:+.2f} against the round trip",
+        ],
+    ]
+    notes = [
+        f"{loop.output} -> {loop.input}, {loop.rate} Hz; what came back is {loop.likeness:.2f} like what went out",
+        "through the air, 3 ms of it are each metre between loudspeaker and microphone",
+    ]
+    return Table("loopback", "Round trip through the devices", ["what", "ms", "besides"], rows, notes)
 
 
 def _stages(report: Report) -> Table:

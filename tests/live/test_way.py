@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from rtdenoise_bench import live, servers
+from rtdenoise_bench import live, probes, servers
+from rtdenoise_bench.report import load
 
 PLANTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
 
@@ -20,3 +24,19 @@ def test_a_planted_delay_is_found_and_all_else_adds_up(server, within_ms, plain_
     assert [p.name for p in way.parts] == list(live.WAY)
     assert all(p.ms > -0.5 for p in way.parts)
     assert way.answer.count > 200
+
+
+def test_a_round_trip_through_devices_is_found(tmp_path):
+    """PulseAudio's own loop, from a null sink to its monitor, as a cable would lie."""
+    if reason := servers.missing(*live.NEEDS["pulse"]):
+        pytest.skip(reason)
+    path = tmp_path / "r.json"
+    line = [sys.executable, "-m", "rtdenoise_bench", "live", "--in", "pulse", "--out", "pulse", "--json", str(path)]
+    with servers.pulseaudio(("A",)) as env:
+        ends = {"PULSE_SINK": "A", "PULSE_SOURCE": "A.monitor"}
+        done = subprocess.run(line, env=env | probes.import_path() | ends, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loop = load(path).loopback
+    assert loop.likeness > 0.9
+    assert 0 < loop.low_ms <= loop.delay_ms <= loop.high_ms < 300
+    assert "Round trip" in done.stdout
