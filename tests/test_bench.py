@@ -8,7 +8,7 @@ import pytest
 
 from rtdenoise.errors import UsageError
 from rtdenoise_bench import exactness
-from rtdenoise_bench.cli import main
+from rtdenoise_bench.cli import DEFAULT_PART, PARTS, main
 from rtdenoise_bench.readme import refreshed
 from rtdenoise_bench.table import at_least, at_most
 
@@ -57,3 +57,18 @@ def test_readme_tables_come_from_commands_of_this_project_only():
     assert foreign
     with pytest.raises(UsageError, match="not a command"):
         refreshed(foreign, "")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_explains_itself(part, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([part, "--help"])
+    assert end.value.code == 0
+    assert PARTS[part][1][:30] in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_a_part_comes_the_report(capsys):
+    with pytest.raises(SystemExit):
+        main(["--peer"])
+    assert f"rtdenoise-bench {DEFAULT_PART}" in capsys.readouterr().err
+    assert main(["--peer", "nonsense"]) == 2

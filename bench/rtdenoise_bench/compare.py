@@ -103,7 +103,8 @@ def _figures(report: Report) -> dict[str, Figure]:
         for name, t in [*((s.name, s.times) for s in e.stages), ("whole hop", e.hop)]:
             found[f"{of}: {name}"] = Figure(t.median, "us", noise(t.median))
     for c in report.matrix:
-        found[f"{c.model} {c.rate} Hz x {c.channels} {c.latency}: hop"] = Figure(c.hop_us, "us", c.noise)
+        of = f"{c.model} {c.rate} Hz x {c.channels} {c.latency}: hop"
+        found[of] = Figure(c.hop_us, "us", math.hypot(c.noise, noise(c.hop_us)))
     for w in report.live:
         half = (w.high_ms - w.low_ms) / 2 / w.delay_ms
         found[f"{NAMES[w.server]} {w.model} {w.latency}: end to end"] = Figure(w.delay_ms, "ms", half)

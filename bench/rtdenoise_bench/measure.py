@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,8 +26,8 @@ T = TypeVar("T")
 NOISE_S = 1.0
 LIVE_S = 2.5
 REAL_TIME_S = 4.1  # enough for p99
-ROUNDS = 24  # of 500 hops: enough for p99.9
-EXPECTED_S = {"noise": 1, "engine": 3, "real time": 3, "matrix": 5, "start": 5, "live": 11, "peers": 5}
+ROUNDS = 20  # of 500 hops: enough for p99.9
+EXPECTED_S = {"noise": 1, "engine": 2, "real time": 3, "matrix": 5, "start": 5, "live": 11, "peers": 5}
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,19 @@ def take(wish: Wish, console: Console) -> Report:
     places = wish.servers or (() if wish.devices else _affordable())
     with _Steps(wish, len(places), console) as steps:
         noise = steps.take("noise", "timer noise", lambda: clock.measure(NOISE_S))
-        rounds = steps.take("engine", "stages of a hop", lambda: _first_half(wish))
+        rounds = steps.take("engine", "getting ready (the first run on a machine compiles)", lambda: _rounds(wish))
+        half = wish.rounds // 2
+        if rounds:
+            steps.take("engine", "stages of a hop", lambda: rounds.take(wish.rounds - half))
         paced = [steps.take("real time", f"in real time, {c}", partial(_in_real_time, wish, c)) for c in CONDITIONS]
         ways = [steps.take("live", f"end to end, {place}", partial(_live, wish, place)) for place in places]
         round_trip = (
             steps.take("live", "round trip", partial(_round_trip, wish, wish.devices)) if wish.devices else None
         )
-        with ThreadPoolExecutor(1) as beside:  # the matrix runs at real-time priority: a second core leaves it alone
-            starting = beside.submit(start.measure, wish.model) if "start" in wish.parts and here.cores > 1 else None
-            cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(wish.matrix_rates))
-            wait = starting.result if starting else lambda: start.measure(wish.model)
-            started = steps.take("start", "start-up", wait)
+        started = steps.take("start", "start-up", lambda: start.measure(wish.model))
+        cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(wish.matrix_rates))
         others = steps.take("peers", "other programs", lambda: peers.measure(wish.peers, wish.model, wish.clip))
-        engine = steps.take("engine", "stages of a hop, again", partial(_second_half, wish, rounds)) if rounds else None
+        engine = steps.take("engine", "stages of a hop, again", partial(_rest, rounds, half)) if rounds else None
     report = Report(
         made=time.strftime("%Y-%m-%d %H:%M"),
         took_s=time.monotonic() - began,
@@ -104,15 +103,13 @@ def _affordable() -> tuple[str, ...]:
     return bridge, "jack"
 
 
-def _first_half(wish: Wish) -> Rounds:
-    rounds = Rounds(Rig(wish.model, wish.rate, wish.channels, wish.latency))
-    rounds.take(wish.rounds - wish.rounds // 2)
-    return rounds
+def _rounds(wish: Wish) -> Rounds:
+    return Rounds(Rig(wish.model, wish.rate, wish.channels, wish.latency))
 
 
-def _second_half(wish: Wish, rounds: Rounds) -> Engine:
+def _rest(rounds: Rounds, count: int) -> Engine:
     with rounds:
-        rounds.take(wish.rounds // 2)
+        rounds.take(count)
         return rounds.result()
 
 
