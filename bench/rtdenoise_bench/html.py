@@ -66,10 +66,11 @@ code { font: 0.92em ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; w
   .card { padding: 14px; }
   .card b { font-size: 1.4rem; }
   figure { padding: 14px 10px; }
-  th, td { padding: 8px 10px; }
+  th, td { padding: 8px; }
   td:first-child, th:first-child { position: sticky; left: 0; background: var(--card); white-space: normal;
     min-width: 8em; max-width: 10em; }
-  .words td:last-child { white-space: normal; min-width: 12em; }
+  .words td:first-child { min-width: 6em; }
+  .words td:last-child { white-space: normal; min-width: 9em; }
   .wide { display: none; }
   .narrow { display: block; }
 }

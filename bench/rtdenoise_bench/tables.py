@@ -79,6 +79,14 @@ def us(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
 
 
+def signed(ms: float) -> str:
+    """
+    >>> signed(-0.001), signed(1.234)
+    ('+0.00', '+1.23')
+    """
+    return f"{round(ms, 2) + 0.0:+.2f}"
+
+
 def percentiles(t: Times) -> list[str]:
     return [us(t.percentiles[name]) if name in t.percentiles else NONE for name in PERCENTILES]
 
@@ -86,7 +94,9 @@ def percentiles(t: Times) -> list[str]:
 def _way(live: Live) -> Table:
     total = live.sum_ms
     rows = [[p.name, f"{p.ms:.2f}", f"{100 * p.ms / total:.1f} %", p.note] for p in live.parts]
-    rows.append(["sum of the stages", f"{total:.2f}", "", f"{total - live.delay_ms:+.2f} against the measured delay"])
+    rows.append(
+        ["sum of the stages", f"{total:.2f}", "", f"{signed(total - live.delay_ms)} against the measured delay"]
+    )
     rows.append(
         [
             "measured end to end",
@@ -128,7 +138,7 @@ def _round_trip(loop: Loopback) -> Table:
         [
             "the driver claims",
             f"{loop.claimed_ms:.2f}",
-            f"{loop.claimed_ms - loop.delay_ms:+.2f} against the round trip",
+            f"{signed(loop.claimed_ms - loop.delay_ms)} against the round trip",
         ],
     ]
     notes = [
