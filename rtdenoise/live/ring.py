@@ -30,7 +30,7 @@ LINE = 8  # int64 slots of a 64-byte cache line
 
 # Set before audio starts, constant afterwards
 CAPACITY, CHANNELS, CAPTURE_CHANNELS, PLAY_CHANNELS, CAPTURED, PLAYED, RATE, LAST_FRAME = range(8)
-POST, WAIT, SEMAPHORE, CLOCK, CLOCK_ID, CAPTURE_TIMES, PLAY_TIMES = range(8, 15)
+POST, WAIT, SEMAPHORE, CLOCK, CLOCK_ID, CAPTURE_TIMES, PLAY_TIMES, HOP = range(8, 16)
 # Written by the capture callback
 IN_HEAD, IN_TIME, IN_BLOCK, IN_XRUNS, CAPTURE_SCRATCH = 16, 17, 18, 19, 20  # scratch: two slots for the clock
 # Written by the play callback
@@ -93,7 +93,7 @@ class Rings:
         self._last_frame = np.zeros(channels, np.float32)
         self._semaphore = Semaphore()
         c = self.control
-        c[CAPACITY], c[CHANNELS], c[RATE] = capacity, channels, rate
+        c[CAPACITY], c[CHANNELS], c[RATE], c[HOP] = capacity, channels, rate, hop
         c[CAPTURE_CHANNELS], c[PLAY_CHANNELS] = capture_channels or channels, play_channels or channels
         c[CAPTURED], c[PLAYED] = self.captured.ctypes.data, self.played.ctypes.data
         c[LAST_FRAME] = self._last_frame.ctypes.data
