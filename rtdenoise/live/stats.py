@@ -50,6 +50,7 @@ class Stats:
     scheduling: str  # "fifo", "nice" or "normal"
     memory_locked: bool
     failure: str | None  # why the model stopped, if it did
+    recorded_s: float  # written to a file so far
 
     @property
     def reduction_db(self) -> float:

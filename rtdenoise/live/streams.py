@@ -1,4 +1,4 @@
-"""The PortAudio streams of one session: one duplex stream on one clock, or two one-way streams on two.
+"""The PortAudio streams of one session: one duplex stream on one clock, two one-way streams on two, one beside a file.
 
 Owns opening, closing and watching them; what they carry is in `rtdenoise.live.ring`.
 """
@@ -57,7 +57,10 @@ class Streams:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return ("duplex",) if self.duplex else ("input", "output")
+        if self.duplex:
+            return ("duplex",)
+        ends: tuple[tuple[Kind, Device], ...] = ("input", self.source), ("output", self.target)
+        return tuple(kind for kind, device in ends if not device.is_file)
 
     def _start(self, kind: Kind) -> None:
         sd, before = portaudio(), realtime.threads()

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 
-from rtdenoise.contract import ContractStream
+from rtdenoise.contract import ContractStream, Model
 from rtdenoise.denoiser import Denoiser, begin, finish
 from rtdenoise.errors import ModelError
 from rtdenoise.fft import inline, jit
@@ -62,6 +64,10 @@ def anchor(control, hop, drift):
             return False
         start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
         restart(control, drift)
+    elif control[ring.FILE_END] == ring.FILE_IN:  # a file waits for its listeners: after a gap it goes on where it was
+        if control[ring.OUT_TIME] == 0:
+            return False
+        start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
     else:
         # Both sides advance in one callback, always by the same count. Before a callback of b frames the worker has had
         # all earlier ones; what it then still holds back is less than a hop, in steps of gcd(b, hop).
@@ -70,7 +76,7 @@ def anchor(control, hop, drift):
             b = block
             while rest:
                 b, rest = rest, b % rest
-            control[ring.PREFILL] = block + hop - b
+            control[ring.PREFILL] = max(block + hop - b, control[ring.WANTED])
         start = control[ring.IN_TAIL] + control[ring.PREFILL]
     store_release(control, ring.OUT_HEAD, start)
     control[ring.ANCHORED] = wanted
@@ -151,8 +157,8 @@ def remember_gains(noisy, enhanced, gains):
 
 
 @jit
-def close_hop(control, played, denoise, drift, gains, y, meters, action):
-    """Finish the hop that `open_hop` began and hand it to the play callback."""
+def close_hop(control, played, recorded, denoise, drift, gains, y, meters, action):
+    """Finish the hop that `open_hop` began and hand it to the play callback and to the recording."""
     full, noisy, enhanced, mix, top_gain, _, istft = denoise
     hop, channels = y.shape
     if action == RUN:
@@ -173,8 +179,17 @@ def close_hop(control, played, denoise, drift, gains, y, meters, action):
             power += y[i, c] * y[i, c]
     meters[OUT_POWER] += (1 - LEVEL_MEMORY) * (power / y.size - meters[OUT_POWER])
 
+    if recorded.shape[0] > 0:
+        first = control[ring.RECORDED_HEAD] % recorded.shape[0]
+        for i in range(hop):
+            for c in range(channels):
+                recorded[first + i, c] = y[i, c]
+        store_release(control, ring.RECORDED_HEAD, control[ring.RECORDED_HEAD] + hop)
+
     head, capacity = control[ring.OUT_HEAD], played.shape[0]
-    if head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # nobody plays: keep the newest second
+    if control[ring.FILE_END] == ring.FILE_OUT:
+        control[ring.OUT_HEAD] = head + hop
+    elif head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # nobody plays: keep the newest second
         control[ring.SKIPPED_FRAMES] += hop
     elif control[ring.SPLIT]:
         store_release(control, ring.OUT_HEAD, head + resample(y, drift, played, head))
@@ -202,7 +217,7 @@ def measure_input(control, captured, hop, meters):
 
 
 @jit
-def hop_loop(control, captured, played, denoise, drift, gains, y, meters, step_times, steps):
+def hop_loop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps):
     """The whole worker, without the GIL, until STOP."""
     hop = y.shape[0]
     while not wait(control):
@@ -217,7 +232,7 @@ def hop_loop(control, captured, played, denoise, drift, gains, y, meters, step_t
                 if control[ring.STATUS] != 0:
                     action = PASS
             measure_input(control, captured, hop, meters)
-            close_hop(control, played, denoise, drift, gains, y, meters, action)
+            close_hop(control, played, recorded, denoise, drift, gains, y, meters, action)
 
 
 @jit
@@ -253,7 +268,8 @@ class Worker:
 
     def _arguments(self) -> tuple:
         r, hop = self.rings, self.denoiser.hop_arguments
-        return r.control, r.captured, r.played, hop, self.drift.arguments, self._gains, self._y, self.meters
+        shared = r.control, r.captured, r.played, r.recorded
+        return *shared, hop, self.drift.arguments, self._gains, self._y, self.meters
 
     def _rehearse(self) -> None:
         """Compile by running everything once against a ring that says stop."""
@@ -268,14 +284,47 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="rtdenoise-worker", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread, then release the model's session (the other order would crash)."""
+    def _end(self) -> None:
         if self._thread is not None:
             self.rings.control[ring.STOP] = 1
             self.rings.post()
             self._thread.join()
             self._thread = None
             self.rings.control[ring.STOP] = 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The thread stands still while this holds; what arrives meanwhile waits in the ring, if only a moment."""
+        self._end()
+        try:
+            yield
+        finally:
+            self.start()
+            self.rings.post()
+
+    def exchange(self, model: Model) -> None:
+        """Go on with another model, of the same framing. It is made ready first, so audio waits a millisecond or two.
+
+        Raises `UsageError` or `ModelError`; the old one then stays.
+        """
+        stream = model.stream(self.denoiser.channels)
+        stream.buffers(1)
+        native = NativeSteps(model, stream) if self.kind == "native" and isinstance(stream, ContractStream) else None
+        with self.paused():
+            self.denoiser.exchange(model, stream)
+            native, self._native = self._native, native
+            self.kind = "native" if self._native is not None else "python"
+            self._gains = np.ones((self.denoiser.channels, model.info.bins), np.float32)
+            self.step_times[:] = 0
+            self._failure = None
+            for slot in (ring.STATUS, ring.STEP_NS, ring.PATIENCE, ring.HOLDING):
+                self.rings.control[slot] = 0
+        if native is not None:
+            native.close()
+
+    def stop(self) -> None:
+        """End the thread, then release the model's session (the other order would crash)."""
+        self._end()
         if self._native is not None:
             self.failure  # reads the message while there is a library to ask  # noqa: B018
             self._native.close()
@@ -300,7 +349,7 @@ class Worker:
             self._python_loop()
 
     def _python_loop(self) -> None:
-        control, captured, played, denoise, drift, gains, y, meters = self._arguments()
+        control, captured, played, recorded, denoise, drift, gains, y, meters = self._arguments()
         stream, hop = self.denoiser.stream, len(y)
         before = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -315,6 +364,6 @@ class Worker:
                             self._failure, control[ring.STATUS], action = str(e), 1, PASS
                         judge_step(control, hop, stopwatch(control) - began, self.step_times)
                     measure_input(control, captured, hop, meters)
-                    close_hop(control, played, denoise, drift, gains, y, meters, action)
+                    close_hop(control, played, recorded, denoise, drift, gains, y, meters, action)
         finally:
             sys.setswitchinterval(before)
