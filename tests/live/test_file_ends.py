@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from scipy.signal import fftconvolve
 
 from conftest import SHIPPED, modulated_noise
 from rtdenoise import denoise
@@ -46,6 +47,12 @@ def wait_for_part(folder: Path) -> Path:
     raise AssertionError("no recording began")
 
 
+def best_correlation(signal: np.ndarray, piece: np.ndarray) -> float:
+    """Of ``piece`` with the place in ``signal`` that it is most like."""
+    at = int(np.argmax(fftconvolve(signal, piece[::-1], "valid")))
+    return float(np.corrcoef(signal[at : at + len(piece)], piece)[0, 1])
+
+
 @pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")
 def test_a_file_is_played_in_real_time_and_the_tee_is_the_filtered_file(pulse_env, tmp_path, rng):
     noisy = modulated_noise(rng, 3 * RATE, 2, RATE)
@@ -60,8 +67,8 @@ def test_a_file_is_played_in_real_time_and_the_tee_is_the_filtered_file(pulse_en
     assert np.mean(same) > 0.98, said  # a hop whose gains were held on a stalled machine differs
     assert took > 3
     assert "3.0 s recorded" in said
-    loud = np.flatnonzero(np.abs(recording) > 0.01)
-    assert (loud[-1] - loud[0]) / RATE == pytest.approx(3, abs=0.15)
+    lengths = [np.ptp(np.flatnonzero(np.abs(x) > 0.01)) / RATE for x in (expected.mean(axis=1), recording)]
+    assert lengths[1] == pytest.approx(lengths[0], abs=0.1)
     assert sorted(os.listdir(tmp_path)) == ["clean.wav", "talk.wav"]
 
 
@@ -87,8 +94,8 @@ def test_a_recording_ended_by_a_signal_is_complete(pulse_env, tmp_path, plain_pa
     clean, rate = soundfile.read(tmp_path / "clean.wav", dtype="float32")
     assert rate == RATE
     assert len(clean) > RATE
-    _, correlation = probes.correlate(sent, clean, np.arange(len(clean) // 2, len(clean) - 9600, 4800), 4800)
-    assert np.median(correlation) > 0.99
+    pieces = [clean[at : at + 4800] for at in range(len(clean) // 2, len(clean) - 9600, 4800)]
+    assert np.median([best_correlation(sent, piece) for piece in pieces]) > 0.99
 
 
 def test_a_recording_ends_after_the_seconds_asked_for(pulse_env, tmp_path, plain_path):
@@ -116,7 +123,7 @@ def test_a_tee_is_written_while_devices_play(pulse_env, tmp_path, plain_path):
         (("--in", "-", "--out", "speakers"), "a device and a pipe do not go together"),
         (("--in", "mic", "--out", "a.wav", "--tee", "b.wav"), "leave one of them away"),
         (("--in", "mic", "--out", "speakers", "--monitor"), "--monitor goes with --out virtual-mic"),
-        (("--in", "mic", "--out", "speakers", "--latency", "3"), "the filter alone takes"),
+        (("--in", "A.monitor", "--out", "B", "--latency", "3"), "the filter alone takes"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(pulse_env, tmp_path, argv, says):

@@ -85,6 +85,36 @@ def test_one_that_stays_is_made_used_and_removed(env, plain_path):
     assert modules(env) == before
 
 
+def test_monitor_plays_it_on_the_default_output_and_goes_with_it(env, plain_path):
+    before = modules(env)
+    subprocess.run(["pactl", "set-default-sink", "B"], env=env, check=True)
+    with probes.pulse_playing(env, "A", probes.noise(30)):
+        process = start(env, plain_path, "--monitor")
+        heard = probes.Recorder(env, "B.monitor")
+        time.sleep(4)
+        y = heard.stop().samples[-48_000:]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
+    assert np.std(y) == pytest.approx(probes.LEVEL, rel=0.2)
+    assert modules(env) == before
+
+
+def test_a_signal_during_start_leaves_nothing(env, plain_path):
+    """At whatever moment it comes: while Python loads, while modules are made, while devices open."""
+    before = modules(env)
+    line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--model", str(plain_path)]
+    for moment in (0.0, 0.05, 0.2):  # seconds after our sink appeared
+        process = subprocess.Popen(line, env=env, stderr=subprocess.PIPE)
+        until = time.monotonic() + 60
+        while len(modules(env)) == len(before) and time.monotonic() < until:
+            time.sleep(0.005)
+        time.sleep(moment)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode in (0, 128 + signal.SIGINT)
+        assert modules(env) == before
+
+
 def test_without_a_server_one_line_says_so(env, tmp_path):
     answer = command(env | {"PULSE_SERVER": f"unix:{tmp_path}/nothing"}, "virtual-mic", "create")
     assert answer.returncode == 1
