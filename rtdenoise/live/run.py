@@ -17,6 +17,7 @@ from pathlib import Path
 
 from rtdenoise import ui
 from rtdenoise.live.devices import ALIASES
+from rtdenoise.live.portaudio import only_python_speaks
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
@@ -31,6 +32,7 @@ LOOPS = "headphones avoid a howl: the microphone hears the loudspeakers"
 def run(args: argparse.Namespace) -> int:
     """Filter from device to device until interrupted; 0 after Ctrl-C, since that is how one ends it."""
     with ExitStack() as stack:
+        stack.enter_context(only_python_speaks())
         target = args.target
         if target == VIRTUAL_MIC:
             target = stack.enter_context(VirtualMicrophone(args.monitor)).output
@@ -93,7 +95,11 @@ def _looks(live: LiveDenoiser, over: Callable[[], bool]) -> Iterator[Stats]:
 def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
     """One line at start, then only what changes: the wait for a device, a new delay, a model that failed."""
     said: tuple = ()
+    file_problem = None
     for s in _looks(live, over):
+        if s.file_problem != file_problem:
+            ui.say(f"warning: {s.file_problem}")
+            file_problem = s.file_problem
         news = s.state, round(s.budget_ms), s.failure
         if news != said and s.budget_ms and not args.quiet:
             ui.say(_line(s) if s.state == "running" else s.state)

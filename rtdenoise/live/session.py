@@ -323,6 +323,7 @@ class LiveDenoiser:
             memory_locked=self._memory_locked,
             failure=self._worker.failure,
             recorded_s=self.recorded_s,
+            file_problem=next(iter(self.problems), None),
         )
 
 

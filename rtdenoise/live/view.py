@@ -86,7 +86,8 @@ def draw(s: Stats, note: str = "") -> Group:
     table.add_row("gaps", f"{s.underruns} ({s.silent_ms:.0f} ms), {s.holds} held hops", drift)
     if s.recorded_s:
         table.add_row("file", f"{s.recorded_s:.0f} s recorded", "")
-    state = Text(s.failure or s.state, "red" if s.failure else "green" if s.state == "running" else "yellow")
+    bad = s.failure or s.file_problem
+    state = Text(bad or s.state, "red" if bad else "green" if s.state == "running" else "yellow")
     return Group(table, Text.assemble(state, "   ", (note or KEYS, "yellow" if note else "dim")))
 
 

@@ -29,6 +29,7 @@ SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}micro
 MARK = "rtdenoise.owner"
 FOREVER = "nobody"  # owner of a microphone that outlives its maker
 RATE_HZ = 48_000
+MONO = "channels=1 channel_map=mono"  # said at both ends: PipeWire would make the source stereo, and 3 dB too loud
 MONITOR_MS = 30  # what the server may hold between the virtual microphone and its listener
 CABLES = {
     "darwin": ("BlackHole", "https://existential.audio/blackhole"),
@@ -156,8 +157,9 @@ def _load(client, owner: str, modules: list[tuple[str, str]]) -> None:
 
 
 def _microphone(owner: str) -> list[tuple[str, str]]:
-    sink = f"sink_name={SINK} rate={RATE_HZ} channels=1 " + _properties("rtdenoise output", owner, "sink")
-    source = f"source_name={SOURCE} master={SINK}.monitor " + _properties(DESCRIPTION, owner, "source")
+    sink = f"sink_name={SINK} rate={RATE_HZ} {MONO} " + _properties("rtdenoise output", owner, "sink")
+    source = f"source_name={SOURCE} master={SINK}.monitor {MONO} master_channel_map=mono "
+    source += _properties(DESCRIPTION, owner, "source")
     return [("module-null-sink", sink), ("module-remap-source", source)]
 
 
