@@ -37,7 +37,7 @@ class Player:
         self._source, self._rings, self._control = source, rings, rings.control
         rate = int(self._control[ring.RATE])
         self._lead, self._chunk = round(LEAD_MS * rate / 1000), round(CHUNK_MS * rate / 1000)
-        self._control[ring.FILE_END], self._control[ring.PREFILL] = ring.FILE_IN, self._lead
+        self._control[ring.PREFILL] = self._lead
         self._tail = latency_samples
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtdenoise-player", daemon=True)

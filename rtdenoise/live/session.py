@@ -7,7 +7,6 @@ apart in an order that is safe. Audio itself never passes through this module.
 from __future__ import annotations
 
 import atexit
-import math
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,28 +15,23 @@ from typing import TYPE_CHECKING
 from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import UsageError
-from rtdenoise.geometry import Geometry, Latency
+from rtdenoise.geometry import Latency
 from rtdenoise.live import realtime, ring
+from rtdenoise.live.delay import Delay, mode_for
 from rtdenoise.live.devices import Device, Side, common_rate, file_end, find_device, share_clock
-from rtdenoise.live.drift import TAPS
+from rtdenoise.live.hop import IN_POWER, OUT_POWER
 from rtdenoise.live.ring import Rings, percentile_us
 from rtdenoise.live.stats import Stats, level_db
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.watch import Watch
-from rtdenoise.live.worker import IN_POWER, OUT_POWER, Kind, Worker
+from rtdenoise.live.worker import Kind, Worker
 from rtdenoise.model import DEFAULT_MODEL, load_model
 
 if TYPE_CHECKING:
     from rtdenoise.live.player import Player
     from rtdenoise.live.recorder import Recorder
 
-START_MS = 40.0  # buffer of a two-stream session for its first second, until the devices' habits are known
-RESERVE_MS = 5.0  # what the play callback shall find left over in its worst usual moment
-LEAST_BUFFER_MS = 2.0
-USUAL_BUFFER_MS = {False: 8.0, True: 14.0}  # on one clock, on two: what devices mostly need, to choose a mode by
-RECORD_BUFFER_MS = 500.0  # a recording has no deadline: only a worker that is half of this late holds its gains
 START_TIMEOUT_S = 5.0
-TOLERANCE_MS, SPARE_MS = 0.5, 1.0  # of a wanted delay; what a figure that is recommended has to spare
 
 
 class LiveDenoiser:
@@ -61,7 +55,7 @@ class LiveDenoiser:
         Frames a callback; None: what suits the device.
     budget_ms
         Delay to hold from callback to callback, filter included, come what may. None: as little as the devices allow,
-        found in the first second. `latency_ms` is the figure held to.
+        found in the first second. `latency_ms` is the figure held to. Neither figure means anything beside a file.
     tee
         A sound file to write what is heard to, aligned with the input; it appears when the session ends.
     worker
@@ -101,28 +95,17 @@ class LiveDenoiser:
         rate = common_rate(self.input, self.output, rate)
         channels = channels or (source.channels if source else 1)
         self._split = not share_clock(self.input, self.output) and not (self.input.is_file or self.output.is_file)
-        self._wanted_ms = None if isinstance(latency, str) else latency
-        mode = latency if isinstance(latency, str) else self._mode_for(latency, rate)
+        wanted_ms = None if isinstance(latency, str) else latency
+        mode = latency if isinstance(latency, str) else mode_for(latency, rate, self._split)
         self._denoiser = Denoiser(model, rate, channels, strength_db, mode)
-        hop = self._denoiser.geometry.hop
         self._recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
         ends = source.channels if source else min(channels, self.input.inputs), _play_channels(channels, self.output)
+        hop = self._denoiser.geometry.hop
         self._rings = Rings(hop, channels, rate, *ends, record=self._recording is not None)
         control = self._rings.control
-        control[ring.SPLIT], control[ring.ANCHOR] = self._split, 1
-        control[ring.RESERVE] = self._frames(RESERVE_MS)
-        if self._split:
-            control[ring.PREFILL] = self._frames(START_MS)
-        if self.output.is_file:
-            control[ring.FILE_END], control[ring.PREFILL] = ring.FILE_OUT, self._frames(RECORD_BUFFER_MS)
-        if budget_ms is not None and self._wanted_ms is not None:
-            raise UsageError(f"a latency of {latency} ms and a budget of {budget_ms:g} ms; give one of them")
-        if budget_ms is not None:
-            if budget_ms < self._fixed_ms + LEAST_BUFFER_MS:
-                raise UsageError(f"budget {budget_ms:g} ms; the filter alone takes {self._fixed_ms:.1f} ms, give more")
-            control[ring.FIXED_TARGET] = control[ring.PREFILL] = self._frames(budget_ms - self._fixed_ms)
-        if self._wanted_ms is not None:
-            control[ring.WANTED] = self._frames(self._wanted_ms - self._fixed_ms)
+        control[ring.ANCHOR] = 1
+        control[ring.FILE_END] = ring.FILE_IN if source else ring.FILE_OUT if self.output.is_file else ring.NO_FILE
+        self._delay = Delay(self._denoiser, self._rings, self._split, budget_ms, wanted_ms)
         self._player: Player | None = Player(source, self._rings, self._denoiser.latency_samples) if source else None
         self._length = source.frames if source else None
         self._recorder: Recorder | None = None
@@ -182,39 +165,15 @@ class LiveDenoiser:
     def _is_early(self) -> bool:
         return time.monotonic() < self._began + START_TIMEOUT_S
 
-    def _mode_for(self, wanted_ms: float, rate: int) -> Latency:
-        """Normal where the delay allows it on usual devices, else low."""
-        geometry = Geometry(rate)
-        hop_ms = 1000 * geometry.hop / rate
-        least_ms = geometry.latency_ms("low") - hop_ms + LEAST_BUFFER_MS
-        if not wanted_ms >= least_ms:
-            raise UsageError(f"latency {wanted_ms:g} ms; the filter alone takes {least_ms:.1f} ms, give more")
-        return "normal" if wanted_ms >= geometry.latency_ms("normal") - hop_ms + USUAL_BUFFER_MS[self._split] else "low"
-
     def _reach_wanted_delay(self) -> None:
         """Wait until the devices' need is known; take the low mode if that helps; `UsageError` if nothing does."""
-        if self._wanted_ms is None or self.output.is_file or self.input.is_file:
-            return
-        while not self.latency_ms and self._is_early():
+        while self._delay.is_open and self._is_early():
             time.sleep(0.02)
-        if self.latency_ms > self._wanted_ms + TOLERANCE_MS and self._denoiser.latency == "normal":
+        if self._delay.missed and self._denoiser.latency == "normal":
             with self._worker.paused():
                 self._denoiser.shorten()
-        if self.latency_ms > self._wanted_ms + TOLERANCE_MS:
-            raise UsageError(
-                f"{self._wanted_ms:g} ms cannot be reached here: {self.input.name} and {self.output.name} need "
-                f"{self.latency_ms:.1f} ms at least; say --latency {math.ceil(self.latency_ms + SPARE_MS)}, or "
-                "--budget to insist, gaps or not"
-            )
-
-    @property
-    def _fixed_ms(self) -> float:
-        """Delay of the filter and the resampler, without the buffer and the hop that is collected in it."""
-        d = self._denoiser
-        return d.latency_ms - 1000 * d.geometry.hop / d.rate + (1000 * TAPS / 2 / d.rate if self._split else 0)
-
-    def _frames(self, ms: float) -> int:
-        return round(ms * self._denoiser.rate / 1000)
+        if self._delay.missed:
+            raise UsageError(self._delay.missed)
 
     @property
     def finished(self) -> bool:
@@ -267,20 +226,12 @@ class LiveDenoiser:
     @property
     def latency_ms(self) -> float:
         """Delay that is held, from input callback to output callback, filter included. 0 until it is known."""
-        control = self._rings.control
-        if self.output.is_file:
-            return self._denoiser.latency_ms
-        frames = int(control[ring.TARGET] if self._split else control[ring.PREFILL])
-        return self._fixed_ms + 1000 * frames / self._denoiser.rate if frames else 0.0
+        return self._delay.held_ms
 
     @property
     def delay_ms(self) -> float:
         """The same, measured now."""
-        # On one clock both rings move in one callback, so a frame's places in them differ by a constant.
-        frames = self._worker.drift.delay if self._split else int(self._rings.control[ring.OFFSET])
-        if self.input.is_file or self.output.is_file:  # no clock to measure against
-            return self.latency_ms
-        return self._fixed_ms + 1000 * frames / self._denoiser.rate
+        return self._delay.now_ms(self._worker.drift)
 
     def stats(self) -> Stats:
         """A look at all counters."""
