@@ -262,6 +262,8 @@ def _run_live(args: argparse.Namespace) -> int:
             setattr(args, name, Path(getattr(args, name)))
     if args.tee and isinstance(args.target, Path):
         raise UsageError(f"--tee {args.tee}: --out {args.target} is a recording already; leave one of them away")
+    if args.tee and isinstance(args.source, Path) and args.source.resolve() == Path(args.tee).resolve():
+        raise UsageError(f"--tee {args.tee} is the input itself; give it another name")
     if isinstance(args.source, Path) and (args.rate or args.channels):
         raise UsageError(f"--rate and --channels are for devices; {args.source} says them itself, leave them away")
     from rtdenoise.live import run

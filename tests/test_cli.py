@@ -118,6 +118,12 @@ def test_a_file_is_summed_up_in_one_line_and_quiet_says_nothing(tmp_path, capfd)
     assert call(capfd, "--in", source, "--out", tmp_path / "b.wav", "--quiet") == (0, "", "")
 
 
+def test_two_names_without_options_are_input_and_output(tmp_path, capfd):
+    source = write(tmp_path / "a.wav", voice(16_000))
+    assert call(capfd, source, tmp_path / "b.wav", "--quiet") == (0, "", "")
+    assert (tmp_path / "b.wav").exists()
+
+
 def test_json_holds_what_scripts_need(tmp_path, capfd):
     source = write(tmp_path / "a.wav", 2 * voice(32_000, level=0.5), subtype="FLOAT")
     code, out, said = call(capfd, "--in", source, "--out", tmp_path / "b.flac", "--json", "--latency", "low")

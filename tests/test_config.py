@@ -94,9 +94,3 @@ def test_show_path_and_edit(path, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("EDITOR", str(tmp_path / "none"))
     assert cli.main(["config", "--edit"]) == 2
     assert "set EDITOR" in capfd.readouterr().err
-
-
-def test_a_pair_of_names_is_enough(tmp_path, capfd):
-    source = write(tmp_path / "a.wav", voice(16_000))
-    assert call(capfd, source, tmp_path / "b.wav")[0] == 0
-    assert (tmp_path / "b.wav").exists()

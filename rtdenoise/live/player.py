@@ -42,6 +42,11 @@ class Player:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtdenoise-player", daemon=True)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a listener should know of the file, e.g. that it is cut off."""
+        return self._source.warnings
+
     def start(self) -> None:
         self._thread.start()
 

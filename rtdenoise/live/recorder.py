@@ -55,6 +55,13 @@ class Recorder:
             self.problem = self.problem or str(e)
 
     @property
+    def warnings(self) -> list[str]:
+        """What a listener should know of the recording."""
+        if not self.lost:
+            return []
+        return [f"{1000 * self.lost / self._rate:.0f} ms are silence in the recording: the disk was too slow"]
+
+    @property
     def seconds(self) -> float:
         return self.written / self._rate
 

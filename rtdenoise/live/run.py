@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     file = args.target if isinstance(args.target, Path) else args.tee
     if live.recorded_s and not (args.json or args.quiet):
         ui.say(f"{file}: {live.recorded_s:.1f} s recorded")
+    for warning in live.warnings:
+        ui.say(f"warning: {warning}")
     for problem in live.problems:
         ui.say(f"error: {problem}")
     if file and not live.recorded_s and not live.problems:

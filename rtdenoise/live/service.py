@@ -14,14 +14,15 @@ import sys
 from pathlib import Path
 
 from rtdenoise import ui
-from rtdenoise.errors import DeviceError
+from rtdenoise.errors import DeviceError, UsageError
 
 UNIT = "rtdenoise.service"
+MARK = "# made by `rtdenoise service install`"
 TEMPLATE = """\
 [Unit]
 Description=rtdenoise microphone
 After=pipewire-pulse.service pulseaudio.service
-# made by `rtdenoise service install`
+{mark}
 
 [Service]
 ExecStart={python} -m rtdenoise --in mic --out virtual-mic
@@ -53,11 +54,19 @@ def unit_path() -> Path:
     return Path(home) / "systemd/user" / UNIT
 
 
-def install() -> int:
+def _ours() -> Path:
+    """The unit's place, if it is free or ours; `UsageError` otherwise."""
     path = unit_path()
+    if path.exists() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise UsageError(f"{path} was not made by this command; move it away first")
+    return path
+
+
+def install() -> int:
+    path = _ours()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(TEMPLATE.format(python=_quoted(sys.executable)), encoding="utf-8")
+    part.write_text(TEMPLATE.format(mark=MARK, python=_quoted(sys.executable)), encoding="utf-8")
     os.replace(part, path)
     if _systemctl("daemon-reload") and _systemctl("enable", "--now", UNIT):
         ui.say(f'{path} is there and runs; choose "rtdenoise microphone" in the call')
@@ -67,7 +76,7 @@ def install() -> int:
 
 
 def remove() -> int:
-    path = unit_path()
+    path = _ours()
     if not path.exists():
         ui.say(f"there is no {path}")
         return 0

@@ -201,6 +201,11 @@ class LiveDenoiser:
         """What went wrong with a file that is read or written; the other end goes on."""
         return [end.problem for end in (self._player, self._recorder) if end and end.problem]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a listener should know of a file that is read or written."""
+        return [text for end in (self._player, self._recorder) if end for text in end.warnings]
+
     def exchange_model(self, model: str | Path | Model) -> None:
         """Filter with another model from now on, without a gap; `UsageError` or `ModelError` leave the old one."""
         self._worker.exchange(model if isinstance(model, Model) else load_model(model))

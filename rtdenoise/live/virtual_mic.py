@@ -26,6 +26,7 @@ from rtdenoise.live import pulse
 from rtdenoise.live.devices import find_device, list_devices
 
 SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}microphone", "rtdenoise microphone"
+ENDING_SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 MARK = "rtdenoise.owner"
 FOREVER = "nobody"  # owner of a microphone that outlives its maker
 RATE_HZ = 48_000
@@ -136,7 +137,7 @@ def _undisturbed() -> Iterator[None]:
         return
     came: list[int] = []
     wait = lambda number, _: came.append(number)
-    before = {n: signal.signal(n, wait) or signal.SIG_DFL for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, wait) or signal.SIG_DFL for n in ENDING_SIGNALS}
     try:
         yield
     finally:

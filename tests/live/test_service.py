@@ -58,6 +58,16 @@ def test_without_a_running_systemd_the_unit_is_written_and_the_command_said(mana
     assert not unit_path().exists()
 
 
+def test_a_unit_that_a_person_wrote_is_left_alone(manager, capfd):
+    manager(0)
+    unit_path().parent.mkdir(parents=True)
+    unit_path().write_text("[Unit]\n")
+    for action in ("install", "remove"):
+        assert cli.main(["service", action]) == 2
+        assert "move it away" in capfd.readouterr().err
+    assert unit_path().read_text() == "[Unit]\n"
+
+
 def test_the_unit_is_one_that_systemd_understands(manager, tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("not installed: systemd-analyze (systemd)")
