@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtdenoise import ui
+from rtdenoise.errors import UsageError
 from rtdenoise.live.devices import ALIASES
 from rtdenoise.live.portaudio import only_python_speaks
 from rtdenoise.live.session import LiveDenoiser
@@ -33,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
     """Filter from device to device until interrupted; 0 after Ctrl-C, since that is how one ends it."""
     with ExitStack() as stack:
         stack.enter_context(only_python_speaks())
-        target = args.target
+        target, microphone = args.target, VirtualMicrophone(bool(args.monitor))
         if target == VIRTUAL_MIC:
-            target = stack.enter_context(VirtualMicrophone(args.monitor)).output
+            target = stack.enter_context(microphone).output
         live = LiveDenoiser(
             args.source if isinstance(args.source, Path) else _device(args.source),
             target if isinstance(target, Path) else _device(target),
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
             worker=args.worker,
             tee=args.tee,
         )
+        if microphone.heard_on and live.input.endpoint == f"{microphone.heard_on}.monitor":
+            raise UsageError(f"{live.input.name} records what --monitor plays: a loop; choose another input")
         live.bypass = args.bypass
         stack.enter_context(live)
         over = lambda: live.finished or (args.seconds is not None and live.seconds >= args.seconds)

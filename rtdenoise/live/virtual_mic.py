@@ -57,6 +57,7 @@ class VirtualMicrophone:
 
     def __init__(self, monitor: bool = False) -> None:
         self.output: str | int = SINK
+        self.heard_on: str | None = None  # the server's name of the monitor's output
         self._monitor = monitor
 
     def __enter__(self) -> VirtualMicrophone:
@@ -70,11 +71,11 @@ class VirtualMicrophone:
             owner = _living_owner(client)
             if owner is not None:
                 raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
-            heard_on = _default_output(client) if self._monitor else None
+            self.heard_on = _default_output(client) if self._monitor else None
             if not _owners(client):
                 _load(client, _this_process(), _microphone(_this_process()))
-            if heard_on is not None:
-                _load(client, _this_process(), [_loopback(_this_process(), heard_on)])
+            if self.heard_on is not None:
+                _load(client, _this_process(), [_loopback(_this_process(), self.heard_on)])
         return self
 
     def __exit__(self, *_: object) -> None:

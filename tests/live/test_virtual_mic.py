@@ -96,6 +96,16 @@ def test_monitor_plays_it_on_the_default_output_and_goes_with_it(env, plain_path
     assert modules(env) == before
 
 
+def test_a_monitor_that_the_input_records_is_refused(env, plain_path):
+    before = modules(env)
+    subprocess.run(["pactl", "set-default-sink", "A"], env=env, check=True)
+    ends = ("--in", "A.monitor", "--out", "virtual-mic", "--monitor")
+    answer = command(env, *ends, "--model", str(plain_path))
+    assert answer.returncode == 2
+    assert "a loop" in answer.stderr
+    assert modules(env) == before
+
+
 def test_a_signal_during_start_leaves_nothing(env, plain_path):
     """At whatever moment it comes: while Python loads, while modules are made, while devices open."""
     before = modules(env)
