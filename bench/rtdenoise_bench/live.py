@@ -25,8 +25,8 @@ import numpy as np
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live.drift import TAPS
+from rtdenoise.live.hop import HOLD
 from rtdenoise.live.marks import ACTION, IN_AT, OPENED, OUT_AT, WRITTEN
-from rtdenoise.live.worker import HOLD
 from rtdenoise_bench import probes, servers
 from rtdenoise_bench.probes import RATE, Crossing, Delay, Recording
 from rtdenoise_bench.times import Times, times

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,10 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise.errors import RtdenoiseError
+
 RATE = 48_000
 LEVEL = 0.15  # RMS
 SETTLE_S = 2.5  # a session sizes its buffer in its first second
+START_S = 6.0  # what the command may take to start on a busy machine
 CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
+SPEECH_SHARE = 0.03  # of the loudest window's energy, from which on a window holds speech
+LIKE = 0.6  # correlation from which on a window of speech tells its own place
 PLACED = 0.5  # correlation from which on a window's delay means something
 CREEP_S = 4.0  # over which a server's clock is smoothed
 LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
@@ -169,6 +175,82 @@ def align(reference: Recording, heard: Recording, began: float, ended: float, wi
     _, source, at_s, correlation = match(reference, heard, began, ended, window_s)
     ms = 1000 * (at_s - source / RATE - reference.clock(source))
     return Delay(at_s, np.where(correlation > 0, ms, np.nan), correlation)
+
+
+def si_sdr_db(clean: np.ndarray, heard: np.ndarray, window: int = RATE // 4, creep: int = 48) -> float:
+    """How like ``heard`` is to ``clean``, wherever in it it begins: scale-invariant signal-to-distortion ratio in dB,
+    median of the windows with speech.
+
+    Two clocks and a host that stalls lie between, so windows are placed one by one, the surest first, then each within
+    ``creep`` samples of its neighbour's place or, if it is not there, anew. Below 2 kHz, where half a sample of shift
+    does no harm.
+    """
+    from scipy.signal import butter, fftconvolve, sosfiltfilt
+
+    low = butter(6, 2000, fs=RATE, output="sos")
+    clean, heard = sosfiltfilt(low, clean), sosfiltfilt(low, heard)
+    windows = heard[: len(heard) // window * window].reshape(-1, window)
+    sums = np.concatenate([[0.0], np.cumsum(clean**2)])
+    energy = sums[window:] - sums[:-window] + 1e-9
+
+    def place(piece: np.ndarray, first: int, last: int) -> tuple[int, float]:
+        """Where between two places the clean signal is most like a piece, and how much."""
+        c = fftconvolve(clean[max(0, first) : last + window], piece[::-1], "valid")
+        c /= np.sqrt(energy[max(0, first) :][: len(c)]) * np.linalg.norm(piece) + 1e-9
+        return max(0, first) + int(np.argmax(c)), float(np.max(c))
+
+    loudest = np.argsort(np.sum(windows**2, 1))[-8:]
+    surest = max(loudest, key=lambda k: place(windows[k], 0, len(energy))[1])
+    places = {surest: place(windows[surest], 0, len(energy))[0]}
+    onwards, back = range(surest + 1, len(windows)), range(surest - 1, -1, -1)
+    for k, neighbour in [*((k, k - 1) for k in onwards), *((k, k + 1) for k in back)]:
+        expected = places[neighbour] + (k - neighbour) * window
+        for reach in (creep, RATE // 4):
+            at, likeness = place(windows[k], expected - reach, expected + reach)
+            if likeness > LIKE:
+                break
+        places[k] = at if likeness > LIKE else expected
+    ratios = []
+    for k, at in places.items():
+        target = clean[at : at + window]
+        if len(target) == window and energy[at] > SPEECH_SHARE * energy.max():
+            target = target * (target @ windows[k]) / (target @ target)
+            ratios.append(10 * np.log10((target @ target) / np.sum((windows[k] - target) ** 2)))
+    return float(np.median(ratios))
+
+
+def example_clips() -> tuple[np.ndarray, np.ndarray]:
+    """``(noisy, clean)`` of the source tree's example at `RATE`, float32 ``[samples]``."""
+    import soundfile
+    from scipy.signal import resample_poly
+
+    folder = Path(__file__).resolve().parents[2] / "examples"
+    if not folder.is_dir():
+        raise RtdenoiseError("the example clips are in the source tree only; run the measurement there")
+    clips = [soundfile.read(folder / name) for name in ("noisy.wav", "clean.wav")]
+    noisy, clean = (resample_poly(x, RATE, rate).astype(np.float32) for x, rate in clips)
+    return noisy, clean
+
+
+def through_virtual_mic(env: dict[str, str], noisy: np.ndarray, *argv: object) -> np.ndarray:
+    """What another program records from the virtual microphone while ``noisy`` is played to the command's input, again
+    and again: as many samples as one round has."""
+    seconds = len(noisy) / RATE
+    line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--json", *map(str, argv)]
+    rounds = 2 + int((START_S + 2 * SETTLE_S) / seconds) + 1
+    with pulse_playing(env, "A", np.tile(noisy, rounds)):
+        process = subprocess.Popen(line, env=env | import_path(), stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout
+            if "running" not in process.stdout.readline():
+                raise RuntimeError("the product did not start")
+            time.sleep(SETTLE_S)
+            recorder = Recorder(env, "rtdenoise_microphone")
+            time.sleep(seconds + 0.5)
+            return recorder.stop().samples[-len(noisy) :]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
 
 
 def import_path() -> dict[str, str]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 REALTIME = ["chrt", "-a", "-f", "-p", "75"]  # without it a server's delay wanders by 100 ms on a busy machine
 READY_S = 15
+PIPEWIRE = ("pipewire-pulse", "wireplumber", "pipewire")
 
 
 def missing(*programs: str) -> str:
@@ -119,13 +120,15 @@ def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: i
         with _process(["dbus-run-session", "--", "sh", "-c", script], env, log):
             ask = lambda: sinks[-1] in _answer(["pactl", "list", "short", "sinks"], env)
             _wait(ask, "pipewire", log)
+            parts = [p for name in PIPEWIRE for p in _children_named(name, f"{d}/run")]
+            for pid in parts:
+                _realtime(pid)
             try:
                 yield env
             finally:
-                for name in ("pipewire-pulse", "wireplumber", "pipewire"):
-                    for pid in _children_named(name, f"{d}/run"):
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGTERM)
+                for pid in parts:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
 
 
 def _answer(argv: list[str], env: dict[str, str]) -> str:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtdenoise.live import ring
+from rtdenoise.live.hop import HOLD
 from rtdenoise.live.marks import ACTION, ANALYSED, BLENDED, IN_AT, OPENED, STEPPED, WRITTEN, make_marks
-from rtdenoise.live.worker import HOLD
 from rtdenoise_bench.disturb import disturbed
 from rtdenoise_bench.plant import without_model
 from rtdenoise_bench.rig import BURST_HOPS, CAPTURED, CAPTURING, PLAYED, PLAYING, POSITION, Ran, Rig

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise import denoise
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise_bench import burden, probes, servers
 from rtdenoise_bench.probes import Delay
@@ -26,6 +27,7 @@ from rtdenoise_bench.table import Row, at_most, show
 IDLE_AHEAD_S = 2.5  # an idle null sink has played up to 2 s ahead: let the probes draw it near first
 JACK_BLOCKS = (256, 64)
 RATE = 48_000
+LEAST_GAIN_DB = 3.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -163,6 +165,24 @@ def load(args: argparse.Namespace) -> list[Row]:
     ]
 
 
+def gain(args: argparse.Namespace) -> list[Row]:
+    """Noise and speech into a sink, the virtual microphone recorded by another program: what the filter is worth."""
+    model, (noisy, clean) = args.model or "unet", probes.example_clips()
+    rounds = np.tile(clean, 3)
+    before = probes.si_sdr_db(rounds[len(clean) // 2 :], noisy)
+    as_file = probes.si_sdr_db(rounds[len(clean) // 2 :], denoise(noisy, RATE, model)) - before
+    rows = []
+    for server in ("pulseaudio", "pipewire"):
+        if servers.missing(server):
+            continue
+        with getattr(servers, server)() as env:
+            after = probes.si_sdr_db(rounds, probes.through_virtual_mic(env, noisy, "--model", model))
+        what = f"{server}: speech in noise at {before:.1f} dB SI-SDR, as the virtual microphone gives it"
+        seen = f"{after - before:+.1f} dB; the same as a file {as_file:+.1f} dB"
+        rows.append(Row(what, seen, f">= +{LEAST_GAIN_DB:g} dB", after - before >= LEAST_GAIN_DB))
+    return rows
+
+
 ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "jack": jack,
     "pulse": pulse,
@@ -171,4 +191,5 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "slow": slow,
     "drift": drift,
     "load": load,
+    "gain": gain,
 }

@@ -74,9 +74,9 @@ def endpoints() -> tuple[str, list[Endpoint]]:
         return server, found
 
 
-def serial(name: str | None, is_source: bool) -> int | None:
-    """The server's number of a source or sink, None if it is not there; one that comes back has another number."""
-    return next((e.index for e in endpoints()[1] if e.name == name and e.is_source == is_source), None)
+def serials() -> dict[tuple[str, bool], int]:
+    """The server's numbers of ``(name, is a source)``; a source or sink that comes back has another number."""
+    return {(e.name, e.is_source): e.index for e in endpoints()[1]}
 
 
 @contextmanager
