@@ -132,8 +132,8 @@ def spread(medians: list[float]) -> float:
 
 
 def measuring_us(rig: Rig, pairs: int = 100) -> float:
-    """What reading clocks adds to a hop: the same bursts with and without, in turns. The fast tenth of each is compared,
-    since what else runs here can only slow a burst down."""
+    """What reading clocks adds to a hop: the same bursts with and without, in turns. The fast tenth of each counts, since
+    what else runs here can only slow a burst down."""
     log, marks = np.zeros((BURST_HOPS, 6), np.int64), make_marks(BURST_HOPS)
     rig.burst(BURST_HOPS, None, None)
     with without_model(rig.worker.hop_arguments[-1]):
