@@ -55,7 +55,8 @@ def measure(peers: list[tuple[str, str]], model: str, clip: Path | None = None) 
         short = Path(folder) / "short.wav"
         samples, rate = _read(clip)
         soundfile.write(short, samples[: rate // 10], rate)
-        return [_measure(name, command, clip, short, Path(folder)) for name, command in [(OWN, own), *peers]]
+        others = [_measure(name, command, clip, short, Path(folder)) for name, command in peers]
+        return [_measure(OWN, own, clip, short, Path(folder)), *others]
 
 
 def _write_clip(path: Path) -> None:
