@@ -77,7 +77,8 @@ def through_jack(
         own_frames = np.nanmedian(read(probe(env, 2))[1])
         with probes.product(env, "system", "system", model, *argv) as product:
             running = probe(env, seconds, "rtdenoise:in_0", "rtdenoise:out_0")
-            time.sleep(2 + seconds / 2)
+            servers.wait_for_jack_connection(env, "probe:out_0", "rtdenoise:in_0")
+            time.sleep(1 + seconds / 2)
             if during:
                 during(product)
             done = time.monotonic()
