@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -239,7 +238,7 @@ def through_virtual_mic(env: dict[str, str], noisy: np.ndarray, *argv: object) -
             time.sleep(seconds + 0.5)
             return recorder.stop().samples[-len(noisy) :]
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a shell's background jobs ignore SIGINT
             process.communicate(timeout=30)
 
 
