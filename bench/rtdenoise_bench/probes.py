@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdenoise.errors import RtdenoiseError
+from rtdenoise_bench.servers import wait_for_jack_connection
 
 RATE = 48_000
 LEVEL = 0.15  # RMS
@@ -249,7 +249,7 @@ def through_virtual_mic(env: dict[str, str], noisy: np.ndarray, *argv: object) -
             time.sleep(seconds + 0.5)
             return recorder.stop().samples[-len(noisy) :]
         finally:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # a shell's background jobs ignore SIGINT
             process.communicate(timeout=30)
 
 
@@ -351,7 +351,8 @@ def across_jack(
         own_frames = np.nanmedian(read(alone)[1])
         probing = probe(seconds, "rtdenoise:in_0", "rtdenoise:out_0")
         if during:
-            time.sleep(2 + seconds / 2)
+            wait_for_jack_connection(env, "probe:out_0", "rtdenoise:in_0")
+            time.sleep(1 + seconds / 2)
             during(running)
         done = time.monotonic()
         at, frames, correlation = read(probing)

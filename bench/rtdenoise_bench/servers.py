@@ -98,6 +98,15 @@ def jack(rate: int = 48_000, frames: int = 256, realtime: bool = True) -> Iterat
             yield env
 
 
+def wait_for_jack_connection(env: dict[str, str], one: str, other: str) -> None:
+    """Return when two JACK ports are connected; a probe says so by this that it is at work."""
+    end = time.monotonic() + READY_S
+    while other not in _answer(["jack_lsp", "-c", one], env):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{one} was never connected to {other}")
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: int = 128) -> Iterator[dict[str, str]]:
     """PipeWire with its PulseAudio face and null sinks; yields the environment its clients need."""

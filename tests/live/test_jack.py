@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdenoise_bench import probes
+from rtdenoise_bench import probes, servers
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK, HOP, WINDOW = 256, 192, 768
@@ -36,7 +36,8 @@ def test_delay_is_exact_and_survives_a_stopped_process(jack_env, plain_path):
     direct = windows(start_probe(jack_env, 2))
     with probes.product(jack_env, "system", "system", plain_path) as product:
         probe = start_probe(jack_env, 6, "rtdenoise:in_0", "rtdenoise:out_0")
-        time.sleep(4)
+        servers.wait_for_jack_connection(jack_env, "probe:out_0", "rtdenoise:in_0")
+        time.sleep(3)
         os.kill(product.pid, signal.SIGSTOP)
         time.sleep(0.5)
         os.kill(product.pid, signal.SIGCONT)
