@@ -132,7 +132,7 @@ def spread(medians: list[float]) -> float:
 
 
 def measuring_us(rig: Rig, pairs: int = 100) -> float:
-    """What reading clocks adds to a hop: the same bursts with and without, in turns. The fast tenth of each counts, since
+    """What reading clocks adds to a hop: the same bursts with and without, in turns. The fast tenth of each counts:
     what else runs here can only slow a burst down."""
     log, marks = np.zeros((BURST_HOPS, 6), np.int64), make_marks(BURST_HOPS)
     rig.burst(BURST_HOPS, None, None)
