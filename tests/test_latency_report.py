@@ -15,11 +15,11 @@ from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry
 from rtdenoise.live import marks
 from rtdenoise.model import load_model
-from rtdenoise_bench import burden, html, live, markdown, peers, stages, watched
+from rtdenoise_bench import burden, html, markdown, peers, stages, watched, way
 from rtdenoise_bench.advice import advise, warn
 from rtdenoise_bench.cli import main
 from rtdenoise_bench.clock import Noise
-from rtdenoise_bench.live import Live, Part
+from rtdenoise_bench.live import Live
 from rtdenoise_bench.machine import look
 from rtdenoise_bench.matrix import Cell
 from rtdenoise_bench.parts import Part as Command
@@ -29,6 +29,7 @@ from rtdenoise_bench.rig import Rig
 from rtdenoise_bench.stages import Rounds, in_real_time, measuring_us
 from rtdenoise_bench.start import Start
 from rtdenoise_bench.times import times
+from rtdenoise_bench.way import Part
 
 HOP_US = 4000.0
 
@@ -106,7 +107,7 @@ def test_the_way_of_a_hop_adds_up_to_what_was_built():
     rows[:, marks.OPENED], rows[:, marks.WRITTEN] = complete + 100_000, complete + 500_000
     sounded = lambda frame, _block: frame / rate
     heard = lambda frame, row: came_out[row, watched.AT] / 1e9 + 3e-3 + (frame - came_out[row, watched.OUT_FROM]) / rate
-    parts, wake_ms, answer_ms = live.split(came_in, came_out, rows, hop, 12.0, sounded, heard)
+    parts, wake_ms, answer_ms = way.split(came_in, came_out, rows, hop, 12.0, sounded, heard)
     by_name = {p.name: p.ms for p in parts}
     assert sum(by_name.values()) == pytest.approx(1000 * block / rate + 20 + 12)
     assert by_name["wake-up"] == pytest.approx(0.1)
@@ -136,7 +137,7 @@ def report() -> Report:
         noise=0.01,
     )
     alone = stages.InRealTime("alone", 4.0, times(np.full(1000, 30.0)), times(np.full(1000, 600.0)), 2, 1, 1, "fifo")
-    way = Live(
+    through_jack = Live(
         server="jack",
         route="JACK",
         model="unet",
@@ -150,7 +151,7 @@ def report() -> Report:
         windows=20,
         clean_share=1.0,
         over_time=[[0.0, 25.0], [0.1, 24.9], [0.2, 25.1]],
-        parts=[Part(name, ms, "") for name, ms in zip(live.WAY, (3, 3, 0.2, 0.5, 12, 4.3, 2), strict=True)],
+        parts=[Part(name, ms, "") for name, ms in zip(way.WAY, (3, 3, 0.2, 0.5, 12, 4.3, 2), strict=True)],
         sum_ms=25.0,
         floor_ms=17.3,
         claimed_in_ms=5.0,
@@ -186,7 +187,7 @@ def report() -> Report:
         engine=engine,
         in_real_time=[alone],
         matrix=cells,
-        live=[way],
+        live=[through_jack],
         peers=[peers.Peer("other", 0.02, 0.1, 10.0, 0.9, 20.0), peers.Peer("unlike", 0.02, 0.1, None, 0.1, 20.0)],
         left_out=["end to end, pulse: not installed: pactl (make system)"],
     )

@@ -9,6 +9,7 @@ import pytest
 
 from rtdenoise_bench import live, probes, servers
 from rtdenoise_bench.report import load
+from rtdenoise_bench.way import WAY
 
 PLANTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
 
@@ -21,7 +22,7 @@ def test_a_planted_delay_is_found_and_all_else_adds_up(server, within_ms, plain_
     way = live.measure(server, str(plain_path), 2.5, plant_ms=PLANTED_MS)
     assert way.delay_ms - way.sum_ms == pytest.approx(1000 * FRAMES / way.rate, abs=within_ms)
     assert way.low_ms <= way.delay_ms <= way.high_ms
-    assert [p.name for p in way.parts] == list(live.WAY)
+    assert [p.name for p in way.parts] == list(WAY)
     assert all(p.ms > -0.5 for p in way.parts)
     assert way.answer.count > 200
 
