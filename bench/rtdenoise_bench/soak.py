@@ -13,7 +13,7 @@ from rtdenoise_bench.stress import gaps, through_pulse
 from rtdenoise_bench.table import Row, show
 
 MOST_MOVED_MS, MOST_GROWN_MB = 1.0, 5.0
-ENDS_S = 60  # at the start and at the end, that are compared
+ENDS_S = 60  # at the start and at the end, that are compared; a quarter of a run that is shorter than four of them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="rtd-") as folder:
         model = args.model or burden.write(Path(folder) / "plain.onnx")
         delay, stats, _ = through_pulse(model, 60 * args.minutes, *(("--bypass",) if args.model else ()))
-    ends = delay.at_s - delay.at_s[0] < ENDS_S, delay.at_s[-1] - delay.at_s < ENDS_S
+    end_s = min(ENDS_S, 60 * args.minutes / 4)
+    ends = delay.at_s - delay.at_s[0] < end_s, delay.at_s[-1] - delay.at_s < end_s
     first, last = (float(np.nanmedian(delay.ms[end])) for end in ends)
     grown_mb, threads = stats["grown_kb"] / 1024, stats["threads"]
     seen = f"{last - first:+.2f} ms; memory {grown_mb:+.1f} MB, threads {threads}, {gaps(stats)}"
