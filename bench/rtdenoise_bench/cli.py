@@ -10,7 +10,7 @@ from typing import Any
 from rtdenoise.errors import RtdenoiseError
 
 PARTS = {  # name: module, or module:object, and what it tells
-    "report": ("parts:REPORT", "the latency report: delay and load of this machine, in half a minute"),
+    "report": ("parts:REPORT", "the latency report: delay and load of this machine, in under a minute"),
     "engine": ("parts:ENGINE", "of it what needs no device: stages of a hop, deadlines, start-up"),
     "live": ("parts:LIVE", "of it the delay through sound servers, measured from outside"),
     "models": ("parts:MODELS", "of it the load of every model at every rate"),

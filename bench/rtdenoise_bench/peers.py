@@ -98,7 +98,7 @@ def delay_samples(x: np.ndarray, y: np.ndarray, most: int) -> tuple[float, float
         before, at, after = lags[k - 1 : k + 2]
         part = 0.5 * (before - after) / (before - 2 * at + after)
     scale = np.linalg.norm(x) * np.linalg.norm(y) + 1e-12
-    return float(round(k - most + part, 2)), float(lags[k] / scale)
+    return float(round(k - most + part, 2)) + 0.0, float(lags[k] / scale)
 
 
 def _run(name: str, command: str, source: Path, target: Path) -> float:
