@@ -5,7 +5,8 @@ BIN = $(VENV)/bin
 # The release the shipped models were trained with; any from 2.4 works.
 TORCH ?= torch==2.13.0
 # Sound servers and tools that the tests start on null devices; a compiler for the PESQ package.
-APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux
+APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux \
+  pipewire pipewire-bin pipewire-pulse wireplumber dbus
 
 .PHONY: help demo test lint bench figures system clean
 help:
@@ -40,7 +41,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 bench: $(VENV)/.demo
-	$(BIN)/rtdenoise-bench engine; $(BIN)/rtdenoise-bench files
+	$(BIN)/rtdenoise-bench; $(BIN)/rtdenoise-bench exactness; $(BIN)/rtdenoise-bench files
 
 figures: $(VENV)/.test
 	$(BIN)/python examples/demo.py && cp demo-out/demo.png examples/demo.png

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  rtdenoise --in noisy.wav --out clean.wav               one file, same format and length
+  rtdenoise --in noisy.wav --out clean.wav               one file, same format and length (also: noisy.wav clean.wav)
   rtdenoise --in recordings/ --out cleaned/ --jobs 4     a folder with all below it, resumable
   rtdenoise --in mic --out virtual-mic                   a microphone for calls: choose "rtdenoise microphone" there
   rtdenoise --in mic --out speakers                      hear it at once (use headphones)
@@ -51,6 +51,8 @@ COMMANDS = {
     "devices": Command("list microphones, loudspeakers and virtual devices", "rtdenoise.live.listing"),
     "virtual-mic": Command("make, remove or look at the virtual microphone", "rtdenoise.live.virtual_mic_command"),
     "doctor": Command("check what live audio stands on, and say what to fix", "rtdenoise.live.doctor"),
+    "service": Command("start the virtual microphone at every login (systemd)", "rtdenoise.live.service"),
+    "config": Command("show or edit the configuration file", "rtdenoise.config"),
     "models": Command("list the models and their scores", "rtdenoise.catalog"),
     "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.mix", "train"),
     "train": Command("train a model", "rtdenoise.training.train", "train"),
@@ -59,6 +61,9 @@ COMMANDS = {
 }
 LIVE_ENDS = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
 LONGEST_SUFFIX = 5  # of a sound file, ".aiff"; what follows the last dot of a device's name is longer, or a number
+LIVE_OPTIONS = ("blocksize", "budget", "worker", "tee", "monitor", "seconds")
+FOLDER_OPTIONS = ("jobs", "overwrite")
+Flag = argparse.BooleanOptionalAction
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 
 EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13
@@ -89,8 +94,10 @@ def main(argv: list[str] | None = None) -> int:
         if not argv:
             print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")
             return 0
+        if _is_pair(argv):
+            argv = ["--in", argv[0], "--out", argv[1], *argv[2:]]
         if argv[0].startswith("-"):
-            return _filter(_filter_parser().parse_all(argv))
+            return _filter(argv)
         if argv[0] not in COMMANDS:
             raise UsageError(
                 f"unknown command {argv[0]}{_near(argv[0], list(COMMANDS))}; to filter, say --in X --out Y"
@@ -114,6 +121,13 @@ def _end_by_signal(number: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + number)  # an exception, so that half-written files are removed on the way out
 
 
+def _is_pair(argv: list[str]) -> bool:
+    """Whether the request begins with an input and an output without their options' names, as `cp` has it."""
+    ends = [a for a in argv[:2] if a == "-" or not a.startswith("-")]
+    known = any(_is_file_name(end) or end in LIVE_ENDS or end.isdigit() for end in ends)
+    return len(ends) == 2 and known and ends[0] not in COMMANDS
+
+
 def _run_command(name: str, argv: list[str]) -> int:
     command = COMMANDS[name]
     try:
@@ -133,8 +147,8 @@ def _filter_parser() -> _Parser:
     commands = "\n".join(f"  rtdenoise {name:<10}{command.help}" for name, command in COMMANDS.items())
     parser = _Parser(
         prog="rtdenoise",
-        usage="rtdenoise --in X --out Y [options]\n       rtdenoise COMMAND ...",
-        description="Remove noise from speech, in files, folders and pipes.",
+        usage="rtdenoise --in X --out Y [options]     (or: rtdenoise X Y [options])\n       rtdenoise COMMAND ...",
+        description="Remove noise from speech: in files, folders and pipes, and live from device to device.",
         epilog=f"commands (each has --help):\n{commands}\n\n{EXAMPLES}\n{DETAILS}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -156,55 +170,114 @@ def _filter_parser() -> _Parser:
     )
     add("--model", metavar="NAME", help="a model's name (rtdenoise models) or the path of an .onnx file")
     add("--strength", type=float, metavar="DB", help="attenuate by DB at most: 0 changes nothing (default: no limit)")
-    add("--latency", choices=("normal", "low"), default="normal", help="normal: 16 ms (default); low: 8 ms")
+    add(
+        "--latency",
+        type=_latency,
+        default="normal",
+        metavar="normal|low|MS",
+        help="normal: 16 ms (default); low: 8 ms; live also a delay in ms: takes the mode and the buffer that reach it",
+    )
     add("--bypass", action="store_true", help="pass the sound through unfiltered")
-    add("--jobs", type=int, default=1, metavar="N", help="processes for a folder (default 1)")
-    add("--overwrite", action="store_true", help="filter a folder's finished files again")
-    add("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
-    add("--rate", type=int, metavar="HZ", help="samples a second of a raw input, or of devices")
-    add("--channels", type=int, metavar="N", help="channels of a raw input, interleaved, or of devices")
-    add("--blocksize", type=int, metavar="N", help="live: frames a callback (default: what suits the device)")
-    add("--budget", type=float, metavar="MS", help="live: delay to hold (default: as little as the devices allow)")
-    add("--worker", choices=("native", "python"), help="live: how the model is run (default: native where possible)")
-    add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
+    add("--quiet", action=Flag, help="no progress and no summary, only warnings and errors")
     add(
         "--json",
         action="store_true",
         help="one JSON object a file, live a second; on standard output, or standard error beside audio",
     )
+    live = parser.add_argument_group("live, where an end is a device").add_argument
+    live("--rate", type=int, metavar="HZ", help="samples a second of the devices (default: their own); of --raw input")
+    live("--channels", type=int, metavar="N", help="channels of the devices (default 1); of --raw input, interleaved")
+    live("--blocksize", type=int, metavar="N", help="frames a callback (default: what suits the device)")
+    live("--budget", type=float, metavar="MS", help="delay to hold, come what may (default: what the devices allow)")
+    live("--worker", choices=("native", "python"), help="how the model is run (default: native where possible)")
+    live("--tee", metavar="FILE", help="also write what is heard to a sound file")
+    live("--monitor", action=Flag, help="with --out virtual-mic: hear it on the default output too (headphones)")
+    live("--seconds", type=float, metavar="S", help="end after S seconds (default: at Ctrl-C, or with the input file)")
+    files = parser.add_argument_group("files, folders and pipes").add_argument
+    files("--jobs", type=int, metavar="N", help="processes for a folder (default 1)")
+    files("--overwrite", action=Flag, help="filter a folder's finished files again")
+    files("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
     add("--version", action="version", version=f"rtdenoise {__version__}")
     return parser
 
 
-def _filter(args: argparse.Namespace) -> int:
-    if _is_live(args.source, args.target):
-        for end in (args.source, args.target):
-            if _is_file_name(end):
-                raise UsageError(f"{end}: a device at one end and a file or pipe at the other do not go together yet")
-        for option, given in (("--jobs", args.jobs != 1), ("--overwrite", args.overwrite), ("--raw", args.raw)):
-            if given:
-                raise UsageError(f"{option} is for files and pipes; leave it away for live audio")
-        from rtdenoise.live import run
+def _latency(text: str) -> str | float:
+    if text in ("normal", "low"):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither normal nor low nor a number of ms") from None
 
-        return run.run(args)
-    for option, given in (("--blocksize", args.blocksize), ("--budget", args.budget), ("--worker", args.worker)):
-        if given:
-            raise UsageError(f"{option} is for live audio, and neither --in nor --out is a device; leave it away")
-    if args.jobs < 1:
+
+def _filter(argv: list[str]) -> int:
+    parser = _filter_parser()
+    args = parser.parse_all(argv)  # what comes from the configuration depends on what the ends are
+    live, folder = _is_live(args.source, args.target), os.path.isdir(args.source)
+    args = parser.parse_all([*_configured(parser, live, folder), *argv])
+    if live:
+        return _run_live(args)
+    for name in LIVE_OPTIONS:
+        if getattr(args, name):
+            raise UsageError(f"--{name} is for live audio, and neither --in nor --out is a device; leave it away")
+    if not isinstance(args.latency, str):
+        raise UsageError(f"--latency {args.latency:g}: files know normal and low; a figure in ms is for live audio")
+    if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs}; give 1 or more")
-    if os.path.isdir(args.source):
+    if folder:
         return _filter_folder(args)
-    for option, given in (("--jobs", args.jobs != 1), ("--overwrite", args.overwrite)):
-        if given:
-            raise UsageError(f"{option} is for folders, and {args.source} is none; leave it away")
+    for name in FOLDER_OPTIONS:
+        if getattr(args, name):
+            raise UsageError(f"--{name} is for folders, and {args.source} is none; leave it away")
     return _filter_one(args)
 
 
+def _configured(parser: _Parser, live: bool, folder: bool) -> list[str]:
+    """What the configuration file says, as options."""
+    from rtdenoise.config import config_path, load_config
+
+    config = load_config()
+    argv = config.for_live() if live else config.for_files(folder)
+    try:
+        parser.parse_all(["--in", "-", "--out", "-", *argv])
+    except UsageError as problem:
+        raise UsageError(f"{config_path()}: {problem}") from problem
+    return argv
+
+
+def _run_live(args: argparse.Namespace) -> int:
+    for name in (*FOLDER_OPTIONS, "raw"):
+        if getattr(args, name):
+            raise UsageError(f"--{name} is for files and pipes; leave it away for live audio")
+    if "-" in (args.source, args.target):
+        raise UsageError("a device and a pipe do not go together; take a file, or pipe through `--in - --out -`")
+    if args.monitor and args.target != "virtual-mic":
+        raise UsageError(f"--monitor goes with --out virtual-mic; --out {args.target} is another end, leave it away")
+    if args.seconds is not None and not args.seconds > 0:
+        raise UsageError(f"--seconds {args.seconds:g}; give more than 0")
+    from pathlib import Path
+
+    for name in ("source", "target"):
+        if _is_file_name(getattr(args, name)):
+            setattr(args, name, Path(getattr(args, name)))
+    if args.tee and isinstance(args.target, Path):
+        raise UsageError(f"--tee {args.tee}: --out {args.target} is a recording already; leave one of them away")
+    if args.tee and isinstance(args.source, Path) and args.source.resolve() == Path(args.tee).resolve():
+        raise UsageError(f"--tee {args.tee} is the input itself; give it another name")
+    if isinstance(args.source, Path) and (args.rate or args.channels):
+        raise UsageError(f"--rate and --channels are for devices; {args.source} says them itself, leave them away")
+    from rtdenoise.live import run
+
+    return run.run(args)
+
+
 def _is_live(source: str, target: str) -> bool:
-    """Whether the ends are sound devices: one is a device's alias or number, or neither looks like a file."""
-    if any((end in LIVE_ENDS or end.isdigit()) and not os.path.exists(end) for end in (source, target)):
+    """Whether an end is a sound device: by alias or number, or because it does not look like a file beside one that
+    does."""
+    ends = source, target
+    if any((end in LIVE_ENDS or end.isdigit()) and not os.path.exists(end) for end in ends):
         return True
-    return not any(_is_file_name(end) for end in (source, target))
+    return not all(map(_is_file_name, ends)) and not os.path.isdir(source) and "-" not in ends
 
 
 def _is_file_name(end: str) -> bool:
@@ -246,14 +319,15 @@ def _filter_folder(args: argparse.Namespace) -> int:
         raise UsageError("--raw, --rate and --channels are for pipes; leave them away for a folder")
     if args.target == "-":
         raise UsageError("a folder cannot go into a pipe; name a folder with --out")
-    jobs, settings = find_jobs(args.source, args.target, args.overwrite), _settings(args)
+    jobs, settings = find_jobs(args.source, args.target, bool(args.overwrite)), _settings(args)
+    processes = args.jobs or 1
     if args.json:
-        outcomes = filter_jobs(jobs, settings, args.jobs, lambda outcome: ui.print_json(outcome.as_json(), sys.stdout))
+        outcomes = filter_jobs(jobs, settings, processes, lambda outcome: ui.print_json(outcome.as_json(), sys.stdout))
     elif ui.has_terminal() and not args.quiet:
         with ui.folder_progress(jobs) as progress:
-            outcomes = filter_jobs(jobs, settings, args.jobs, progress)
+            outcomes = filter_jobs(jobs, settings, processes, progress)
     else:
-        outcomes = filter_jobs(jobs, settings, args.jobs)
+        outcomes = filter_jobs(jobs, settings, processes)
     ui.say_folder(outcomes, summary=not (args.quiet or args.json))
     return 1 if any(outcome.error for outcome in outcomes) else 0
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.contract import Model
+from rtdenoise.contract import Model, ModelStream
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.fft import aligned, jit
 from rtdenoise.geometry import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Geometry, Latency
@@ -163,6 +163,19 @@ class Denoiser:
         `begin`, a step of `stream` and `finish` itself, as live audio does."""
         noisy, enhanced = self.stream.buffers(1)
         return self._full, noisy, enhanced, self._mix, self._top_gain, self._stft.arguments, self._istft.arguments
+
+    def exchange(self, model: Model, stream: ModelStream) -> None:
+        """Go on with another model and its fresh ``stream``; audio under way stays. `UsageError` if STFTs differ."""
+        if model.info.framing != self.model.info.framing:
+            raise UsageError(f"model {model.name} has another STFT than {self.model.name}; start anew with --model")
+        self.model, self.stream = model, stream
+        self._top_gain[:] = 1
+
+    def shorten(self) -> None:
+        """Go on in low-latency mode, for live use: whole hops, none waiting."""
+        self.latency = "low"
+        self._istft = StreamingISTFT(self.geometry, self.channels, "low", max_frames=BATCHES[0])
+        self.skip_first_hop()
 
     def skip_first_hop(self) -> None:
         """Drop the hop that waits so that chunks may have any length: who feeds whole hops saves its delay."""

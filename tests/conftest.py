@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,9 @@ import pytest
 import graphs
 from rtdenoise.contract import Model
 from rtdenoise.model import list_models, load_model
+
+_configuration = tempfile.TemporaryDirectory(prefix="rtdenoise-tests-")
+os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configured must not show in tests
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 SHIPPED = [info.name for info in list_models()]

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from rtdenoise.errors import UsageError
-from rtdenoise_bench import engine
-from rtdenoise_bench.cli import main
+from rtdenoise_bench import exactness
+from rtdenoise_bench.cli import DEFAULT_PART, PARTS, main
 from rtdenoise_bench.readme import refreshed
 from rtdenoise_bench.table import at_least, at_most
 
 
-def test_engine_report_is_json_with_the_machine_and_every_exact_row_holds(capsys):
-    main(["engine", "--hops", "200", "--json"])
+def test_exactness_is_json_with_the_machine_and_every_exact_row_holds(capsys):
+    main(["exactness", "--hops", "200", "--json"])
     report = json.loads(capsys.readouterr().out)
     assert report["machine"]
     exact = [r for r in report["rows"] if "own work" not in r["what"] and "step of one frame" not in r["what"]]
@@ -23,18 +23,18 @@ def test_engine_report_is_json_with_the_machine_and_every_exact_row_holds(capsys
 
 
 def test_a_planted_wrong_delay_is_found(monkeypatch):
-    monkeypatch.setattr(engine.Denoiser, "latency_samples", property(lambda d: d.geometry.latency_samples() + 1))
-    assert not engine.delay().ok
+    monkeypatch.setattr(exactness.Denoiser, "latency_samples", property(lambda d: d.geometry.latency_samples() + 1))
+    assert not exactness.delay().ok
 
 
 def test_a_planted_error_is_found(monkeypatch):
-    monkeypatch.setattr(engine.PassThrough, "step", lambda self, frames: None)
-    assert not engine.exactness()[0].ok
+    monkeypatch.setattr(exactness.PassThrough, "step", lambda self, frames: None)
+    assert not exactness.exactness()[0].ok
 
 
 def test_a_planted_stall_shows_in_the_times():
     count = iter(range(10**6))
-    times = engine.times_us(lambda: time.sleep(0.002) if next(count) % 10 == 0 else None, 200)
+    times = exactness.times_us(lambda: time.sleep(0.002) if next(count) % 10 == 0 else None, 200)
     assert np.sum(times > 1_900) == pytest.approx(20, abs=2)
 
 
@@ -57,3 +57,18 @@ def test_readme_tables_come_from_commands_of_this_project_only():
     assert foreign
     with pytest.raises(UsageError, match="not a command"):
         refreshed(foreign, "")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_part_explains_itself(part, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([part, "--help"])
+    assert end.value.code == 0
+    assert PARTS[part][1][:30] in " ".join(capsys.readouterr().out.split())
+
+
+def test_without_a_part_comes_the_report(capsys):
+    with pytest.raises(SystemExit):
+        main(["--peer"])
+    assert f"rtdenoise-bench {DEFAULT_PART}" in capsys.readouterr().err
+    assert main(["--peer", "nonsense"]) == 2

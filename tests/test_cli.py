@@ -38,7 +38,7 @@ def on_terminal(*argv: object) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", seen.decode())
 
 
-@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["nonsense"], ["--in", "mic", "--out", "clean.wav"]])
+@pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["nonsense"], ["--in", "mic", "--out", "-"]])
 def test_what_needs_no_audio_loads_no_audio_library(argv):
     code = f"import sys; from rtdenoise.cli import main\ntry: main({argv})\nexcept SystemExit: pass\n"
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
@@ -96,6 +96,8 @@ def test_a_missing_extra_is_named_in_one_line(monkeypatch, capfd):
     [
         (["modles"], "did you mean models?"),
         (["noisy.wav"], "to filter, say --in X --out Y"),
+        (["modles", "clean"], "did you mean models?"),
+        (["a.wav", "--out", "b.wav"], "to filter, say --in X --out Y"),
         (["--in", "a.wav"], "--out"),
         (["models", "--jsno"], "did you mean --json?"),
     ],
@@ -114,6 +116,12 @@ def test_a_file_is_summed_up_in_one_line_and_quiet_says_nothing(tmp_path, capfd)
     assert "2.0 s of sound" in said
     assert "16 ms" in said
     assert call(capfd, "--in", source, "--out", tmp_path / "b.wav", "--quiet") == (0, "", "")
+
+
+def test_two_names_without_options_are_input_and_output(tmp_path, capfd):
+    source = write(tmp_path / "a.wav", voice(16_000))
+    assert call(capfd, source, tmp_path / "b.wav", "--quiet") == (0, "", "")
+    assert (tmp_path / "b.wav").exists()
 
 
 def test_json_holds_what_scripts_need(tmp_path, capfd):

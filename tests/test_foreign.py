@@ -8,7 +8,7 @@ from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import ModelError
 from rtdenoise.model import load_model
-from rtdenoise_bench.engine import PassThrough
+from rtdenoise_bench.exactness import PassThrough
 
 
 @pytest.fixture

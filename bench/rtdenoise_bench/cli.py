@@ -1,39 +1,52 @@
-"""The command `rtdenoise-bench PART`: each part is a module with ``add_arguments(parser)`` and ``run(args) -> int``."""
+"""The command `rtdenoise-bench PART`: each part has ``add_arguments(parser)`` and ``run(args) -> int``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from importlib import import_module
+from typing import Any
 
 from rtdenoise.errors import RtdenoiseError
 
-PARTS = {
-    "engine": "exactness, delay and time of each stage of a hop, without a device",
-    "files": "speed, memory and start-up of the command",
-    "latency": "the algorithmic delay at common rates",
-    "live": "delay, stalls, overload, drift and load of live audio, on null devices",
-    "readme": "refresh the tables of a Markdown file from the commands that print them",
+PARTS = {  # name: module, or module:object, and what it tells
+    "report": ("parts:REPORT", "the latency report: delay and load of this machine, in under a minute"),
+    "engine": ("parts:ENGINE", "of it what needs no device: stages of a hop, deadlines, start-up"),
+    "live": ("parts:LIVE", "of it the delay through sound servers, measured from outside"),
+    "models": ("parts:MODELS", "of it the load of every model at every rate"),
+    "compare": ("compare", "two reports against each other; fails if the second is slower"),
+    "exactness": ("exactness", "whether the streaming core is exact and its delay the printed one"),
+    "files": ("files", "speed, memory and start-up of the command"),
+    "latency": ("latency", "the algorithmic delay at common rates"),
+    "stress": ("stress", "live audio under stalls, overload, drift and load, on null devices"),
+    "soak": ("soak", "live audio over many minutes: delay, memory, threads"),
+    "readme": ("readme", "refresh the tables of a Markdown file from the commands that print them"),
 }
-DEFAULT_PART = "engine"
+DEFAULT_PART = "report"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a part, by default the engine's; returns the exit code."""
+    """Run a part, by default the whole report; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or (argv[0] not in PARTS and argv[0] not in ("-h", "--help")):
         argv.insert(0, DEFAULT_PART)
     parser = argparse.ArgumentParser(prog="rtdenoise-bench", description="What latency and load this machine gives.")
     parts = parser.add_subparsers(dest="part", metavar="PART")
-    for name, text in PARTS.items():
+    for name, (_, text) in PARTS.items():
         part = parts.add_parser(name, help=text, description=text)
         if name == argv[0]:
-            import_module(f"rtdenoise_bench.{name}").add_arguments(part)
+            _part(name).add_arguments(part)
     args = parser.parse_args(argv)
     try:
-        return import_module(f"rtdenoise_bench.{args.part}").run(args)
+        return _part(args.part).run(args)
     except RtdenoiseError as e:
         print(f"rtdenoise-bench: error: {e}", file=sys.stderr)
         return e.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _part(name: str) -> Any:
+    module, _, thing = PARTS[name][0].partition(":")
+    loaded = import_module(f"rtdenoise_bench.{module}")
+    return getattr(loaded, thing) if thing else loaded

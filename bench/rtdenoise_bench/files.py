@@ -7,7 +7,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -17,9 +16,9 @@ import soundfile
 
 from rtdenoise.errors import UsageError
 from rtdenoise.model import DEFAULT_MODEL, find_model
+from rtdenoise_bench.start import COMMAND, first_byte, waited_mb
 from rtdenoise_bench.table import Row, at_least, at_most, show
 
-COMMAND = (sys.executable, "-m", "rtdenoise")
 ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
@@ -54,31 +53,13 @@ def start_up(model: str, folder: Path) -> list[Row]:
         start = time.perf_counter()
         subprocess.run([*COMMAND, "--help"], check=True, stdout=subprocess.DEVNULL)
         helps.append(time.perf_counter() - start)
-    warm = [first_byte_s(model) for _ in range(6)][1:]
-    cold = first_byte_s(model, NUMBA_CACHE_DIR=str(folder / "numba"))
+    warm = [first_byte(model)[0] for _ in range(6)][1:]
+    cold, _ = first_byte(model, NUMBA_CACHE_DIR=str(folder / "numba"))
     return [
         at_most("rtdenoise --help, median of 5", statistics.median(helps), 0.3, "s"),
         at_most("first byte of a pipe, warm caches, median of 5", statistics.median(warm), 1.0, "s"),
         at_most("first byte of a pipe, empty numba cache", cold, 6.0, "s"),
     ]
-
-
-def first_byte_s(model: str, **environment: str) -> float:
-    """Seconds from launch to the first byte, with half a second of audio in a pipe that stays open."""
-    command = [*COMMAND, "--in", "-", "--out", "-", "--raw", "s16le", "--rate", "16000", "--channels", "1"]
-    start = time.perf_counter()
-    command += ["--model", model, "--quiet"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=os.environ | environment, stdin=pipe, stdout=pipe) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(bytes(16_000))
-        process.stdin.flush()
-        process.stdout.read(1)
-        seconds = time.perf_counter() - start
-        process.stdin.close()
-        process.stdout.read()
-    return seconds
 
 
 def filtered(model: str, source: Path, target: Path, one_core: bool = True) -> tuple[float, float]:
@@ -93,12 +74,11 @@ def filtered(model: str, source: Path, target: Path, one_core: bool = True) -> t
         os.sched_setaffinity(0, everything)
     assert process.stdout is not None
     report = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    status, peak_mb = waited_mb(process)
     if status:
         raise UsageError(f"the command failed on {source.name}: {report.decode().strip()}")
     json.loads(report)
-    per_mb = 1024**2 if sys.platform == "darwin" else 1024
-    return time.perf_counter() - start, usage.ru_maxrss / per_mb
+    return time.perf_counter() - start, peak_mb
 
 
 def speed(model: str, minutes: float, folder: Path) -> list[Row]:

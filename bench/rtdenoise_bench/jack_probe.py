@@ -18,7 +18,7 @@ import numpy as np
 from rtdenoise_bench.probes import correlate, noise
 
 WINDOW = 2048
-MARGIN_S = 1.0  # before the first and after the last window
+MARGIN_S = 0.6  # before the first and after the last window
 
 
 def main() -> None:

@@ -1,204 +1,272 @@
-"""What live audio promises, measured from outside on servers of our own: delay, stalls, overload, drift, load.
+"""The whole way of a sound through live audio, measured from outside, and where on it time goes, told from inside.
 
-Each row starts a PulseAudio server on null sinks or a JACK server on its dummy back end, runs the product as a
-process of its own and watches both ends (`rtdenoise_bench.probes`). On a shared machine judge by medians and by
-differences within a row.
+Outside: noise goes in at one end of the sound server and is found again at the other. Inside: the clocks of callbacks
+and worker follow the first frame of each hop,
+
+    device in ─▶ ring in ─▶ wake-up ─▶ compute ─▶ algorithm ─▶ ring out ─▶ device out
+
+and both ends of the product are found again in the recordings from outside, so that the devices' shares are measured
+too and no driver needs to be believed. What a driver claims stands beside.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
+import contextlib
 import os
-import signal
 import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.errors import RtdenoiseError
-from rtdenoise_bench import burden, probes, servers
-from rtdenoise_bench.probes import Delay
-from rtdenoise_bench.table import Row, at_most, show
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.geometry import Geometry, Latency
+from rtdenoise.live.drift import TAPS
+from rtdenoise.live.hop import HOLD
+from rtdenoise.live.marks import ACTION, OPENED
+from rtdenoise_bench import probes, servers
+from rtdenoise_bench.probes import RATE, Crossing, Delay, Recording
+from rtdenoise_bench.times import Times, times
+from rtdenoise_bench.watched import AT, AUDIO_FRAMES, FRAMES, HEARD_AGO, HEARD_IN, IN_FROM, OUT_FROM
+from rtdenoise_bench.way import Part, When, split
 
-IDLE_AHEAD_S = 2.5  # an idle null sink has played up to 2 s ahead: let the probes draw it near first
-JACK_BLOCKS = (256, 64)
-RATE = 48_000
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all but soak)")
-    parser.add_argument("--seconds", type=float, default=20, help="length of a row's measurement (default 20)")
-    parser.add_argument("--soak-minutes", type=float, default=30)
-    parser.add_argument("--json", action="store_true")
-    parser.add_argument("--model", help="for the load and start rows (default: the default model)")
-
-
-def run(args: argparse.Namespace) -> int:
-    unknown = set(args.rows) - set(ROWS)
-    if unknown:
-        raise RtdenoiseError(f"no row {sorted(unknown)[0]}; there are: {', '.join(ROWS)}")
-    rows = []
-    with tempfile.TemporaryDirectory(prefix="rtd-") as folder:
-        args.plain = burden.write(Path(folder) / "plain.onnx")
-        args.folder = Path(folder)
-        for name in args.rows or [n for n in ROWS if n != "soak"]:
-            rows += ROWS[name](args)
-    return show(rows, args.json)
-
-
-def through_pulse(
-    model: object, seconds: float, *argv: object, during: Callable | None = None
-) -> tuple[Delay, dict, float]:
-    """Delay A to B with the product between, its statistics, and when ``during(product)`` was done."""
-    with servers.pulseaudio() as env:
-        return probes.across_pulse(env, IDLE_AHEAD_S, model, seconds, *argv, during=during)
-
-
-def through_jack(
-    model: object, seconds: float, *argv: object, block: int = 256, during: Callable | None = None
-) -> tuple:
-    """The same on JACK, with the server's own delay taken off."""
-
-    def probe(env: dict[str, str], length: float, *ports: str) -> subprocess.Popen:
-        line = [sys.executable, "-m", "rtdenoise_bench.jack_probe", str(length), *ports]
-        return subprocess.Popen(line, env=env | probes.import_path(), stdout=subprocess.PIPE, text=True)
-
-    def read(process: subprocess.Popen) -> np.ndarray:
-        return np.array(json.loads(process.communicate()[0])).T
-
-    with servers.jack(frames=block) as env:
-        own_frames = np.nanmedian(read(probe(env, 2))[1])
-        with probes.product(env, "system", "system", model, *argv) as product:
-            running = probe(env, seconds, "rtdenoise:in_0", "rtdenoise:out_0")
-            time.sleep(2 + seconds / 2)
-            if during:
-                during(product)
-            done = time.monotonic()
-            at, frames, correlation = read(running)
-            return Delay(at, 1000 * (frames - own_frames) / RATE, correlation), probes.finish(product), done
-
-
-def _gaps(stats: dict) -> str:
-    return f"{stats['underruns'] - stats['settled_underruns']} underruns, {stats['silent_ms']:.0f} ms silent"
-
-
-def jack(args: argparse.Namespace) -> list[Row]:
-    rows = []
-    for block in JACK_BLOCKS:
-        delay, stats, _ = through_jack(args.plain, args.seconds, block=block)
-        beyond = (delay.median_ms - 16) * RATE / 1000
-        besides = f"= {beyond:.0f} frames beyond 16 ms; printed {stats['budget_ms']:.2f} ms; {_gaps(stats)}"
-        same = np.mean(delay.placed == delay.median_ms)  # a cycle that JACK itself misses shifts a window by a block
-        ok = bool(beyond <= 2 * block and same > 0.99)
-        what = f"JACK, {block} frames: delay beyond JACK's own"
-        rows.append(Row(what, f"{delay.summary()} {besides}", f"<= 16 ms + {2 * block} frames, constant", ok))
-    return rows
-
-
-def pulse(args: argparse.Namespace) -> list[Row]:
-    delay, stats, _ = through_pulse(args.plain, args.seconds)
-    steady = np.mean(np.abs(delay.placed - delay.median_ms) < 1) if len(delay.placed) else 0
-    besides = f"{100 * steady:.1f} % of windows within 1 ms; {_gaps(stats)}; {stats['drift_ppm']:+.0f} ppm"
-    what, ok = (
-        f"PulseAudio null to null, {args.seconds:.0f} s: end to end",
-        bool(delay.median_ms <= 60 and steady > 0.95),
-    )
-    return [Row(what, f"{delay.summary()}; {besides}", "<= 60 ms, +-1 ms", ok)]
-
-
-def hog(args: argparse.Namespace) -> list[Row]:
-    rows = []
-    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
-        alone = 0
-        for name, argv in (("none", ()), ("Python", ("--hog", "python")), ("C calls", ("--hog", "c"))):
-            delay, stats, _ = through(args.plain, args.seconds, *argv)
-            count = stats["underruns"] - stats["settled_underruns"]
-            alone = count if name == "none" else alone
-            seen = f"{_gaps(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
-            rows.append(
-                Row(f"{server}, GIL hog: {name}", seen, f"<= {2 * alone + 3} underruns", count <= 2 * alone + 3)
-            )
-    return rows
-
-
-def stop(args: argparse.Namespace) -> list[Row]:
-    def pause(product: subprocess.Popen) -> None:
-        os.kill(product.pid, signal.SIGSTOP)
-        time.sleep(0.5)
-        os.kill(product.pid, signal.SIGCONT)
-
-    rows = []
-    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
-        delay, _, done = through(args.plain, 8, during=pause)
-        before = delay.ms[(delay.at_s < done - 0.7) & (delay.correlation > probes.PLACED)]
-        usual, after = np.median(before), delay.after(done)
-        right = (after.correlation > probes.PLACED) & (np.abs(after.ms - usual) < 1.5)
-        wrong = after.at_s[~right & (after.at_s < done + 3)]
-        back = max(0.0, float(wrong[-1] - done) + 0.1) if len(wrong) else 0.0
-        besides = f"{usual:.2f} ms before, {after.after(done + 1).median_ms:.2f} ms a second after"
-        what = f"{server}, stopped for 0.5 s: delay is back after"
-        rows.append(Row(what, f"{back:.2f} s; {besides}", "<= 1 s", back <= 1))
-    return rows
-
-
-def slow(args: argparse.Namespace) -> list[Row]:
-    model, rows = burden.write_slow(args.folder / "slow.onnx", 12), []
-    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
-        delay, stats, _ = through(model, 5)
-        besides = f"{stats['holds']} holds, {_gaps(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
-        what, ok = f"{server}, model of 12 ms a step for 5 s", bool(np.ptp(delay.placed) < 5)
-        rows.append(Row(what, f"{delay.summary()}; {besides}", "no growth of delay, holds counted", ok))
-    return rows
-
-
-def drift(args: argparse.Namespace) -> list[Row]:
-    rows = []
-    for ppm in (-300, 300):
-        delay, stats, _ = through_pulse(args.plain, max(args.seconds, 40), "--ppm", ppm)
-        besides = f"learnt {stats['drift_ppm']:+.0f} ppm; {stats['resyncs']} jumps; {_gaps(stats)}"
-        what = f"PulseAudio, output {ppm:+d} ppm against the server"
-        rows.append(Row(what, f"{delay.summary()}; {besides}", "delay and fill held"))
-    return rows
-
-
-def load(args: argparse.Namespace) -> list[Row]:
-    model = args.model or "unet"
-    delay, stats, _ = through_pulse(model, args.seconds, "--bypass")
-    steps = f"step p50 {stats['model_ms_p50']:.2f}, p99 {stats['model_ms_p99']:.2f} ms; {stats['scheduling']} priority"
-    return [
-        Row("model in live use", f"{model}: {steps}"),
-        at_most("CPU of the process, 48 kHz mono, PulseAudio", stats["cpu_percent"], 20, "% of a core"),
-        at_most("callback time p99.9", stats["callback_ms_p999"], 0.3, "ms"),
-        at_most("process start to audio, imports included", stats["ready_s"], 1.5, "s"),
-        Row(
-            "memory",
-            f"{stats['peak_kb'] / 1024:.0f} MB; {stats['grown_kb'] / 1024:+.1f} MB in the row; {delay.summary()}",
-        ),
-    ]
-
-
-def soak(args: argparse.Namespace) -> list[Row]:
-    delay, stats, _ = through_pulse(args.plain, 60 * args.soak_minutes)
-    first, last = delay.ms[:600], delay.ms[-600:]
-    moved = float(np.nanmedian(last) - np.nanmedian(first))
-    besides = f"memory {stats['grown_kb'] / 1024:+.1f} MB, threads {stats['threads']}, {_gaps(stats)}"
-    ok = abs(moved) < 1 and stats["grown_kb"] < 5 * 1024 and len(set(stats["threads"])) == 1
-    asked = "< 1 ms, < 5 MB, threads constant"
-    return [Row(f"soak, {args.soak_minutes:g} min: delay moved by", f"{moved:+.2f} ms; {besides}", asked, ok)]
-
-
-ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
-    "jack": jack,
-    "pulse": pulse,
-    "hog": hog,
-    "stop": stop,
-    "slow": slow,
-    "drift": drift,
-    "load": load,
-    "soak": soak,
+NAMES = {"pulse": "PulseAudio", "pipewire": "PipeWire", "jack": "JACK"}
+SERVERS = tuple(NAMES)
+NEEDS = {
+    "pulse": ("pulseaudio", "pactl", "pacat", "parec"),
+    "pipewire": ("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl", "pacat", "parec"),
+    "jack": ("jackd", "jack_lsp", "jack_connect", "jack_disconnect"),
 }
+LEAD_S = 1.0  # an idle server plays ahead and must come near first
+
+
+@dataclass(frozen=True)
+class Live:
+    """One way through one sound server.
+
+    ``delay_ms`` is the median from outside, ``low_ms`` and ``high_ms`` hold 95 % of the ``windows``; ``over_time`` are
+    pairs of seconds and ms. ``parts`` add up to ``sum_ms``. ``floor_ms`` is what no program with this filter and block
+    can go below; ``claimed_in_ms`` and ``claimed_out_ms`` are what the driver says of the devices, blocks included;
+    ``printed_ms`` is what the product says of itself.
+    """
+
+    server: str
+    route: str
+    model: str
+    latency: str
+    rate: int
+    block_in: int
+    block_out: int
+    delay_ms: float
+    low_ms: float
+    high_ms: float
+    windows: int
+    clean_share: float
+    over_time: list[list[float]]
+    parts: list[Part]
+    sum_ms: float
+    floor_ms: float
+    claimed_in_ms: float
+    claimed_out_ms: float
+    printed_ms: float
+    drift_ppm: float | None
+    seconds: float
+    wake: Times
+    answer: Times
+    misses: int
+    holds: int
+    gaps: int
+    silent_ms: float
+    worker: str
+    scheduling: str
+    cpu_percent: float
+    memory_mb: float
+    ready_s: float
+
+
+def measure(
+    server: str,
+    model: str,
+    seconds: float,
+    latency: Latency = "normal",
+    blocksize: int | None = None,
+    plant_ms: float = 0.0,
+) -> Live:
+    """Measure one of `SERVERS`; `UsageError` says why one cannot be. ``plant_ms`` adds a delay that only shows from
+    outside, to see that it does."""
+    with tempfile.TemporaryDirectory(prefix="rtdenoise-bench-") as folder:
+        watch = Path(folder) / "watch.npz"
+        argv: list[object] = ["--bypass", "--watch", watch, "--latency", latency]
+        argv += ["--blocksize", blocksize] if blocksize else []
+        argv += ["--plant", plant_ms] if plant_ms else []
+
+        def seen() -> dict[str, np.ndarray]:
+            with np.load(watch) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+
+        try:
+            if server == "jack":
+                return _through_jack(model, seconds, argv, latency, seen)
+            return _through_pulse(server, model, seconds, argv, latency, seen)
+        except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
+            if isinstance(e, RtdenoiseError):
+                raise
+            raise UsageError(f"{NAMES[server]}: {e}; try again on a machine that is less busy") from e
+
+
+def _through_pulse(
+    server: str, model: str, seconds: float, argv: list[object], latency: Latency, seen: Callable[[], dict]
+) -> Live:
+    with _pulse_server(server) as (env, sinks, route):
+        c = probes.cross_pulse(env, LEAD_S, model, seconds, *argv, sinks=sinks)
+    watched = seen()
+    delay = probes.align(c.reference, c.heard, c.began, c.ended)
+    return _told(server, route, latency, delay, c.stats, watched, *_found_outside(watched, c))
+
+
+def _through_jack(model: str, seconds: float, argv: list[object], latency: Latency, seen: Callable[[], dict]) -> Live:
+    """On JACK the probe and the product are called in one cycle: the server's own delay is what the probe measures
+    without the product, and lies before the product's callback."""
+    _require("jack")
+    with servers.jack() as env:
+        delay, stats, _, own_ms = probes.across_jack(env, model, seconds, *argv)
+    watched = seen()
+    log = watched["log_in"]
+    came_in = lambda at, block: log[block, AT] / 1e9 - own_ms / 1000 + (at - log[block, IN_FROM]) / stats["rate"]
+    came_out = lambda at, block: log[block, AT] / 1e9 + (at - log[block, OUT_FROM]) / stats["rate"]
+    whole = Delay(delay.at_s, delay.ms + own_ms, delay.correlation)
+    route = "JACK, a server of our own on its dummy device"
+    return _told("jack", route, latency, whole, stats, watched, came_in, came_out)
+
+
+def _found_outside(watched: dict[str, np.ndarray], c: Crossing) -> tuple[When, When]:
+    """When a frame of the captured timeline sounded at the source, and when one of the played timeline was heard."""
+    captured, first_in = _recording(watched["log_in"], IN_FROM, watched["audio_in"])
+    played, first_out = _recording(watched["log_out"], OUT_FROM, watched["audio_out"])
+    here, there, _, correlation = probes.match(c.reference, captured, c.began, c.ended)
+    good = correlation > probes.PLACED
+    heard, source, _, correlation = probes.match(played, c.heard, c.began, c.ended)
+    right = correlation > probes.PLACED
+    if not (good.any() and right.any()):
+        raise UsageError("the product's own ends are not found in the recordings; is the machine overloaded?")
+
+    def came_in(at: np.ndarray, _block: np.ndarray) -> np.ndarray:
+        index = at - first_in + np.interp(at - first_in, here[good], (there - here)[good])
+        return index / RATE + c.reference.clock(index)
+
+    def came_out(at: np.ndarray, _block: np.ndarray) -> np.ndarray:
+        index = at - first_out + np.interp(at - first_out, source[right], (heard - source)[right])
+        return index / RATE + c.heard.clock(index)
+
+    return came_in, came_out
+
+
+def _recording(log: np.ndarray, position: int, audio: np.ndarray) -> tuple[Recording, int]:
+    """What the callbacks moved as a recording with their times, and the frame that it begins with."""
+    newest = int(log[-1, position] + log[-1, FRAMES])
+    first = max(int(log[0, position]), newest - AUDIO_FRAMES)
+    log = log[log[:, position] >= first]
+    ends = log[:, position] + log[:, FRAMES] - first
+    samples = audio[np.arange(first, newest) % AUDIO_FRAMES]
+    return Recording(samples, ends, log[:, AT] / 1e9 - ends / RATE), first
+
+
+def _require(server: str) -> None:
+    if reason := servers.missing(*NEEDS[server]):
+        raise UsageError(reason)
+
+
+@contextlib.contextmanager
+def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str], str]]:
+    """The user's own server with two null sinks added while this holds, or one of ours; environment, sinks, name."""
+    running = running_server()
+    if running and ("pipewire" in running.lower()) == (server == "pipewire"):
+        name = f"rtdenoise_bench_{uuid.uuid4().hex[:6]}"
+        sinks, modules = (f"{name}_in", f"{name}_out"), []
+        try:
+            for sink in sinks:
+                line = ["pactl", "load-module", "module-null-sink", f"sink_name={sink}", f"rate={RATE}", "channels=1"]
+                modules.append(subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip())
+            yield dict(os.environ), sinks, f"{running}, as it runs here, between two null sinks"
+        except subprocess.CalledProcessError as e:
+            raise UsageError(f"{running} gives no null sink ({e.stderr.strip()})") from e
+        finally:
+            for module in modules:
+                subprocess.run(["pactl", "unload-module", module], capture_output=True, check=False)
+        return
+    _require(server)
+    start = {"pulse": servers.pulseaudio, "pipewire": servers.pipewire}[server]
+    with start() as env:
+        yield env, ("A", "B"), f"{NAMES[server]}, a server of our own, between two null sinks"
+
+
+def running_server() -> str | None:
+    """Name of the PulseAudio or PipeWire server that answers in this environment, or None."""
+    if servers.missing("pactl", "pacat", "parec"):
+        return None
+    answer = subprocess.run(["pactl", "info"], capture_output=True, text=True, check=False)
+    lines = (line.partition(":") for line in answer.stdout.splitlines())
+    return next((value.strip() for key, _, value in lines if key == "Server Name"), None)
+
+
+def _told(
+    server: str,
+    route: str,
+    latency: Latency,
+    delay: Delay,
+    stats: dict,
+    watched: dict[str, np.ndarray],
+    came_in: When,
+    came_out: When,
+) -> Live:
+    """Both views of one measurement."""
+    if not len(delay.placed):
+        raise UsageError(f"{route}: the probe signal did not come through; is the server overloaded?")
+    low, high = np.percentile(delay.placed, (2.5, 97.5))
+    began, ended = float(delay.at_s[0]), float(delay.at_s[-1])
+    log_in, log_out, marks = watched["log_in"], watched["log_out"], watched["marks"]
+    marks = marks[(marks[:, OPENED] > began * 1e9) & (marks[:, OPENED] < ended * 1e9)]
+    geometry = Geometry(stats["rate"])
+    filter_ms = geometry.latency_ms(latency) - 1000 * geometry.hop / geometry.rate
+    filter_ms += 1000 * TAPS / 2 / geometry.rate if watched["split"] else 0
+    parts, wake_ms, answer_ms = split(log_in, log_out, marks, geometry.hop, filter_ms, came_in, came_out)
+    claims = [float(np.mean(log[:, column])) / 1e6 for log, column in ((log_in, HEARD_AGO), (log_out, HEARD_IN))]
+    block = max(stats["block_in"], stats["block_out"])
+    placed = delay.correlation > probes.PLACED
+    return Live(
+        server=server,
+        route=route,
+        model=stats["model"],
+        latency=latency,
+        rate=stats["rate"],
+        block_in=stats["block_in"],
+        block_out=stats["block_out"],
+        delay_ms=delay.median_ms,
+        low_ms=float(low),
+        high_ms=float(high),
+        windows=len(delay.placed),
+        clean_share=delay.clean_share,
+        over_time=[[float(t - began), float(ms)] for t, ms in zip(delay.at_s[placed], delay.ms[placed], strict=True)],
+        parts=parts,
+        sum_ms=sum(p.ms for p in parts),
+        floor_ms=1000 * (geometry.latency_samples(latency) - geometry.hop + block) / geometry.rate,
+        claimed_in_ms=claims[0],
+        claimed_out_ms=claims[1],
+        printed_ms=stats["budget_ms"],
+        drift_ppm=stats["drift_ppm"],
+        seconds=ended - began,
+        wake=times(1000 * wake_ms),
+        answer=times(1000 * answer_ms),
+        misses=int(np.sum(answer_ms > 1000 * geometry.hop / geometry.rate)),
+        holds=int(np.sum(marks[:, ACTION] == HOLD)),
+        gaps=stats["underruns"] - stats["settled_underruns"],
+        silent_ms=stats["silent_ms"],
+        worker=stats["worker"],
+        scheduling=stats["scheduling"],
+        cpu_percent=stats["cpu_percent"],
+        memory_mb=stats["peak_kb"] / 1024,
+        ready_s=stats["ready_s"],
+    )

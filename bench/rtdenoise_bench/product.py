@@ -6,33 +6,24 @@ Prints "running" when audio flows, ends when its input does, and prints its stat
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import os
 import resource
 import sys
 import threading
 import time
+from pathlib import Path
+
+import numpy as np
 
 from rtdenoise.live import streams
+from rtdenoise.live.marks import WRITTEN, make_marks
 from rtdenoise.live.session import LiveDenoiser
+from rtdenoise_bench.disturb import HOGS
+from rtdenoise_bench.probes import RATE
+from rtdenoise_bench.watched import Observer
 
-
-def _python_hog(stop: threading.Event) -> None:
-    n = 0
-    while not stop.is_set():
-        for i in range(10_000):
-            n += i * i
-
-
-def _c_hog(stop: threading.Event) -> None:
-    """C calls of 20 ms each that keep the GIL."""
-    usleep = ctypes.PyDLL(None).usleep
-    while not stop.is_set():
-        usleep(20_000)
-
-
-HOGS = {"python": _python_hog, "c": _c_hog}
+MARKED_HOPS = 1 << 16  # the last four minutes
 
 
 def _hurry_output(ppm: float) -> None:
@@ -57,12 +48,24 @@ def main() -> None:
     parser.add_argument("--budget", type=float)
     parser.add_argument("--ppm", type=float, default=0.0, help="run the output's clock this much faster")
     parser.add_argument("--bypass", action="store_true")
+    parser.add_argument("--latency", default="normal")
+    parser.add_argument("--blocksize", type=int)
+    parser.add_argument("--watch", type=Path, help="write what the clocks saw to this .npz file")
+    parser.add_argument(
+        "--plant", type=float, default=0.0, help="delay the output by so many ms, unseen by the session"
+    )
     parser.add_argument("--settle", type=float, default=2.0, help="seconds before the hog begins and counting starts")
     args = parser.parse_args()
     if args.ppm:
         _hurry_output(args.ppm)
+    observer = Observer(round(args.plant * RATE / 1000)) if args.watch or args.plant else None
     stop = threading.Event()
-    with LiveDenoiser(args.input, args.output, args.model, budget_ms=args.budget, worker=args.worker) as live:
+    settings = {"budget_ms": args.budget, "worker": args.worker, "latency": args.latency, "blocksize": args.blocksize}
+    live = LiveDenoiser(args.input, args.output, args.model, **settings)
+    marks = make_marks(MARKED_HOPS)
+    if args.watch:
+        live._worker.keep_marks(marks)
+    with live:
         live.bypass = args.bypass
         print("running", flush=True)
         ready_s = _age_s()
@@ -75,6 +78,9 @@ def main() -> None:
         after |= {"grown_kb": _memory_kb() - memory_kb, "threads": [threads, _threads()], "ready_s": ready_s}
         after |= {"settled_underruns": before.underruns, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
         stop.set()
+    if observer and args.watch:
+        told = observer.seen() | {"marks": marks[marks[:, WRITTEN] >= 0], "split": np.array(live._split)}
+        np.savez(args.watch, allow_pickle=False, **told)
     print(json.dumps(after))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 REALTIME = ["chrt", "-a", "-f", "-p", "75"]  # without it a server's delay wanders by 100 ms on a busy machine
 READY_S = 15
+PIPEWIRE = ("pipewire-pulse", "wireplumber", "pipewire")
 
 
 def missing(*programs: str) -> str:
@@ -97,6 +98,15 @@ def jack(rate: int = 48_000, frames: int = 256, realtime: bool = True) -> Iterat
             yield env
 
 
+def wait_for_jack_connection(env: dict[str, str], one: str, other: str) -> None:
+    """Return when two JACK ports are connected; a probe says so by this that it is at work."""
+    end = time.monotonic() + READY_S
+    while other not in _answer(["jack_lsp", "-c", one], env):
+        if time.monotonic() > end:
+            raise RuntimeError(f"{one} was never connected to {other}")
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: int = 128) -> Iterator[dict[str, str]]:
     """PipeWire with its PulseAudio face and null sinks; yields the environment its clients need."""
@@ -119,13 +129,15 @@ def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: i
         with _process(["dbus-run-session", "--", "sh", "-c", script], env, log):
             ask = lambda: sinks[-1] in _answer(["pactl", "list", "short", "sinks"], env)
             _wait(ask, "pipewire", log)
+            parts = [p for name in PIPEWIRE for p in _children_named(name, f"{d}/run")]
+            for pid in parts:
+                _realtime(pid)
             try:
                 yield env
             finally:
-                for name in ("pipewire-pulse", "wireplumber", "pipewire"):
-                    for pid in _children_named(name, f"{d}/run"):
-                        with contextlib.suppress(ProcessLookupError):
-                            os.kill(pid, signal.SIGTERM)
+                for pid in parts:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGTERM)
 
 
 def _answer(argv: list[str], env: dict[str, str]) -> str:

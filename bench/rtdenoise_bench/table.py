@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+
+from rtdenoise_bench import machine
 
 
 @dataclass(frozen=True)
@@ -27,24 +26,12 @@ def at_least(what: str, value: float, limit: float, unit: str, form: str = ".3g"
     return Row(what, f"{value:{form}} {unit}".strip(), f">= {limit:g} {unit}".strip(), bool(value >= limit))
 
 
-def machine() -> str:
-    """One line on processor, cores and versions: no figure without it."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as f:
-            name = next(line.split(":", 1)[1].strip() for line in f if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    versions = ", ".join(f"{p} {version(p)}" for p in ("rtdenoise", "onnxruntime", "numba", "numpy"))
-    return f"{name}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {versions}"
-
-
 def show(rows: list[Row], as_json: bool) -> int:
     """Print the rows; returns 1 if one of them misses what is asked."""
     if as_json:
-        print(json.dumps({"machine": machine(), "rows": [asdict(r) for r in rows]}))
+        print(json.dumps({"machine": machine.look().line, "rows": [asdict(r) for r in rows]}))
     else:
-        print(machine(), "\n")
+        print(machine.look().line, "\n")
         print("| what | seen | asked | |\n|---|---|---|---|")
         for r in rows:
             print(f"| {r.what} | {r.seen} | {r.asked} | {'' if r.ok is None else 'ok' if r.ok else 'MISSED'} |")

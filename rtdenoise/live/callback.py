@@ -49,9 +49,11 @@ def capture(control, source, frames):
 
 
 @inline
-def wake_worker(control):
-    """Last of all: the worker may take this core at once."""
-    call3(control[ring.POST], (control[ring.SEMAPHORE], 1, 0))
+def wake_worker(control, frames):
+    """When the last ``frames`` completed a hop; last of all, since the worker may take this core at once."""
+    head, hop = control[ring.IN_HEAD], control[ring.HOP]
+    if head // hop != (head - frames) // hop:
+        call3(control[ring.POST], (control[ring.SEMAPHORE], 1, 0))
 
 
 @inline
@@ -118,7 +120,7 @@ def duplex_callback(source, target, frames, times, flags, user):
     play(control, target, np.int64(frames))
     took = now_ns(control, ring.PLAY_SCRATCH) - began
     count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
-    wake_worker(control)
+    wake_worker(control, np.int64(frames))
     return CONTINUE
 
 
@@ -129,7 +131,7 @@ def input_callback(source, target, frames, times, flags, user):
     began = capture(control, source, np.int64(frames))
     took = now_ns(control, ring.CAPTURE_SCRATCH) - began
     count_duration(carray(pointer(control[ring.CAPTURE_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
-    wake_worker(control)
+    wake_worker(control, np.int64(frames))
     return CONTINUE
 
 

@@ -13,6 +13,7 @@ from rtdenoise.live.portaudio import portaudio
 Side = Literal["input", "output"]
 ALIASES = {"mic": "input", "microphone": "input", "speakers": "output", "speaker": "output"}
 SERVER_NAMES = ("pulse", "pipewire", "default", "sysdefault")  # ALSA devices behind which a server hides its own clocks
+FILE_HOST = "file"
 USUAL_RATES = (48_000, 44_100, 32_000, 16_000, 96_000, 8_000)
 
 
@@ -39,7 +40,12 @@ class Device:
 
     @property
     def label(self) -> str:
-        return f"{self.name}, {self.host}"
+        return self.name if self.is_file else f"{self.name}, {self.host}"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a sound file stands in for a device (see `file_end`)."""
+        return self.host == FILE_HOST
 
     @property
     def is_server(self) -> bool:
@@ -48,6 +54,11 @@ class Device:
 
     def channels(self, side: Side) -> int:
         return self.inputs if side == "input" else self.outputs
+
+
+def file_end(path: str, rate: int = 0, channels: int = 0) -> Device:
+    """A sound file as one end of a session; ``rate`` 0: it takes any."""
+    return Device(-1, path, FILE_HOST, channels, channels, rate, -1)
 
 
 def list_devices() -> list[Device]:
@@ -133,7 +144,7 @@ def share_clock(source: Device, target: Device) -> bool:
 
 def common_rate(source: Device, target: Device, wanted: int | None) -> int:
     """A rate both ends accept: the wanted one, else the input's own, else the usual ones. `DeviceError` if none is."""
-    rates = [wanted] if wanted else [source.rate, target.rate, *USUAL_RATES]
+    rates = [wanted] if wanted else [r for r in (source.rate, target.rate, *USUAL_RATES) if r]
     for rate in rates:
         if _accepts(source, "input", rate) and _accepts(target, "output", rate):
             return rate
@@ -144,10 +155,17 @@ def common_rate(source: Device, target: Device, wanted: int | None) -> int:
             other = None
         hint = f"{other} Hz would work" if other else "is one of them in use by another program?"
         raise DeviceError(f"{source.label} and {target.label} do not both run at {wanted} Hz; {hint}")
+    if source.is_file:
+        raise DeviceError(
+            f"{target.label} does not run at the {source.rate} Hz of {source.label}; choose another output, or convert "
+            f"the file: ffmpeg -i {source.label} -ar {target.rate} converted.wav"
+        )
     raise DeviceError(f"{source.label} and {target.label} share no sample rate, or one is busy; close what uses it")
 
 
 def _accepts(device: Device, side: Side, rate: int) -> bool:
+    if device.is_file:
+        return device.rate in (0, rate)
     sd = portaudio()
     check = sd.check_input_settings if side == "input" else sd.check_output_settings
     try:

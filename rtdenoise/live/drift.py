@@ -154,7 +154,7 @@ def calibrate(control, drift, memory):
                 least, second = v, least
             else:
                 second = min(second, v)
-        change = control[ring.RESERVE] - int(second)
+        change = max(control[ring.RESERVE] - int(second), control[ring.WANTED] - delay)
         control[ring.TARGET] = delay + change
         move(control, memory, change)
     state[DELAY] = control[ring.TARGET]

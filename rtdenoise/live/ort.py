@@ -37,6 +37,7 @@ FUNCTIONS = {  # positions in OrtApi, fixed upstream by static asserts
     "ReleaseSession": 95,
     "ReleaseValue": 96,
     "ReleaseSessionOptions": 100,
+    "AddFreeDimensionOverrideByName": 124,
     "AddSessionConfigEntry": 130,
 }
 FLOAT32, ARENA_ALLOCATOR, DEFAULT_MEMORY, LOG_NOTHING_BUT_FATAL = 1, 1, 0, 4
@@ -91,7 +92,7 @@ class NativeSteps:
             raise ModelError("this onnxruntime has no C library to call; install onnxruntime 1.20 or later")
         self._library, self._table = found
         self._owned: list[tuple[str, ctypes.c_void_p]] = []
-        session = self._open(model.info.path.read_bytes())
+        session = self._open(model.info.path.read_bytes(), stream.one_frame)
         self._memory = self._new("CreateCpuMemoryInfo", ARENA_ALLOCATOR, DEFAULT_MEMORY, release="ReleaseMemoryInfo")
         noisy, enhanced = (self._tensor(a) for a in stream.buffers(1))
         state_names = list(stream.states[0])
@@ -106,13 +107,16 @@ class NativeSteps:
         run = self._table[FUNCTIONS["Run"]]
         self.arguments = np.array([run, session.value, *address[:2], count, *address[2:], 0], np.int64)
 
-    def _open(self, model: bytes) -> ctypes.c_void_p:
+    def _open(self, model: bytes, dimensions: dict[str, int]) -> ctypes.c_void_p:
+        """A session for these dimensions only: what depends on shapes is then folded once, a tenth of a step."""
         env = self._new("CreateEnv", LOG_NOTHING_BUT_FATAL, b"rtdenoise", release="ReleaseEnv")
         options = self._new("CreateSessionOptions", release="ReleaseSessionOptions")
         self._call("SetIntraOpNumThreads", options, 1)  # one thread: a step stays on the caller, at its priority
         self._call("SetInterOpNumThreads", options, 1)
         for key, value in SESSION_CONFIG.items():
             self._call("AddSessionConfigEntry", options, key.encode(), value.encode())
+        for name, size in dimensions.items():
+            self._call("AddFreeDimensionOverrideByName", options, name.encode(), size)
         return self._new("CreateSessionFromArray", env, model, len(model), options, release="ReleaseSession")
 
     def _call(self, name: str, *args: object) -> None:

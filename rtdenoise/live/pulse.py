@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
 OWN_PREFIX = "rtdenoise_"  # sinks and sources that we made
+ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
 _opening = threading.Lock()  # the environment belongs to the whole process
 
 
@@ -35,21 +37,36 @@ class Endpoint:
 @contextmanager
 def connection() -> Iterator:
     """A short-lived connection (pulsectl), or None where there is no server or no pulsectl."""
-    if sys.platform != "linux":
-        yield None
-        return
-    try:
-        import pulsectl
-
-        client = pulsectl.Pulse("rtdenoise", connect=False)
-        client.connect(autospawn=False)
-    except Exception:  # not installed, no library, no server, refused: all mean that there is nothing to list
-        yield None
-        return
+    client = _connect() if sys.platform == "linux" else None
     try:
         yield client
     finally:
-        client.close()
+        if client is not None:
+            client.close()
+
+
+def _connect():
+    """A client, or None. A server that is there and refuses, as a busy one now and then does, is asked again: devices
+    would seem to be gone, and a virtual microphone would stay behind."""
+    for attempt in range(ATTEMPTS):
+        try:
+            import pulsectl
+
+            client = pulsectl.Pulse("rtdenoise", connect=False)
+            client.connect(autospawn=False)
+            return client
+        except Exception:  # not installed, no library, no server, refused: all mean that there is nothing to list
+            if not _socket_is_there():
+                return None
+            time.sleep(PAUSE_S * attempt)
+    return None
+
+
+def _socket_is_there() -> bool:
+    """Whether a local server's socket exists; one on another machine is asked once."""
+    named = os.environ.get("PULSE_SERVER", "").removeprefix("unix:")
+    homes = os.environ.get("PULSE_RUNTIME_PATH"), os.environ.get("XDG_RUNTIME_DIR", "") + "/pulse"
+    return any(map(os.path.exists, [named] if named else [f"{home}/native" for home in homes if home]))
 
 
 def endpoints() -> tuple[str, list[Endpoint]]:
@@ -74,9 +91,9 @@ def endpoints() -> tuple[str, list[Endpoint]]:
         return server, found
 
 
-def serial(name: str | None, is_source: bool) -> int | None:
-    """The server's number of a source or sink, None if it is not there; one that comes back has another number."""
-    return next((e.index for e in endpoints()[1] if e.name == name and e.is_source == is_source), None)
+def serials() -> dict[tuple[str, bool], int]:
+    """The server's numbers of ``(name, is a source)``; a source or sink that comes back has another number."""
+    return {(e.name, e.is_source): e.index for e in endpoints()[1]}
 
 
 @contextmanager

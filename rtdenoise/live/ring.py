@@ -22,15 +22,16 @@ import time
 
 import numpy as np
 
-from rtdenoise.fft import inline
-from rtdenoise.native import call3
+from rtdenoise.fft import inline, jit
+from rtdenoise.native import call3, load_acquire
 
 RING_HOPS = 256  # about one second: longer than any stall worth bridging; a multiple of the hop, so no hop ever wraps
+RECORDED_HOPS = 2048  # about eight seconds: longer than a disk or Python itself keeps a recording waiting
 LINE = 8  # int64 slots of a 64-byte cache line
 
 # Set before audio starts, constant afterwards
 CAPACITY, CHANNELS, CAPTURE_CHANNELS, PLAY_CHANNELS, CAPTURED, PLAYED, RATE, LAST_FRAME = range(8)
-POST, WAIT, SEMAPHORE, CLOCK, CLOCK_ID, CAPTURE_TIMES, PLAY_TIMES = range(8, 15)
+POST, WAIT, SEMAPHORE, CLOCK, CLOCK_ID, CAPTURE_TIMES, PLAY_TIMES, HOP = range(8, 16)
 # Written by the capture callback
 IN_HEAD, IN_TIME, IN_BLOCK, IN_XRUNS, CAPTURE_SCRATCH = 16, 17, 18, 19, 20  # scratch: two slots for the clock
 # Written by the play callback
@@ -41,9 +42,11 @@ IN_TAIL, OUT_HEAD, PRIMED, WORKER_SCRATCH = 40, 48, 56, 57
 HOPS, HOLDS, SKIPPED_FRAMES, PATIENCE, HOLDING, STATUS, FAULTS, ANCHORED = range(64, 72)
 CUT_WANTED, SLACK_ROUND_WANTED, TARGET, RESYNCS, WINDOW_HOPS, STEP_NS = range(72, 78)
 OFFSET = 78  # from a frame's place in one ring to its place in the other
+RECORDED_HEAD = 79
 # Written by Python; frames
-STOP, SPLIT, PREFILL, FIXED_TARGET, RESERVE, ANCHOR = range(80, 86)
+STOP, SPLIT, PREFILL, FIXED_TARGET, RESERVE, ANCHOR, FILE_END, WANTED = range(80, 88)
 SLOTS = 88
+NO_FILE, FILE_IN, FILE_OUT = range(3)  # values of FILE_END: which end, if any, is a file and has no clock
 
 FADE_FRAMES = 64  # 1.3 ms at 48 kHz: long enough not to click, short enough not to be missed
 HISTOGRAM_BINS, BINS_PER_OCTAVE = 256, 16  # durations from 1 us to 65 ms, 4.4 % apart
@@ -80,20 +83,30 @@ class Rings:
 
     ``control`` int64 ``[SLOTS]``; ``captured`` and ``played`` float32 ``[capacity, channels]``; ``capture_times`` and
     ``play_times`` are histograms of callback durations. A callback receives the address of ``control`` and finds the
-    rest there, so the object must outlive the streams.
+    rest there, so the object must outlive the streams. ``recorded`` takes a copy of what leaves the filter, for a file;
+    without ``record`` it has no length, and nothing is copied.
     """
 
-    def __init__(self, hop: int, channels: int, rate: int, capture_channels: int = 0, play_channels: int = 0):
+    def __init__(
+        self,
+        hop: int,
+        channels: int,
+        rate: int,
+        capture_channels: int = 0,
+        play_channels: int = 0,
+        record: bool = False,
+    ):
         self.hop = hop
         self.control = _on_cache_line(SLOTS)
         self.capture_times, self.play_times = _on_cache_line(HISTOGRAM_BINS), _on_cache_line(HISTOGRAM_BINS)
         capacity = hop * RING_HOPS
         self.captured = np.zeros((capacity, channels), np.float32)
         self.played = np.zeros((capacity, channels), np.float32)
+        self.recorded = np.zeros((hop * RECORDED_HOPS if record else 0, channels), np.float32)
         self._last_frame = np.zeros(channels, np.float32)
         self._semaphore = Semaphore()
         c = self.control
-        c[CAPACITY], c[CHANNELS], c[RATE] = capacity, channels, rate
+        c[CAPACITY], c[CHANNELS], c[RATE], c[HOP] = capacity, channels, rate, hop
         c[CAPTURE_CHANNELS], c[PLAY_CHANNELS] = capture_channels or channels, play_channels or channels
         c[CAPTURED], c[PLAYED] = self.captured.ctypes.data, self.played.ctypes.data
         c[LAST_FRAME] = self._last_frame.ctypes.data
@@ -103,6 +116,7 @@ class Rings:
         c[CLOCK], c[CLOCK_ID] = _clock()
         self.captured += 0  # touch every page now, not in the callback
         self.played += 0
+        self.recorded += 0
 
     @property
     def address(self) -> int:
@@ -138,6 +152,12 @@ def now_ns(control, scratch):
         return control[scratch] * 100  # the counter runs at 10 MHz on every Windows since 10
     call3(control[CLOCK], (control[CLOCK_ID], address, 0))
     return control[scratch] * 1_000_000_000 + control[scratch + 1]
+
+
+@jit
+def read(control, slot):
+    """A slot for Python: what its writer wrote before it is visible."""
+    return load_acquire(control, slot)
 
 
 @inline

@@ -1,5 +1,7 @@
 """`rtdenoise --in mic --out speakers` in the terminal: start a session, show how it goes, end it in order.
 
+One of the ends may be a sound file: it is played to its end, or recorded until Ctrl-C or ``--seconds``.
+
 On a terminal: a view with meters and keys (`rtdenoise.live.view`). Otherwise one line at start, and one whenever
 something changes that a listener should know; with ``--json`` one record a second on standard output.
 """
@@ -9,11 +11,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from rtdenoise import ui
+from rtdenoise.errors import UsageError
 from rtdenoise.live.devices import ALIASES
+from rtdenoise.live.portaudio import only_python_speaks
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
@@ -21,64 +26,89 @@ from rtdenoise.model import DEFAULT_MODEL
 
 VIRTUAL_MIC = "virtual-mic"
 RECORD_S = 1.0  # between two records of --json, and two looks for changes
+END_LOOK_S = 0.1  # how late the end of a file is noticed
 LOOPS = "headphones avoid a howl: the microphone hears the loudspeakers"
 
 
 def run(args: argparse.Namespace) -> int:
     """Filter from device to device until interrupted; 0 after Ctrl-C, since that is how one ends it."""
     with ExitStack() as stack:
-        target = args.target
+        stack.enter_context(only_python_speaks())
+        target, microphone = args.target, VirtualMicrophone(bool(args.monitor))
         if target == VIRTUAL_MIC:
-            target = stack.enter_context(VirtualMicrophone()).output
+            target = stack.enter_context(microphone).output
         live = LiveDenoiser(
-            _device(args.source),
-            _device(target),
+            args.source if isinstance(args.source, Path) else _device(args.source),
+            target if isinstance(target, Path) else _device(target),
             args.model or DEFAULT_MODEL,
             rate=args.rate,
-            channels=args.channels or 1,
+            channels=args.channels,
             strength_db=args.strength,
             latency=args.latency,
             blocksize=args.blocksize,
             budget_ms=args.budget,
             worker=args.worker,
+            tee=args.tee,
         )
+        if microphone.heard_on and live.input.endpoint == f"{microphone.heard_on}.monitor":
+            raise UsageError(f"{live.input.name} records what --monitor plays: a loop; choose another input")
         live.bypass = args.bypass
         stack.enter_context(live)
+        over = lambda: live.finished or (args.seconds is not None and live.seconds >= args.seconds)
         try:
             if args.json:
-                for stats in _looks(live):
+                for stats in _looks(live, over):
                     ui.print_json(stats.as_json(), sys.stdout)
             elif sys.platform != "win32" and sys.stdin.isatty() and ui.has_terminal() and not args.quiet:
                 from rtdenoise.live.view import show
 
-                show(live)
+                show(live, over)
             else:
-                _report_changes(live, args)
+                _report_changes(live, args, over)
         except KeyboardInterrupt:
             pass
-        if not (args.json or args.quiet):
-            _say_end(live.stats())
-    return 0
+        last = live.stats()
+        live.stop()
+    if not (args.json or args.quiet):
+        _say_end(last)
+    file = args.target if isinstance(args.target, Path) else args.tee
+    if live.recorded_s and not (args.json or args.quiet):
+        ui.say(f"{file}: {live.recorded_s:.1f} s recorded")
+    for warning in live.warnings:
+        ui.say(f"warning: {warning}")
+    for problem in live.problems:
+        ui.say(f"error: {problem}")
+    if file and not live.recorded_s and not live.problems:
+        ui.say(f"error: {file} was not written, since no sound came; see `rtdenoise doctor`")
+    return int(bool(live.problems or (file and not live.recorded_s)))
 
 
 def _device(text: str) -> str | None:
     return None if text == "default" else text
 
 
-def _looks(live: LiveDenoiser) -> Iterator[Stats]:
-    while True:
-        time.sleep(RECORD_S)
+def _looks(live: LiveDenoiser, over: Callable[[], bool]) -> Iterator[Stats]:
+    """A look a second until the session is over."""
+    due = time.monotonic()
+    while not over():
+        due += RECORD_S
+        while time.monotonic() < due and not over():
+            time.sleep(min(END_LOOK_S, max(0.0, due - time.monotonic())))
         yield live.stats()
 
 
-def _report_changes(live: LiveDenoiser, args: argparse.Namespace) -> None:
+def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
     """One line at start, then only what changes: the wait for a device, a new delay, a model that failed."""
     said: tuple = ()
-    for s in _looks(live):
+    file_problem = None
+    for s in _looks(live, over):
+        if s.file_problem != file_problem:
+            ui.say(f"warning: {s.file_problem}")
+            file_problem = s.file_problem
         news = s.state, round(s.budget_ms), s.failure
         if news != said and s.budget_ms and not args.quiet:
             ui.say(_line(s) if s.state == "running" else s.state)
-            if not said and args.target in ALIASES:
+            if not said and (args.monitor or args.target in ALIASES) and not live.input.is_file:
                 ui.say(LOOPS)
         if s.failure and (not said or not said[-1]):
             ui.say(f"warning: the model stopped ({s.failure}); the sound passes unfiltered, try another with --model")

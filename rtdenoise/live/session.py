@@ -10,24 +10,27 @@ import atexit
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
 from rtdenoise.live import realtime, ring
-from rtdenoise.live.devices import common_rate, find_device, share_clock
-from rtdenoise.live.drift import TAPS
+from rtdenoise.live.delay import Delay, mode_for
+from rtdenoise.live.devices import Device, Side, common_rate, file_end, find_device, share_clock
+from rtdenoise.live.hop import IN_POWER, OUT_POWER
 from rtdenoise.live.ring import Rings, percentile_us
 from rtdenoise.live.stats import Stats, level_db
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.watch import Watch
-from rtdenoise.live.worker import IN_POWER, OUT_POWER, Kind, Worker
-from rtdenoise.model import DEFAULT_MODEL
+from rtdenoise.live.worker import Kind, Worker
+from rtdenoise.model import DEFAULT_MODEL, load_model
 
-START_MS = 40.0  # buffer of a two-stream session for its first second, until the devices' habits are known
-RESERVE_MS = 5.0  # what the play callback shall find left over in its worst usual moment
-LEAST_BUFFER_MS = 2.0
+if TYPE_CHECKING:
+    from rtdenoise.live.player import Player
+    from rtdenoise.live.recorder import Recorder
+
 START_TIMEOUT_S = 5.0
 
 
@@ -37,9 +40,13 @@ class LiveDenoiser:
     Parameters
     ----------
     input, output
-        Device names, parts of names, or ids (see `list_devices`); None: the system's default.
-    model, strength_db, latency
-        As for `Denoiser`.
+        Device names, parts of names, or ids (see `list_devices`); None: the system's default. One of them may be a
+        sound file, as a ``pathlib.Path``: it is played in real time (see `finished`), or recorded.
+    model, strength_db
+        As for `Denoiser`. The model may be exchanged while running (`exchange_model`).
+    latency
+        As for `Denoiser`, or a delay in ms (as `latency_ms` counts it) that must be reached: `start` chooses the mode
+        for it and raises `UsageError` with the smallest figure if the devices cannot do it.
     rate
         Hz; None: the input device's own. No resampling happens, except by less than 0.2 % between two clocks.
     channels
@@ -47,8 +54,10 @@ class LiveDenoiser:
     blocksize
         Frames a callback; None: what suits the device.
     budget_ms
-        Delay to hold from callback to callback, filter included. None: as little as the devices allow, found in the
-        first second. `latency_ms` is the figure held to.
+        Delay to hold from callback to callback, filter included, come what may. None: as little as the devices allow,
+        found in the first second. `latency_ms` is the figure held to. Neither figure means anything beside a file.
+    tee
+        A sound file to write what is heard to, aligned with the input; it appears when the session ends.
     worker
         ``"native"`` or ``"python"`` (see `rtdenoise.live.worker`); None: the first that works.
 
@@ -57,38 +66,49 @@ class LiveDenoiser:
 
     def __init__(
         self,
-        input: int | str | None = None,
-        output: int | str | None = None,
+        input: int | str | Path | None = None,
+        output: int | str | Path | None = None,
         model: str | Path | Model = DEFAULT_MODEL,
         rate: int | None = None,
-        channels: int = 1,
+        channels: int | None = None,
         strength_db: float | None = None,
-        latency: Latency = "normal",
+        latency: Latency | float = "normal",
         blocksize: int | None = None,
         budget_ms: float | None = None,
         worker: Kind | None = None,
+        tee: str | Path | None = None,
     ):
-        self.input, self.output = find_device(input, "input"), find_device(output, "output")
+        if isinstance(input, Path) and isinstance(output, Path):
+            raise UsageError("two files need no live session; see `rtdenoise.denoise`")
+        source = None
+        if isinstance(input, Path):
+            from rtdenoise.files import SoundFileSource  # devices do without libsndfile, and start sooner
+            from rtdenoise.live.player import Player
+
+            source = SoundFileSource(str(input))
+        self.input = file_end(source.name, source.rate, source.channels) if source else _device(input, "input")
+        self.output = file_end(str(output)) if isinstance(output, Path) else _device(output, "output")
         if self.output.endpoint and self.input.endpoint == f"{self.output.endpoint}.monitor":
             raise UsageError(f"{self.input.name} records what {self.output.name} plays: a loop; choose another input")
         if rate is not None and rate <= 0:
             raise UsageError(f"rate {rate} Hz; give a positive number of samples a second")
         rate = common_rate(self.input, self.output, rate)
-        self._denoiser = Denoiser(model, rate, channels, strength_db, latency)
+        channels = channels or (source.channels if source else 1)
+        self._split = not share_clock(self.input, self.output) and not (self.input.is_file or self.output.is_file)
+        wanted_ms = None if isinstance(latency, str) else latency
+        mode = latency if isinstance(latency, str) else mode_for(latency, rate, self._split)
+        self._denoiser = Denoiser(model, rate, channels, strength_db, mode)
+        self._recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
+        ends = source.channels if source else min(channels, self.input.inputs), _play_channels(channels, self.output)
         hop = self._denoiser.geometry.hop
-        ends = min(channels, self.input.inputs), _play_channels(channels, self.output)
-        self._rings = Rings(hop, channels, rate, *ends)
+        self._rings = Rings(hop, channels, rate, *ends, record=self._recording is not None)
         control = self._rings.control
-        self._split = not share_clock(self.input, self.output)
-        control[ring.SPLIT], control[ring.ANCHOR] = self._split, 1
-        control[ring.RESERVE] = round(RESERVE_MS * rate / 1000)
-        self._fixed_ms = self._denoiser.latency_ms - 1000 * hop / rate + (1000 * TAPS / 2 / rate if self._split else 0)
-        if self._split:
-            control[ring.PREFILL] = round(START_MS * rate / 1000)
-        if budget_ms is not None:
-            if budget_ms < self._fixed_ms + LEAST_BUFFER_MS:
-                raise UsageError(f"budget {budget_ms:g} ms; the filter alone takes {self._fixed_ms:.1f} ms, give more")
-            control[ring.FIXED_TARGET] = control[ring.PREFILL] = round((budget_ms - self._fixed_ms) * rate / 1000)
+        control[ring.ANCHOR] = 1
+        control[ring.FILE_END] = ring.FILE_IN if source else ring.FILE_OUT if self.output.is_file else ring.NO_FILE
+        self._delay = Delay(self._denoiser, self._rings, self._split, budget_ms, wanted_ms)
+        self._player: Player | None = Player(source, self._rings, self._denoiser.latency_samples) if source else None
+        self._length = source.frames if source else None
+        self._recorder: Recorder | None = None
         self._worker = Worker(self._denoiser, self._rings, worker)
         self._streams = Streams(self.input, self.output, self._rings, blocksize)
         self._watch = Watch(self._streams)
@@ -110,6 +130,13 @@ class LiveDenoiser:
             raise UsageError("a LiveDenoiser runs once; make a new one")
         self._started = True
         with ExitStack() as stack:
+            if self._recording is not None:
+                from rtdenoise.live.recorder import Recorder
+
+                late = self._denoiser.latency_samples - self._denoiser.geometry.hop  # a live filter waits for no hop
+                ends = self._denoiser.rate, self._denoiser.channels
+                self._recorder = Recorder(self._recording, self._rings, *ends, late, self._length)
+                stack.callback(self._recorder.stop)
             self._memory_locked = stack.enter_context(realtime.quiet_memory())
             self._worker.start()
             stack.callback(self._worker.stop)
@@ -117,16 +144,71 @@ class LiveDenoiser:
             stack.callback(self._streams.close)
             self._watch.start()
             stack.callback(self._watch.stop)
+            if self._player is not None:
+                self._player.device_s = self._streams.latency_s()
+                self._player.start()
+                stack.callback(self._player.stop)
+            self._began = time.monotonic()
+            while not self._rings.control[ring.PRIMED] and self._is_early():
+                time.sleep(0.002)
+            self._reach_wanted_delay()
+            if self._recorder is not None:
+                self._recorder.start()
             atexit.register(self.stop)  # a worker left running would outlive the interpreter it stands on
             self._stack = stack.pop_all()
-        self._began = time.monotonic()
-        while not self._rings.control[ring.PRIMED] and time.monotonic() < self._began + START_TIMEOUT_S:
-            time.sleep(0.002)
 
     def stop(self) -> None:
-        """End: watch and streams first, then the worker, then the model. Safe to call twice."""
+        """End: watch and streams first, then the worker, the model, and the recording. Safe to call twice."""
         self._stack.close()
         atexit.unregister(self.stop)
+
+    def _is_early(self) -> bool:
+        return time.monotonic() < self._began + START_TIMEOUT_S
+
+    def _reach_wanted_delay(self) -> None:
+        """Wait until the devices' need is known; take the low mode if that helps; `UsageError` if nothing does."""
+        while self._delay.is_open and self._is_early():
+            time.sleep(0.02)
+        if self._delay.missed and self._denoiser.latency == "normal":
+            with self._worker.paused():
+                self._denoiser.shorten()
+        if self._delay.missed:
+            raise UsageError(self._delay.missed)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to do: a file was heard to its end, or one cannot be written any more."""
+        heard = self._player is not None and self._player.finished.is_set()
+        return heard or (self.output.is_file and self._recorder is not None and self._recorder.problem is not None)
+
+    @property
+    def model(self) -> str:
+        """The name of the model that filters now."""
+        return self._denoiser.model.name
+
+    @property
+    def seconds(self) -> float:
+        """Since start."""
+        return time.monotonic() - self._began
+
+    @property
+    def recorded_s(self) -> float:
+        """Seconds written to a file so far."""
+        return self._recorder.seconds if self._recorder else 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        """What went wrong with a file that is read or written; the other end goes on."""
+        return [end.problem for end in (self._player, self._recorder) if end and end.problem]
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a listener should know of a file that is read or written."""
+        return [text for end in (self._player, self._recorder) if end for text in end.warnings]
+
+    def exchange_model(self, model: str | Path | Model) -> None:
+        """Filter with another model from now on, without a gap; `UsageError` or `ModelError` leave the old one."""
+        self._worker.exchange(model if isinstance(model, Model) else load_model(model))
 
     @property
     def bypass(self) -> bool:
@@ -149,16 +231,12 @@ class LiveDenoiser:
     @property
     def latency_ms(self) -> float:
         """Delay that is held, from input callback to output callback, filter included. 0 until it is known."""
-        control = self._rings.control
-        frames = int(control[ring.TARGET] if self._split else control[ring.PREFILL])
-        return self._fixed_ms + 1000 * frames / self._denoiser.rate if frames else 0.0
+        return self._delay.held_ms
 
     @property
     def delay_ms(self) -> float:
         """The same, measured now."""
-        # On one clock both rings move in one callback, so a frame's places in them differ by a constant.
-        frames = self._worker.drift.delay if self._split else int(self._rings.control[ring.OFFSET])
-        return self._fixed_ms + 1000 * frames / self._denoiser.rate
+        return self._delay.now_ms(self._worker.drift)
 
     def stats(self) -> Stats:
         """A look at all counters."""
@@ -169,7 +247,7 @@ class LiveDenoiser:
         frames_ms = 1000 / d.rate
         return Stats(
             state=self._watch.state,
-            seconds=now - self._began,
+            seconds=self.seconds,
             input=self.input.label,
             output=self.output.label,
             model=d.model.name,
@@ -200,7 +278,14 @@ class LiveDenoiser:
             scheduling=self._worker.scheduling,
             memory_locked=self._memory_locked,
             failure=self._worker.failure,
+            recorded_s=self.recorded_s,
+            file_problem=next(iter(self.problems), None),
         )
+
+
+def _device(wanted: int | str | Path | None, side: Side) -> Device:
+    assert not isinstance(wanted, Path)
+    return find_device(wanted, side)
 
 
 def _play_channels(channels: int, output) -> int:

@@ -50,6 +50,8 @@ class Stats:
     scheduling: str  # "fifo", "nice" or "normal"
     memory_locked: bool
     failure: str | None  # why the model stopped, if it did
+    recorded_s: float  # written to a file so far
+    file_problem: str | None  # why a file is read or written no more, if so
 
     @property
     def reduction_db(self) -> float:

@@ -1,4 +1,4 @@
-"""The PortAudio streams of one session: one duplex stream on one clock, or two one-way streams on two.
+"""The PortAudio streams of one session: one duplex stream on one clock, two one-way streams on two, one beside a file.
 
 Owns opening, closing and watching them; what they carry is in `rtdenoise.live.ring`.
 """
@@ -57,7 +57,10 @@ class Streams:
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return ("duplex",) if self.duplex else ("input", "output")
+        if self.duplex:
+            return ("duplex",)
+        ends: tuple[tuple[Kind, Device], ...] = ("input", self.source), ("output", self.target)
+        return tuple(kind for kind, device in ends if not device.is_file)
 
     def _start(self, kind: Kind) -> None:
         sd, before = portaudio(), realtime.threads()
@@ -81,7 +84,8 @@ class Streams:
         except (sd.PortAudioError, ValueError) as e:
             self.close_one(kind)
             raise DeviceError(f"{device.label} does not open at {rate} Hz ({_reason(e)})") from e
-        self._serials[kind] = pulse.serial(device.endpoint, kind == "input") if device.endpoint else None
+        if device.endpoint:
+            self._serials[kind] = pulse.serials().get((device.endpoint, kind == "input"))
         granted = {realtime.elevate(t, realtime.CALLBACK_PRIORITY) for t in realtime.threads() - before}
         self.scheduling = min(granted, default="normal")
 
@@ -99,8 +103,10 @@ class Streams:
 
     def replaced(self) -> list[Kind]:
         """Streams whose source or sink is gone from the server (which has then moved them to some other one)."""
-        ends = {"input": self.source.endpoint, "output": self.target.endpoint}
-        return [k for k, was in self._serials.items() if ends.get(k) and pulse.serial(ends[k], k == "input") != was]
+        if not self._serials:
+            return []
+        ends, now = {"input": self.source.endpoint, "output": self.target.endpoint}, pulse.serials()
+        return [k for k, was in self._serials.items() if now.get((ends.get(k) or "", k == "input")) != was]
 
     def close_one(self, kind: Kind) -> None:
         stream = self._open.pop(kind, None)

@@ -1,4 +1,4 @@
-"""The live view of a terminal: meters, delay, load; keys for bypass, strength and the end."""
+"""The live view of a terminal: meters, delay, load; keys for bypass, strength, model and the end."""
 
 from __future__ import annotations
 
@@ -6,30 +6,40 @@ import select
 import sys
 import termios
 import tty
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rtdenoise.errors import RtdenoiseError
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
+from rtdenoise.model import list_models
 
 LOOK_S = 0.1
 QUIETEST_DB, METER_CELLS = -60.0, 40
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # beyond the strongest there is no limit
-KEYS = "b bypass   + - strength   q quit"
+KEYS = "b bypass   + - strength   m model   q quit"
 
 
-def show(live: LiveDenoiser) -> None:
-    """Draw until q or Ctrl-C."""
-    with _keys(), Live(console=Console(stderr=True), refresh_per_second=1 / LOOK_S, transient=True) as screen:
-        while True:
-            screen.update(draw(live.stats()))
-            if select.select([sys.stdin], [], [], LOOK_S)[0] and not press(live, sys.stdin.read(1)):
-                return
+def show(live: LiveDenoiser, over: Callable[[], bool]) -> None:
+    """Draw until q, Ctrl-C, or ``over()``."""
+    note = ""
+    with _keys(), Live(console=Console(stderr=True), auto_refresh=False, transient=True) as screen:
+        while not over():
+            screen.update(draw(live.stats(), note), refresh=True)
+            if not select.select([sys.stdin], [], [], LOOK_S)[0]:
+                continue
+            try:
+                note = ""
+                if not press(live, sys.stdin.read(1)):
+                    return
+            except RtdenoiseError as e:  # a model that does not fit: the sound goes on with the old one
+                note = str(e)
 
 
 def press(live: LiveDenoiser, key: str) -> bool:
@@ -42,10 +52,23 @@ def press(live: LiveDenoiser, key: str) -> bool:
     elif key == "-":
         strength = STRONGEST_DB if live.strength_db is None else live.strength_db
         live.strength_db = max(0.0, strength - STRENGTH_STEP_DB)
+    elif key == "m":
+        live.exchange_model(next_model(live.model))
     return key not in ("q", "\x1b")
 
 
-def draw(s: Stats) -> Group:
+@cache
+def _installed() -> list[str]:
+    return [info.name for info in list_models()]
+
+
+def next_model(name: str) -> str:
+    """The installed model after this one; after a model of one's own, the first."""
+    names = _installed()
+    return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
+
+
+def draw(s: Stats, note: str = "") -> Group:
     """One look as lines."""
     table = Table.grid(padding=(0, 2))
     table.add_row("in", _meter(s.level_in_db), s.input)
@@ -61,8 +84,11 @@ def draw(s: Stats) -> Group:
     )
     drift = "one clock" if s.drift_ppm is None else f"clocks {s.drift_ppm:+.0f} ppm apart"
     table.add_row("gaps", f"{s.underruns} ({s.silent_ms:.0f} ms), {s.holds} held hops", drift)
-    state = Text(s.failure or s.state, "red" if s.failure else "green" if s.state == "running" else "yellow")
-    return Group(table, Text.assemble(state, "   ", (KEYS, "dim")))
+    if s.recorded_s:
+        table.add_row("file", f"{s.recorded_s:.0f} s recorded", "")
+    bad = s.failure or s.file_problem
+    state = Text(bad or s.state, "red" if bad else "green" if s.state == "running" else "yellow")
+    return Group(table, Text.assemble(state, "   ", (note or KEYS, "yellow" if note else "dim")))
 
 
 def _meter(level_db: float) -> Text:

@@ -2,7 +2,8 @@
 
     our output ─▶ null sink `rtdenoise_sink` ─▶ its monitor ─▶ remap source `rtdenoise_microphone` ─▶ other programs
 
-The remap source is there because Chromium-based programs hide monitors. Both are modules of the PulseAudio or
+The remap source is there because Chromium-based programs hide monitors; a loopback to the default output may be added,
+to hear oneself. All are modules of the PulseAudio or
 PipeWire server, marked with their owner: the process that made them (by pid and start time), or nobody, if they were
 made to stay. Modules without that mark are never touched. Other systems need a cable driver, which is found by its
 name.
@@ -13,7 +14,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,9 +26,12 @@ from rtdenoise.live import pulse
 from rtdenoise.live.devices import find_device, list_devices
 
 SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}microphone", "rtdenoise microphone"
+ENDING_SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 MARK = "rtdenoise.owner"
 FOREVER = "nobody"  # owner of a microphone that outlives its maker
 RATE_HZ = 48_000
+MONO = "channels=1 channel_map=mono"  # said at both ends: PipeWire would make the source stereo, and 3 dB too loud
+MONITOR_MS = 30  # what the server may hold between the virtual microphone and its listener
 CABLES = {
     "darwin": ("BlackHole", "https://existential.audio/blackhole"),
     "win32": ("CABLE Input", "https://vb-audio.com/Cable"),
@@ -33,7 +40,7 @@ CABLES = {
 
 @dataclass(frozen=True)
 class Status:
-    """``exists``: both modules are there. ``owner``: pid of the living process they belong to, None if they stay."""
+    """``exists``: sink and source are there. ``owner``: pid of the living process they belong to, None if they stay."""
 
     exists: bool
     owner: int | None
@@ -44,33 +51,38 @@ class Status:
 class VirtualMicrophone:
     """Exists while the context holds (and keeps one that was made to stay). ``output`` is the device to play to.
 
-    Raises `DeviceError` without a server (or cable driver), or while another process runs one.
+    With ``monitor`` the server also plays it on the default output. Raises `DeviceError` without a server (or cable
+    driver), or while another process runs one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, monitor: bool = False) -> None:
         self.output: str | int = SINK
-        self._modules: list[int] = []
+        self.heard_on: str | None = None  # the server's name of the monitor's output
+        self._monitor = monitor
 
     def __enter__(self) -> VirtualMicrophone:
         if sys.platform != "linux":
+            if self._monitor:
+                raise DeviceError("--monitor needs PulseAudio or PipeWire; here let your system play the cable")
             self.output = _cable()
             return self
-        with _server() as client:
+        with _undisturbed(), _server() as client:
             _sweep(client)
-            if _owners(client):
-                owner = _living_owner(client)
-                if owner is not None:
-                    raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
-                return self
-            self._modules = _load(client, _this_process())
+            owner = _living_owner(client)
+            if owner is not None:
+                raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
+            self.heard_on = _default_output(client) if self._monitor else None
+            if not _owners(client):
+                _load(client, _this_process(), _microphone(_this_process()))
+            if self.heard_on is not None:
+                _load(client, _this_process(), [_loopback(_this_process(), self.heard_on)])
         return self
 
     def __exit__(self, *_: object) -> None:
-        with pulse.connection() as client:
-            for module in reversed(self._modules if client else []):
-                with contextlib.suppress(Exception):  # gone with its server, or removed by hand
-                    client.module_unload(module)
-        self._modules = []
+        """Everything that bears our mark goes, whatever happened since it was made."""
+        with _undisturbed(), pulse.connection() as client:
+            if client is not None:
+                _unload(client, [m for m, owner in _owners(client).items() if owner == _this_process()])
 
 
 def create() -> Status:
@@ -81,7 +93,7 @@ def create() -> Status:
         with _server() as client:
             _sweep(client)
             if not _owners(client):
-                _load(client, FOREVER)
+                _load(client, FOREVER, _microphone(FOREVER))
     return status()
 
 
@@ -117,18 +129,54 @@ def _server():
         yield client
 
 
-def _load(client, owner: str) -> list[int]:
-    """Load both modules or neither; returns their numbers."""
-    sink = f"sink_name={SINK} rate={RATE_HZ} channels=1 " + _properties("rtdenoise output", owner, "sink")
-    source = f"source_name={SOURCE} master={SINK}.monitor " + _properties(DESCRIPTION, owner, "source")
-    loaded: list[int] = []
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals wait meanwhile: one between making a module and noting it would leave it behind, and one that arrives
+    while pulsectl calls back would be swallowed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    wait = lambda number, _: came.append(number)
+    before = {n: signal.signal(n, wait) or signal.SIG_DFL for n in ENDING_SIGNALS}
     try:
-        for name, arguments in (("module-null-sink", sink), ("module-remap-source", source)):
-            loaded.append(client.module_load(name, arguments))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for arrived in came[:1]:
+        signal.raise_signal(arrived)
+
+
+def _load(client, owner: str, modules: list[tuple[str, str]]) -> None:
+    """Load ``(name, arguments)`` of all modules or none, and leave none of this owner's behind."""
+    try:
+        for name, arguments in modules:
+            client.module_load(name, arguments)
     except Exception as e:  # pulsectl's errors share no useful base
-        _unload(client, loaded)
+        _unload(client, [m for m, o in _owners(client).items() if o == owner])
         raise DeviceError(f"the sound server refuses a virtual microphone ({e}); is `{SINK}` there already?") from e
-    return loaded
+
+
+def _microphone(owner: str) -> list[tuple[str, str]]:
+    sink = f"sink_name={SINK} rate={RATE_HZ} {MONO} " + _properties("rtdenoise output", owner, "sink")
+    source = f"source_name={SOURCE} master={SINK}.monitor {MONO} master_channel_map=mono "
+    source += _properties(DESCRIPTION, owner, "source")
+    return [("module-null-sink", sink), ("module-remap-source", source)]
+
+
+def _loopback(owner: str, output: str) -> tuple[str, str]:
+    properties = _properties("rtdenoise monitor", owner, "sink_input")
+    return "module-loopback", f"source={SINK}.monitor sink={output} latency_msec={MONITOR_MS} {properties}"
+
+
+def _default_output(client) -> str:
+    """What the user listens on: the server's default sink, never our own."""
+    default = client.server_info().default_sink_name
+    others = [s.name for s in client.sink_list() if not s.name.startswith(pulse.OWN_PREFIX)]
+    if not others:
+        raise DeviceError("--monitor finds no output to listen on; connect one, or leave --monitor away")
+    return default if default in others else others[0]
 
 
 def _properties(description: str, owner: str, kind: str) -> str:

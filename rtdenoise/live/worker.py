@@ -1,43 +1,36 @@
 """The thread that denoises: waits for a callback, then takes hops through the filter until none is left.
 
-    semaphore ─▶ open_hop: read, analyse, decide ─▶ model step ─▶ close_hop: blend, synthesise, write, steer ─▶ again
+    semaphore ─▶ open_hop ─▶ model step ─▶ close_hop ─▶ again          (see `rtdenoise.live.hop`)
 
 It is one compiled function that never needs Python's GIL (`hop_loop`), so nothing else in the process can make it
 late. Where the C library of ONNX Runtime is missing, or the model is a foreign one, the same two halves run around a
 Python call (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
-
-Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when
-a hop would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of
-hops.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
 
-from rtdenoise.contract import ContractStream
-from rtdenoise.denoiser import Denoiser, begin, finish
+from rtdenoise.contract import ContractStream, Model
+from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import ModelError
-from rtdenoise.fft import inline, jit
+from rtdenoise.fft import jit
 from rtdenoise.live import realtime, ring
-from rtdenoise.live.drift import Drift, resample, restart, steer
+from rtdenoise.live.drift import Drift
+from rtdenoise.live.hop import NOTHING, PASS, RUN, close_hop, judge_step, measure_input, open_hop
+from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, mark
 from rtdenoise.live.ort import NativeSteps, native_steps_available, step
-from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, count_duration, now_ns
-from rtdenoise.native import call3, load_acquire, store_release
-from rtdenoise.stft import HOP
+from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns
+from rtdenoise.native import call3, load_acquire
 
 Kind = Literal["native", "python"]
-NOTHING, RUN, HOLD, PASS = range(4)  # with a hop: none there, step the model, hold its gains, pass the input
 FOREVER = -1
-MOST_PATIENCE = 255  # hops, about a second: how seldom a model that is far too slow is tried again
-FORGETTING = 64  # hops: a model that was found too slow is expected to be this share faster after each hop held
-GAIN_MEMORY = np.float32(0.5)  # a hop: held gains are those of the last 8 ms or so
-LEVEL_MEMORY = 0.9  # a hop, about 40 ms: the meters' smoothing
-IN_POWER, OUT_POWER = range(2)  # slots of the meters: mean square of the last moments
 SWITCH_INTERVAL_S = 1e-4  # fallback only: how long another thread may keep the GIL while the worker waits for it
 
 
@@ -48,176 +41,32 @@ def wait(control):
     return load_acquire(control, ring.STOP) != 0
 
 
-@inline
-def anchor(control, hop, drift):
-    """Tie the two timelines together when streams (re)start; false while a device is not yet running."""
-    wanted = load_acquire(control, ring.ANCHOR)
-    if control[ring.ANCHORED] == wanted:
-        return True
-    head = load_acquire(control, ring.IN_HEAD)
-    waiting = head - control[ring.IN_TAIL]
-    if control[ring.SPLIT]:
-        control[ring.IN_TAIL] += waiting // hop * hop  # what was captured before is of no use
-        if control[ring.IN_TIME] == 0 or control[ring.OUT_TIME] == 0:
-            return False
-        start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
-        restart(control, drift)
-    else:
-        # Both sides advance in one callback, always by the same count. Before a callback of b frames the worker has had
-        # all earlier ones; what it then still holds back is less than a hop, in steps of gcd(b, hop).
-        if control[ring.PREFILL] == 0:
-            block, rest = control[ring.IN_BLOCK], hop
-            b = block
-            while rest:
-                b, rest = rest, b % rest
-            control[ring.PREFILL] = block + hop - b
-        start = control[ring.IN_TAIL] + control[ring.PREFILL]
-    store_release(control, ring.OUT_HEAD, start)
-    control[ring.ANCHORED] = wanted
-    store_release(control, ring.PRIMED, 1)
+@jit
+def next_hop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
+    """Take one hop through the filter; false if there is none."""
+    mark(marks, control, OPENED)
+    action = open_hop(control, captured, denoise, drift)
+    if action == NOTHING:
+        return False
+    mark(marks, control, ANALYSED)
+    if action == RUN:
+        began = now_ns(control, ring.WORKER_SCRATCH)
+        control[ring.STATUS] = step(steps)
+        judge_step(control, y.shape[0], now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
+        if control[ring.STATUS] != 0:
+            action = PASS
+    mark(marks, control, STEPPED)
+    measure_input(control, captured, y.shape[0], meters)
+    close_hop(control, played, recorded, denoise, drift, gains, y, meters, action, marks)
     return True
 
 
 @jit
-def open_hop(control, captured, denoise, drift):
-    """Take the next hop, if there is one, up to the model's input; returns what to do with it."""
-    full, noisy, _, _, _, stft, _ = denoise
-    hop, capacity = stft[0][HOP], captured.shape[0]
-    if not anchor(control, hop, drift):
-        return NOTHING
-    head, tail = load_acquire(control, ring.IN_HEAD), control[ring.IN_TAIL]
-    if head - tail > capacity // 2:  # a stall so long that the ring may have run over: leave it behind
-        skip = (head - tail) // hop * hop
-        control[ring.SKIPPED_FRAMES] += skip
-        if not control[ring.SPLIT]:
-            store_release(control, ring.OUT_HEAD, control[ring.OUT_HEAD] + skip)
-        tail += skip
-        control[ring.IN_TAIL] = tail
-    if head - tail < hop:
-        return NOTHING
-    begin(captured, tail % capacity, 1, full, noisy, stft)
-    store_release(control, ring.IN_TAIL, tail + hop)
-    if control[ring.STATUS] != 0:
-        return PASS
-    if control[ring.HOLDING] > 0:
-        control[ring.HOLDING] -= 1
-        return HOLD
-    behind = head - tail - hop >= max(control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2)
-    if behind or too_late(control, hop):
-        control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # so that the model is tried again
-        return HOLD
-    return RUN
-
-
-@inline
-def too_late(control, hop):
-    """Whether model steps would not be done when the next play callback needs what is still to come."""
-    played_to = load_acquire(control, ring.OUT_TAIL)
-    needed = played_to + control[ring.OUT_BLOCK] - control[ring.OUT_HEAD]
-    if needed <= 0:
-        return False
-    due_ns = control[ring.OUT_TIME] + control[ring.OUT_BLOCK] * 1_000_000_000 // control[ring.RATE]
-    steps = (needed + hop - 1) // hop
-    return now_ns(control, ring.WORKER_SCRATCH) + steps * control[ring.STEP_NS] > due_ns and control[ring.STEP_NS] > 0
-
-
-@jit
-def judge_step(control, hop, took_ns, times):
-    """Note a model step's time; a step that outlasted the buffer is not tried again for a while."""
-    count_duration(times, took_ns)
-    usual, hop_ns = control[ring.STEP_NS], hop * 1_000_000_000 // control[ring.RATE]
-    if took_ns > usual:  # believe a slow step soon, but not one stall of the machine
-        control[ring.STEP_NS] = usual + (min(took_ns, 2 * usual + hop_ns // 4) - usual) // 2
-    else:
-        control[ring.STEP_NS] = usual + (took_ns - usual) // 8
-    frames = took_ns * 1e-9 * control[ring.RATE]
-    if frames > max(hop, max(control[ring.PREFILL], control[ring.TARGET])):
-        control[ring.PATIENCE] = min(2 * control[ring.PATIENCE] + 1, MOST_PATIENCE)
-        control[ring.HOLDING] = control[ring.PATIENCE]
-    elif frames < hop:
-        control[ring.PATIENCE] = 0
-
-
-@inline
-def remember_gains(noisy, enhanced, gains):
-    for c in range(gains.shape[0]):
-        for k in range(gains.shape[1]):
-            before = noisy[c, 0, k, 0] ** 2 + noisy[c, 0, k, 1] ** 2
-            after = enhanced[c, 0, k, 0] ** 2 + enhanced[c, 0, k, 1] ** 2
-            gain = np.float32(1)
-            if after < before:  # false too where the model's output is not a number
-                gain = np.sqrt(after / before)
-            gains[c, k] += GAIN_MEMORY * (gain - gains[c, k])
-
-
-@jit
-def close_hop(control, played, denoise, drift, gains, y, meters, action):
-    """Finish the hop that `open_hop` began and hand it to the play callback."""
-    full, noisy, enhanced, mix, top_gain, _, istft = denoise
-    hop, channels = y.shape
-    if action == RUN:
-        remember_gains(noisy, enhanced, gains)
-    elif action == HOLD:
-        control[ring.HOLDS] += 1
-        for c in range(channels):
-            for k in range(gains.shape[1]):
-                enhanced[c, 0, k, 0] = noisy[c, 0, k, 0] * gains[c, k]
-                enhanced[c, 0, k, 1] = noisy[c, 0, k, 1] * gains[c, k]
-    else:
-        enhanced[:] = noisy
-    control[ring.FAULTS] += finish(full, enhanced, 1, mix, top_gain, y, 0, hop, istft)
-
-    power = 0.0
-    for i in range(hop):
-        for c in range(channels):
-            power += y[i, c] * y[i, c]
-    meters[OUT_POWER] += (1 - LEVEL_MEMORY) * (power / y.size - meters[OUT_POWER])
-
-    head, capacity = control[ring.OUT_HEAD], played.shape[0]
-    if head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # nobody plays: keep the newest second
-        control[ring.SKIPPED_FRAMES] += hop
-    elif control[ring.SPLIT]:
-        store_release(control, ring.OUT_HEAD, head + resample(y, drift, played, head))
-    else:
-        for i in range(hop):
-            for c in range(channels):
-                played[(head + i) % capacity, c] = y[i, c]
-        store_release(control, ring.OUT_HEAD, head + hop)
-    if control[ring.SPLIT]:
-        steer(control, drift, played)
-    control[ring.OFFSET] = control[ring.OUT_HEAD] - control[ring.IN_TAIL]
-    control[ring.HOPS] += 1
-
-
-@jit
-def measure_input(control, captured, hop, meters):
-    """Level of the hop that `open_hop` took last."""
-    first, power = (control[ring.IN_TAIL] - hop) % captured.shape[0], 0.0
-    for i in range(hop):
-        for c in range(captured.shape[1]):
-            v = captured[first + i, c]
-            power += v * v
-    if np.isfinite(power):
-        meters[IN_POWER] += (1 - LEVEL_MEMORY) * (power / (hop * captured.shape[1]) - meters[IN_POWER])
-
-
-@jit
-def hop_loop(control, captured, played, denoise, drift, gains, y, meters, step_times, steps):
+def hop_loop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
     """The whole worker, without the GIL, until STOP."""
-    hop = y.shape[0]
     while not wait(control):
-        while True:
-            action = open_hop(control, captured, denoise, drift)
-            if action == NOTHING:
-                break
-            if action == RUN:
-                began = now_ns(control, ring.WORKER_SCRATCH)
-                control[ring.STATUS] = step(steps)
-                judge_step(control, hop, now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
-                if control[ring.STATUS] != 0:
-                    action = PASS
-            measure_input(control, captured, hop, meters)
-            close_hop(control, played, denoise, drift, gains, y, meters, action)
+        while next_hop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
+            pass
 
 
 @jit
@@ -240,6 +89,7 @@ class Worker:
         self.step_times = np.zeros(HISTOGRAM_BINS, np.int64)
         self.meters = np.zeros(2)
         self.scheduling = "not started"
+        self._marks: np.ndarray | None = None
         self._gains = np.ones((channels, denoiser.model.info.bins), np.float32)
         self._y = np.zeros((hop, channels), np.float32)
         self._thread: threading.Thread | None = None
@@ -253,7 +103,14 @@ class Worker:
 
     def _arguments(self) -> tuple:
         r, hop = self.rings, self.denoiser.hop_arguments
-        return r.control, r.captured, r.played, hop, self.drift.arguments, self._gains, self._y, self.meters
+        shared = r.control, r.captured, r.played, r.recorded
+        return *shared, hop, self.drift.arguments, self._gains, self._y, self.meters
+
+    @property
+    def hop_arguments(self) -> tuple:
+        """What `next_hop` takes before the marks; for a native worker only."""
+        assert self._native is not None
+        return *self._arguments(), self.step_times, self._native.arguments
 
     def _rehearse(self) -> None:
         """Compile by running everything once against a ring that says stop."""
@@ -264,18 +121,56 @@ class Worker:
         finally:
             self.rings.control[ring.STOP] = 0
 
+    def keep_marks(self, marks: np.ndarray) -> None:
+        """Note in ``marks`` when each hop passes each stage (`rtdenoise.live.marks`). Call it before `start`."""
+        self._marks = marks
+        self._rehearse()
+
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="rtdenoise-worker", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the thread, then release the model's session (the other order would crash)."""
+    def _end(self) -> None:
         if self._thread is not None:
             self.rings.control[ring.STOP] = 1
             self.rings.post()
             self._thread.join()
             self._thread = None
             self.rings.control[ring.STOP] = 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The thread stands still while this holds; what arrives meanwhile waits in the ring, if only a moment."""
+        self._end()
+        try:
+            yield
+        finally:
+            self.start()
+            self.rings.post()
+
+    def exchange(self, model: Model) -> None:
+        """Go on with another model, of the same framing. It is made ready first, so audio waits a millisecond or two.
+
+        Raises `UsageError` or `ModelError`; the old one then stays.
+        """
+        stream = model.stream(self.denoiser.channels)
+        stream.buffers(1)
+        native = NativeSteps(model, stream) if self.kind == "native" and isinstance(stream, ContractStream) else None
+        with self.paused():
+            self.denoiser.exchange(model, stream)
+            native, self._native = self._native, native
+            self.kind = "native" if self._native is not None else "python"
+            self._gains = np.ones((self.denoiser.channels, model.info.bins), np.float32)
+            self.step_times[:] = 0
+            self._failure = None
+            for slot in (ring.STATUS, ring.STEP_NS, ring.PATIENCE, ring.HOLDING):
+                self.rings.control[slot] = 0
+        if native is not None:
+            native.close()
+
+    def stop(self) -> None:
+        """End the thread, then release the model's session (the other order would crash)."""
+        self._end()
         if self._native is not None:
             self.failure  # reads the message while there is a library to ask  # noqa: B018
             self._native.close()
@@ -295,18 +190,22 @@ class Worker:
 
     def _loop(self) -> None:
         if self._native is not None:
-            hop_loop(*self._arguments(), self.step_times, self._native.arguments)
+            hop_loop(*self.hop_arguments, self._marks)
         else:
             self._python_loop()
 
     def _python_loop(self) -> None:
-        control, captured, played, denoise, drift, gains, y, meters = self._arguments()
-        stream, hop = self.denoiser.stream, len(y)
+        control, captured, played, recorded, denoise, drift, gains, y, meters = self._arguments()
+        stream, hop, marks = self.denoiser.stream, len(y), self._marks
         before = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         try:
             while not wait(control):
-                while (action := open_hop(control, captured, denoise, drift)) != NOTHING:
+                while True:
+                    mark(marks, control, OPENED)
+                    if (action := open_hop(control, captured, denoise, drift)) == NOTHING:
+                        break
+                    mark(marks, control, ANALYSED)
                     if action == RUN:
                         began = stopwatch(control)
                         try:
@@ -314,7 +213,8 @@ class Worker:
                         except ModelError as e:
                             self._failure, control[ring.STATUS], action = str(e), 1, PASS
                         judge_step(control, hop, stopwatch(control) - began, self.step_times)
+                    mark(marks, control, STEPPED)
                     measure_input(control, captured, hop, meters)
-                    close_hop(control, played, denoise, drift, gains, y, meters, action)
+                    close_hop(control, played, recorded, denoise, drift, gains, y, meters, action, marks)
         finally:
             sys.setswitchinterval(before)

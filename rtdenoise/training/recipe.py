@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from rtdenoise.errors import UsageError
+from rtdenoise.tables import fill, read_table
 from rtdenoise.training.losses import LossWeights
 from rtdenoise.training.mixer import Chances
-
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib  # type: ignore[no-redef]
 
 HOME = Path(__file__).parent / "recipes"
 
@@ -63,37 +58,13 @@ def load_recipe(path: str | Path) -> Recipe:
     """A recipe file, or the name of one that comes with the package."""
     file = HOME / f"{path}.toml" if (HOME / f"{path}.toml").exists() else Path(path)
     try:
-        table = tomllib.loads(file.read_text())
+        table = read_table(file)
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in HOME.glob("*.toml")))
         raise UsageError(f"no recipe {path}; give a .toml file or one of: {known}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file} is not valid TOML: {error}") from None
-    return _fill(Recipe(), table, file.name)
+    return fill(Recipe(), table, file.name)
 
 
 def recipe_from_json(text: str) -> Recipe:
     """The recipe inside a checkpoint."""
-    return _fill(Recipe(), json.loads(text), "the checkpoint's recipe")
-
-
-def _fill(default: Any, table: dict[str, Any], where: str) -> Any:
-    """A copy of a dataclass with the values of a table; names and types are checked."""
-    known = {f.name: getattr(default, f.name) for f in fields(default)}
-    values = {}
-    for key, value in table.items():
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1, 0.0)[0]
-            raise UsageError(f"{where}: unknown key {key!r}; did you mean {near!r}?")
-        old = known[key]
-        if is_dataclass(old):
-            values[key] = _fill(old, value, f"{where} [{key}]")
-        elif isinstance(old, tuple):
-            values[key] = tuple([value] if isinstance(value, str) else value)
-        elif isinstance(old, float) and isinstance(value, int):
-            values[key] = float(value)
-        elif type(value) is not type(old):
-            raise UsageError(f"{where}: {key} must be {type(old).__name__}, not {value!r}")
-        else:
-            values[key] = value
-    return replace(default, **values)
+    return fill(Recipe(), json.loads(text), "the checkpoint's recipe")

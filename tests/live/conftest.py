@@ -35,6 +35,15 @@ def pulse_env() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
+def pipewire_env() -> Iterator[dict[str, str]]:
+    """PipeWire with its PulseAudio face and null sinks A and B."""
+    if reason := servers.missing("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl", "parec"):
+        pytest.skip(reason)
+    with servers.pipewire() as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
 def jack_env() -> Iterator[dict[str, str]]:
     """A JACK server on its dummy back end, 256 frames at 48 kHz."""
     if reason := servers.missing("jackd", "jack_lsp", "jack_connect"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rtdenoise.errors import DeviceError, UsageError
-from rtdenoise.live import devices
+from rtdenoise.live import devices, pulse
 from rtdenoise.live.devices import Device, find_device, share_clock
 
 HARDWARE = Device(0, "HD-Audio: ALC257 (hw:0,0)", "ALSA", 2, 2, 48_000, 0)
@@ -70,6 +70,35 @@ def test_only_hardware_shares_a_clock():
     assert share_clock(HARDWARE, HARDWARE)
     assert not share_clock(BRIDGE, BRIDGE)
     assert not share_clock(HEADSET, HEADSET_OUT)
+
+
+def test_a_server_that_refuses_once_is_asked_again(monkeypatch, tmp_path):
+    import pulsectl
+
+    calls: list[str] = []
+
+    class Client:
+        def __init__(self, *_, **__):
+            pass
+
+        def connect(self, **_):
+            calls.append("connect")
+            if len(calls) < 3:
+                raise pulsectl.PulseError("busy")
+
+        def close(self):
+            calls.append("close")
+
+    monkeypatch.setattr(pulsectl, "Pulse", Client)
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}")
+    with pulse.connection() as client:
+        assert client is not None
+    assert calls == ["connect"] * 3 + ["close"]
+    monkeypatch.setenv("PULSE_SERVER", f"unix:{tmp_path}/nothing")
+    calls.clear()
+    with pulse.connection() as client:
+        assert client is None
+    assert calls == ["connect"]
 
 
 def test_without_portaudio_the_package_is_named(monkeypatch):

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from rtdenoise_bench import probes
+from rtdenoise_bench import probes, servers
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK, HOP, WINDOW = 256, 192, 768
@@ -35,7 +36,8 @@ def test_delay_is_exact_and_survives_a_stopped_process(jack_env, plain_path):
     direct = windows(start_probe(jack_env, 2))
     with probes.product(jack_env, "system", "system", plain_path) as product:
         probe = start_probe(jack_env, 6, "rtdenoise:in_0", "rtdenoise:out_0")
-        time.sleep(4)
+        servers.wait_for_jack_connection(jack_env, "probe:out_0", "rtdenoise:in_0")
+        time.sleep(3)
         os.kill(product.pid, signal.SIGSTOP)
         time.sleep(0.5)
         os.kill(product.pid, signal.SIGCONT)
@@ -47,7 +49,28 @@ def test_delay_is_exact_and_survives_a_stopped_process(jack_env, plain_path):
     assert len(placed) > 0.5 * len(through)
     assert np.mean(placed[:, 1] == servers_own + FILTER + BUFFER) > 0.97
     later = through[through[:, 0] > continued + 1]
-    assert len(later)
-    assert np.median(later[:, 1]) == servers_own + FILTER + BUFFER
+    assert np.mean(later[:, 2] > 0.9) > 0.5  # a busy host tears further gaps of its own
+    assert np.nanmedian(later[:, 1]) == servers_own + FILTER + BUFFER
     assert stats["budget_ms"] == stats["delay_ms"] == 1000 * (FILTER + BUFFER) / 48_000
     assert stats["worker"] == "native"
+
+
+def command(env: dict[str, str], *argv: str) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "rtdenoise", "--in", "system", "--out", "system", *argv]
+    env = env | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(line, env=env, capture_output=True, text=True, timeout=90, check=False)
+
+
+@pytest.mark.parametrize(("wanted_ms", "filter_ms"), [(30, 12), (20, 12), (13, 4)])
+def test_a_latency_in_ms_is_reached_by_the_mode_that_allows_it(jack_env, plain_path, wanted_ms, filter_ms):
+    done = command(jack_env, "--latency", str(wanted_ms), "--json", "--seconds", "0.5", "--model", str(plain_path))
+    stats = json.loads(done.stdout.splitlines()[-1])
+    assert stats["budget_ms"] == stats["delay_ms"] == wanted_ms
+    assert stats["delay_ms"] - filter_ms >= 1000 * BUFFER / 48_000
+
+
+def test_a_latency_that_cannot_be_reached_is_answered_by_the_smallest(jack_env, plain_path):
+    done = command(jack_env, "--latency", "9", "--model", str(plain_path))
+    assert done.returncode == 2
+    assert "need 12.0 ms at least" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -12,6 +12,7 @@ import graphs
 from conftest import modulated_noise
 from live.conftest import Feeder
 from rtdenoise import Denoiser
+from rtdenoise.errors import UsageError
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.worker import Worker
@@ -166,6 +167,29 @@ def test_bypass_and_strength_change_while_running(tmp_path, rng):
         rig.denoiser.bypass, rig.denoiser.strength_db = False, 20.0
         y = rig.run(x[16_000:24_000])
         assert np.std(y[-2000:]) == pytest.approx(0.01, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_is_exchanged_without_a_gap_or_a_shift(tmp_path, plain, rng, kind):
+    """From one that halves, over 385 bins, to one that passes, over 129: nothing is lost between them."""
+    half = load_model(graphs.gain(tmp_path / "half.onnx", 0.5, 385))
+    x = modulated_noise(rng, 48_000, 1, 48_000)
+    with Rig(half, 48_000, 256, kind) as rig:
+        y = [rig.run(x[:20_480])]
+        rig.worker.exchange(plain)
+        assert rig.denoiser.model is plain
+        y = np.concatenate([*y, rig.run(x[20_480:])])
+        late = x[: len(y) - rig.delay]
+        before, after = slice(2_000, 19_000), slice(23_000, len(late))
+        np.testing.assert_allclose(y[rig.delay :][before], 0.5 * late[before], atol=1e-4)
+        np.testing.assert_allclose(y[rig.delay :][after], late[after], atol=1e-4)
+        assert rig.control[ring.UNDERRUNS] == 0
+
+
+def test_a_model_of_another_framing_is_refused_and_the_old_one_goes_on(tmp_path, plain):
+    with Rig(plain, 16_000, 128) as rig, pytest.raises(UsageError, match="another STFT"):
+        rig.worker.exchange(load_model(graphs.foreign(tmp_path / "foreign.onnx")))
+    assert rig.denoiser.model is plain
 
 
 def test_a_model_that_fails_leaves_the_sound_on(delay, rng):

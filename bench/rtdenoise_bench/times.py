@@ -1,0 +1,71 @@
+"""Durations of many events, told honestly: percentiles that enough samples stand behind, and a log histogram."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+BEYOND = 10  # a percentile is told only if at least so many samples lie beyond it
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
+BINS_PER_DECADE = 12
+LEAST_US, DECADES = 0.01, 8  # histogram from 10 ns to 1 s
+
+
+@dataclass(frozen=True)
+class Times:
+    """Durations in microseconds; ``percentiles`` holds what ``count`` samples allow, ``left_out`` says why not more.
+
+    ``histogram`` are counts of bins `BINS_PER_DECADE` to a decade from `LEAST_US` on.
+    """
+
+    count: int
+    percentiles: dict[str, float]
+    most: float
+    mean: float
+    left_out: str = ""
+    histogram: list[int] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return self.percentiles.get("p50", float("nan"))
+
+    @property
+    def tail(self) -> tuple[str, float]:
+        """The highest percentile there is, with its name."""
+        return list(self.percentiles.items())[-1] if self.percentiles else ("longest", self.most)
+
+
+def counted(count: int, what: str) -> str:
+    """
+    >>> counted(1, "gap"), counted(2_000, "hop")
+    ('1 gap', '2,000 hops')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def needed(percent: float) -> int:
+    """Samples that a percentile needs.
+
+    >>> needed(50), needed(99), needed(99.9)
+    (20, 1000, 10000)
+    """
+    return round(BEYOND / (1 - percent / 100))
+
+
+def edges_us() -> np.ndarray:
+    """Edges of the histogram's bins."""
+    return LEAST_US * 10 ** (np.arange(BINS_PER_DECADE * DECADES + 1) / BINS_PER_DECADE)
+
+
+def times(us: np.ndarray) -> Times:
+    """Summary of durations in microseconds."""
+    us = np.asarray(us, float)
+    if not len(us):
+        return Times(0, {}, 0.0, 0.0, "nothing was measured")
+    told = {name: float(np.percentile(us, p)) for name, p in PERCENTILES.items() if len(us) >= needed(p)}
+    missing = [f"{name} needs {needed(p):,} samples" for name, p in PERCENTILES.items() if name not in told]
+    edges = edges_us()
+    histogram = np.histogram(np.clip(us, edges[0], edges[-1] * 0.999), edges)[0].tolist()
+    left_out = f"{', '.join(missing)}; there are {len(us):,}" if missing else ""
+    return Times(len(us), told, float(us.max()), float(us.mean()), left_out, histogram)

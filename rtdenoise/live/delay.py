@@ -1,0 +1,109 @@
+"""The delay of a session: what it is made of, what is asked of it, and what it is now.
+
+    input callback ─▶ hop is collected ─▶ filter ─▶ resampler, on two clocks ─▶ buffer ─▶ output callback
+                      └─ part of the buffer         └────── fixed ──────┘
+
+The buffer is sized by the worker once the devices' habits are known (`rtdenoise.live.drift`, `rtdenoise.live.hop`);
+here that is only prepared and read. Nothing that a device or a server adds by itself is counted.
+"""
+
+from __future__ import annotations
+
+import math
+
+from rtdenoise.denoiser import Denoiser
+from rtdenoise.errors import UsageError
+from rtdenoise.geometry import Geometry, Latency
+from rtdenoise.live import ring
+from rtdenoise.live.drift import TAPS, Drift
+from rtdenoise.live.ring import Rings
+
+START_MS = 40.0  # buffer of a two-stream session for its first second, until the devices' habits are known
+RESERVE_MS = 5.0  # what the play callback shall find left over in its worst usual moment
+LEAST_BUFFER_MS = 2.0
+USUAL_BUFFER_MS = {False: 8.0, True: 14.0}  # on one clock, on two: what devices mostly need, to choose a mode by
+RECORD_BUFFER_MS = 500.0  # a recording has no deadline: only a worker that is half of this late holds its gains
+TOLERANCE_MS, SPARE_MS = 0.5, 1.0  # of a wanted delay; what a figure that is recommended has to spare
+
+
+def mode_for(wanted_ms: float, rate: int, split: bool) -> Latency:
+    """Normal where a delay allows it on usual devices, else low; `UsageError` for one that no device allows."""
+    geometry = Geometry(rate)
+    hop_ms = 1000 * geometry.hop / rate
+    least_ms = geometry.latency_ms("low") - hop_ms + LEAST_BUFFER_MS
+    if not wanted_ms >= least_ms:
+        raise UsageError(f"latency {wanted_ms:g} ms; the filter alone takes {least_ms:.1f} ms, give more")
+    return "normal" if wanted_ms >= geometry.latency_ms("normal") - hop_ms + USUAL_BUFFER_MS[split] else "low"
+
+
+class Delay:
+    """Prepares ``rings`` for a session on one clock, or on two (``split``), and reads its delay.
+
+    budget_ms: held come what may. wanted_ms: reached, or `missed` says what the least is. Neither means anything beside
+    a file (``ring.FILE_END``), which has no clock. Raises `UsageError` for a budget below what the filter takes.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        rings: Rings,
+        split: bool,
+        budget_ms: float | None = None,
+        wanted_ms: float | None = None,
+    ):
+        self._denoiser, self._control, self._split = denoiser, rings.control, split
+        control = self._control
+        control[ring.SPLIT], control[ring.RESERVE] = split, self._frames(RESERVE_MS)
+        self._wanted_ms = None if control[ring.FILE_END] else wanted_ms
+        if control[ring.FILE_END] == ring.FILE_OUT:
+            control[ring.PREFILL] = self._frames(RECORD_BUFFER_MS)
+        if split:
+            control[ring.PREFILL] = self._frames(START_MS)
+        if budget_ms is not None and wanted_ms is not None:
+            raise UsageError(f"a latency of {wanted_ms:g} ms and a budget of {budget_ms:g} ms; give one of them")
+        if budget_ms is not None and not control[ring.FILE_END]:
+            if budget_ms < self.fixed_ms + LEAST_BUFFER_MS:
+                raise UsageError(f"budget {budget_ms:g} ms; the filter alone takes {self.fixed_ms:.1f} ms, give more")
+            control[ring.FIXED_TARGET] = control[ring.PREFILL] = self._frames(budget_ms - self.fixed_ms)
+        if self._wanted_ms is not None:
+            control[ring.WANTED] = self._frames(self._wanted_ms - self.fixed_ms)
+
+    @property
+    def fixed_ms(self) -> float:
+        """What filter and resampler take, without the buffer and the hop that is collected in it."""
+        d = self._denoiser
+        return d.latency_ms - 1000 * d.geometry.hop / d.rate + (1000 * TAPS / 2 / d.rate if self._split else 0)
+
+    @property
+    def held_ms(self) -> float:
+        """What is held; 0 until it is known. Beside a recording the filter's own, which the file is cut by."""
+        if self._control[ring.FILE_END] == ring.FILE_OUT:
+            return self._denoiser.latency_ms
+        frames = int(self._control[ring.TARGET if self._split else ring.PREFILL])
+        return self.fixed_ms + 1000 * frames / self._denoiser.rate if frames else 0.0
+
+    def now_ms(self, drift: Drift) -> float:
+        """The same, as measured now."""
+        if self._control[ring.FILE_END]:
+            return self.held_ms
+        # On one clock both rings move in one callback, so a frame's places in them differ by a constant.
+        frames = drift.delay if self._split else int(self._control[ring.OFFSET])
+        return self.fixed_ms + 1000 * frames / self._denoiser.rate
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a delay is wanted, and it is not known yet if it can be had."""
+        return self._wanted_ms is not None and not self.held_ms
+
+    @property
+    def missed(self) -> str | None:
+        """What to say where the wanted delay is not reached, or None."""
+        if self._wanted_ms is None or self.held_ms <= self._wanted_ms + TOLERANCE_MS:
+            return None
+        return (
+            f"{self._wanted_ms:g} ms cannot be reached: these devices need {self.held_ms:.1f} ms at least; say "
+            f"--latency {math.ceil(self.held_ms + SPARE_MS)}, or --budget to insist, gaps or not"
+        )
+
+    def _frames(self, ms: float) -> int:
+        return round(ms * self._denoiser.rate / 1000)

@@ -1,0 +1,199 @@
+"""What happens with each hop, as compiled code: read and analyse, decide, blend, synthesise, hand on.
+
+    captured ring ─▶ open_hop ─▶ RUN, HOLD or PASS ─▶ (model step) ─▶ close_hop ─▶ played ring, recorded ring
+
+Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when
+a hop would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of
+hops. Knows no thread and no model; both are `rtdenoise.live.worker`'s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtdenoise.denoiser import begin, finish
+from rtdenoise.fft import inline, jit
+from rtdenoise.live import ring
+from rtdenoise.live.drift import resample, restart, steer
+from rtdenoise.live.marks import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, mark, note
+from rtdenoise.live.ring import count_duration, now_ns
+from rtdenoise.native import load_acquire, store_release
+from rtdenoise.stft import HOP
+
+NOTHING, RUN, HOLD, PASS = range(4)  # with a hop: none there, step the model, hold its gains, pass the input
+MOST_PATIENCE = 255  # hops, about a second: how seldom a model that is far too slow is tried again
+FORGETTING = 64  # hops: a model that was found too slow is expected to be this share faster after each hop held
+GAIN_MEMORY = np.float32(0.5)  # a hop: held gains are those of the last 8 ms or so
+LEVEL_MEMORY = 0.9  # a hop, about 40 ms: the meters' smoothing
+IN_POWER, OUT_POWER = range(2)  # slots of the meters: mean square of the last moments
+
+
+@inline
+def anchor(control, hop, drift):
+    """Tie the two timelines together when streams (re)start; false while a device is not yet running."""
+    wanted = load_acquire(control, ring.ANCHOR)
+    if control[ring.ANCHORED] == wanted:
+        return True
+    head = load_acquire(control, ring.IN_HEAD)
+    waiting = head - control[ring.IN_TAIL]
+    if control[ring.SPLIT]:
+        control[ring.IN_TAIL] += waiting // hop * hop  # what was captured before is of no use
+        if control[ring.IN_TIME] == 0 or control[ring.OUT_TIME] == 0:
+            return False
+        start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
+        restart(control, drift)
+    elif control[ring.FILE_END] == ring.FILE_IN:  # a file waits for its listeners: after a gap it goes on where it was
+        if control[ring.OUT_TIME] == 0:
+            return False
+        start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
+    else:
+        # Both sides advance in one callback, always by the same count. Before a callback of b frames the worker has had
+        # all earlier ones; what it then still holds back is less than a hop, in steps of gcd(b, hop).
+        if control[ring.PREFILL] == 0:
+            block, rest = control[ring.IN_BLOCK], hop
+            b = block
+            while rest:
+                b, rest = rest, b % rest
+            control[ring.PREFILL] = max(block + hop - b, control[ring.WANTED])
+        start = control[ring.IN_TAIL] + control[ring.PREFILL]
+    store_release(control, ring.OUT_HEAD, start)
+    control[ring.ANCHORED] = wanted
+    store_release(control, ring.PRIMED, 1)
+    return True
+
+
+@jit
+def open_hop(control, captured, denoise, drift):
+    """Take the next hop, if there is one, up to the model's input; returns what to do with it."""
+    full, noisy, _, _, _, stft, _ = denoise
+    hop, capacity = stft[0][HOP], captured.shape[0]
+    if not anchor(control, hop, drift):
+        return NOTHING
+    head, tail = load_acquire(control, ring.IN_HEAD), control[ring.IN_TAIL]
+    if head - tail > capacity // 2:  # a stall so long that the ring may have run over: leave it behind
+        skip = (head - tail) // hop * hop
+        control[ring.SKIPPED_FRAMES] += skip
+        if not control[ring.SPLIT]:
+            store_release(control, ring.OUT_HEAD, control[ring.OUT_HEAD] + skip)
+        tail += skip
+        control[ring.IN_TAIL] = tail
+    if head - tail < hop:
+        return NOTHING
+    begin(captured, tail % capacity, 1, full, noisy, stft)
+    store_release(control, ring.IN_TAIL, tail + hop)
+    if control[ring.STATUS] != 0:
+        return PASS
+    if control[ring.HOLDING] > 0:
+        control[ring.HOLDING] -= 1
+        return HOLD
+    behind = head - tail - hop >= max(control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2)
+    if behind or too_late(control, hop):
+        control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # so that the model is tried again
+        return HOLD
+    return RUN
+
+
+@inline
+def too_late(control, hop):
+    """Whether model steps would not be done when the next play callback needs what is still to come."""
+    played_to = load_acquire(control, ring.OUT_TAIL)
+    needed = played_to + control[ring.OUT_BLOCK] - control[ring.OUT_HEAD]
+    if needed <= 0:
+        return False
+    due_ns = control[ring.OUT_TIME] + control[ring.OUT_BLOCK] * 1_000_000_000 // control[ring.RATE]
+    steps = (needed + hop - 1) // hop
+    return now_ns(control, ring.WORKER_SCRATCH) + steps * control[ring.STEP_NS] > due_ns and control[ring.STEP_NS] > 0
+
+
+@jit
+def judge_step(control, hop, took_ns, times):
+    """Note a model step's time; a step that outlasted the buffer is not tried again for a while."""
+    count_duration(times, took_ns)
+    usual, hop_ns = control[ring.STEP_NS], hop * 1_000_000_000 // control[ring.RATE]
+    if took_ns > usual:  # believe a slow step soon, but not one stall of the machine
+        control[ring.STEP_NS] = usual + (min(took_ns, 2 * usual + hop_ns // 4) - usual) // 2
+    else:
+        control[ring.STEP_NS] = usual + (took_ns - usual) // 8
+    frames = took_ns * 1e-9 * control[ring.RATE]
+    if frames > max(hop, max(control[ring.PREFILL], control[ring.TARGET])):
+        control[ring.PATIENCE] = min(2 * control[ring.PATIENCE] + 1, MOST_PATIENCE)
+        control[ring.HOLDING] = control[ring.PATIENCE]
+    elif frames < hop:
+        control[ring.PATIENCE] = 0
+
+
+@inline
+def remember_gains(noisy, enhanced, gains):
+    for c in range(gains.shape[0]):
+        for k in range(gains.shape[1]):
+            before = noisy[c, 0, k, 0] ** 2 + noisy[c, 0, k, 1] ** 2
+            after = enhanced[c, 0, k, 0] ** 2 + enhanced[c, 0, k, 1] ** 2
+            gain = np.float32(1)
+            if after < before:  # false too where the model's output is not a number
+                gain = np.sqrt(after / before)
+            gains[c, k] += GAIN_MEMORY * (gain - gains[c, k])
+
+
+@jit
+def close_hop(control, played, recorded, denoise, drift, gains, y, meters, action, marks):
+    """Finish the hop that `open_hop` began and hand it to the play callback and to the recording."""
+    full, noisy, enhanced, mix, top_gain, _, istft = denoise
+    hop, channels = y.shape
+    if action == RUN:
+        remember_gains(noisy, enhanced, gains)
+    elif action == HOLD:
+        control[ring.HOLDS] += 1
+        for c in range(channels):
+            for k in range(gains.shape[1]):
+                enhanced[c, 0, k, 0] = noisy[c, 0, k, 0] * gains[c, k]
+                enhanced[c, 0, k, 1] = noisy[c, 0, k, 1] * gains[c, k]
+    else:
+        enhanced[:] = noisy
+    control[ring.FAULTS] += finish(full, enhanced, 1, mix, top_gain, y, 0, hop, istft)
+
+    power = 0.0
+    for i in range(hop):
+        for c in range(channels):
+            power += y[i, c] * y[i, c]
+    meters[OUT_POWER] += (1 - LEVEL_MEMORY) * (power / y.size - meters[OUT_POWER])
+    mark(marks, control, BLENDED)
+
+    if recorded.shape[0] > 0:
+        first = control[ring.RECORDED_HEAD] % recorded.shape[0]
+        for i in range(hop):
+            for c in range(channels):
+                recorded[first + i, c] = y[i, c]
+        store_release(control, ring.RECORDED_HEAD, control[ring.RECORDED_HEAD] + hop)
+
+    head, capacity = control[ring.OUT_HEAD], played.shape[0]
+    if control[ring.FILE_END] == ring.FILE_OUT:
+        control[ring.OUT_HEAD] = head + hop
+    elif head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # nobody plays: keep the newest second
+        control[ring.SKIPPED_FRAMES] += hop
+    elif control[ring.SPLIT]:
+        store_release(control, ring.OUT_HEAD, head + resample(y, drift, played, head))
+    else:
+        for i in range(hop):
+            for c in range(channels):
+                played[(head + i) % capacity, c] = y[i, c]
+        store_release(control, ring.OUT_HEAD, head + hop)
+    if control[ring.SPLIT]:
+        steer(control, drift, played)
+    control[ring.OFFSET] = control[ring.OUT_HEAD] - control[ring.IN_TAIL]
+    note(marks, control, IN_AT, control[ring.IN_TAIL] - hop)
+    note(marks, control, OUT_AT, head)
+    note(marks, control, ACTION, action)
+    mark(marks, control, WRITTEN)
+    control[ring.HOPS] += 1
+
+
+@jit
+def measure_input(control, captured, hop, meters):
+    """Level of the hop that `open_hop` took last."""
+    first, power = (control[ring.IN_TAIL] - hop) % captured.shape[0], 0.0
+    for i in range(hop):
+        for c in range(captured.shape[1]):
+            v = captured[first + i, c]
+            power += v * v
+    if np.isfinite(power):
+        meters[IN_POWER] += (1 - LEVEL_MEMORY) * (power / (hop * captured.shape[1]) - meters[IN_POWER])

@@ -1,0 +1,34 @@
+"""When each hop passed each stage of the worker: a row of clock readings a hop, for `rtdenoise-bench`.
+
+Off unless asked for: with None in place of the array, compiled code holds no trace of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtdenoise.fft import jit
+from rtdenoise.live import ring
+from rtdenoise.live.ring import now_ns
+
+# Columns: the hop's first frame in the captured and in the played timeline, what was done with it; then monotonic ns
+IN_AT, OUT_AT, ACTION, OPENED, ANALYSED, STEPPED, BLENDED, WRITTEN = range(8)
+
+
+def make_marks(hops: int) -> np.ndarray:
+    """int64 ``[hops, 8]`` for `Worker.keep_marks`; hop k is row ``k % hops``. Touched, so that no page is missing."""
+    return np.full((hops, 8), -1, np.int64)
+
+
+@jit
+def mark(marks, control, column):
+    """Note the time in the row of the hop at hand."""
+    if marks is not None:
+        marks[control[ring.HOPS] % marks.shape[0], column] = now_ns(control, ring.WORKER_SCRATCH)
+
+
+@jit
+def note(marks, control, column, value):
+    """Note a number in the row of the hop at hand."""
+    if marks is not None:
+        marks[control[ring.HOPS] % marks.shape[0], column] = value

@@ -1,0 +1,137 @@
+"""A sound file at one live end: played in real time to its end, recorded until told to stop, never half written."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from scipy.signal import fftconvolve
+
+from conftest import SHIPPED, modulated_noise
+from rtdenoise import denoise
+from rtdenoise_bench import probes
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE = 48_000
+DEADLINE_S = 90  # a first run compiles
+PCM_24 = 2.0**-22  # rounding of the recording, and of one frame a model call against many
+
+
+def start(env, *argv: object) -> subprocess.Popen:
+    line = [sys.executable, "-m", "rtdenoise", *map(str, argv)]
+    return subprocess.Popen(line, env=env | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True)
+
+
+def end(process: subprocess.Popen, number: int | None = None) -> str:
+    """Wait for the end, after a signal if one is given; returns what was said."""
+    if number is not None:
+        process.send_signal(number)
+    return process.communicate(timeout=DEADLINE_S)[1]
+
+
+def wait_for_part(folder: Path) -> Path:
+    """The file beside, once it has grown: the recording runs."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        for part in folder.glob(".*.part"):
+            if part.stat().st_size > 100_000:
+                return part
+        time.sleep(0.02)
+    raise AssertionError("no recording began")
+
+
+def best_correlation(signal: np.ndarray, piece: np.ndarray) -> float:
+    """Of ``piece`` with the place in ``signal`` that it is most like."""
+    at = int(np.argmax(fftconvolve(signal, piece[::-1], "valid")))
+    return float(np.corrcoef(signal[at : at + len(piece)], piece)[0, 1])
+
+
+@pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")
+def test_a_file_is_played_in_real_time_and_the_tee_is_the_filtered_file(pulse_env, tmp_path, rng):
+    noisy = modulated_noise(rng, 3 * RATE, 2, RATE)
+    soundfile.write(tmp_path / "talk.wav", noisy, RATE, "FLOAT")
+    heard, began = probes.Recorder(pulse_env, "B.monitor"), time.monotonic()
+    said = end(start(pulse_env, tmp_path / "talk.wav", "B", "--tee", tmp_path / "clean.wav", "--model", SHIPPED[0]))
+    took, recording = time.monotonic() - began, heard.stop().samples
+    clean, rate = soundfile.read(tmp_path / "clean.wav", dtype="float32")
+    assert (rate, clean.shape) == (RATE, noisy.shape)
+    expected = denoise(noisy, RATE, SHIPPED[0])
+    same = np.abs(clean - expected).max(axis=1) < 8 * PCM_24
+    assert np.mean(same) > 0.98, said  # a hop whose gains were held on a stalled machine differs
+    assert took > 3
+    assert "3.0 s recorded" in said
+    lengths = [np.ptp(np.flatnonzero(np.abs(x) > 0.01)) / RATE for x in (expected.mean(axis=1), recording)]
+    assert lengths[1] == pytest.approx(lengths[0], abs=0.1)
+    assert sorted(os.listdir(tmp_path)) == ["clean.wav", "talk.wav"]
+
+
+def test_playing_ends_with_exit_code_0(pulse_env, tmp_path, plain_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(4_410), 44_100)
+    process = start(pulse_env, "--in", tmp_path / "a.wav", "--out", "B", "--model", plain_path)
+    end(process)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_recording_ended_by_a_signal_is_complete(pulse_env, tmp_path, plain_path, number):
+    playing = probes.pulse_playing(pulse_env, "A", probes.noise(30))
+    with playing:
+        reference = probes.Recorder(pulse_env, "A.monitor")
+        process = start(pulse_env, "--in", "A.monitor", "--out", tmp_path / "clean.wav", "--model", plain_path)
+        wait_for_part(tmp_path)
+        time.sleep(1.5)
+        end(process, number)
+        sent = reference.stop().samples
+    assert process.returncode == {signal.SIGINT: 0, signal.SIGTERM: 128 + signal.SIGTERM}[number]
+    assert os.listdir(tmp_path) == ["clean.wav"]
+    clean, rate = soundfile.read(tmp_path / "clean.wav", dtype="float32")
+    assert rate == RATE
+    assert len(clean) > RATE
+    pieces = [clean[at : at + 4800] for at in range(len(clean) // 2, len(clean) - 9600, 4800)]
+    assert np.median([best_correlation(sent, piece) for piece in pieces]) > 0.99
+
+
+def test_a_recording_ends_after_the_seconds_asked_for(pulse_env, tmp_path, plain_path):
+    argv = ("--in", "A.monitor", "--out", tmp_path / "clean.flac", "--seconds", "1.5", "--model", plain_path)
+    process = start(pulse_env, *argv)
+    said = end(process)
+    assert process.returncode == 0, said
+    assert soundfile.info(tmp_path / "clean.flac").duration == pytest.approx(1.5, abs=0.4)
+
+
+def test_a_tee_is_written_while_devices_play(pulse_env, tmp_path, plain_path):
+    with probes.pulse_playing(pulse_env, "A", probes.noise(30)):
+        argv = ("--in", "A.monitor", "--out", "B", "--tee", tmp_path / "tee.wav", "--seconds", "2")
+        process = start(pulse_env, *argv, "--model", plain_path)
+        said = end(process)
+    assert process.returncode == 0, said
+    assert np.std(soundfile.read(tmp_path / "tee.wav")[0]) == pytest.approx(probes.LEVEL, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--in", "A.monitor", "--out", "no/folder/a.wav"), "no/folder does not exist; create it first"),
+        (("--in", "no.wav", "--out", "speakers"), "no.wav does not exist; check the name"),
+        (("--in", "-", "--out", "speakers"), "a device and a pipe do not go together"),
+        (("--in", "mic", "--out", "a.wav", "--tee", "b.wav"), "leave one of them away"),
+        (("--in", __file__, "--out", "speakers", "--tee", __file__), "is the input itself"),
+        (("--in", "mic", "--out", "speakers", "--monitor"), "--monitor goes with --out virtual-mic"),
+        (("--in", "A.monitor", "--out", "B", "--latency", "3"), "the filter alone takes"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(pulse_env, tmp_path, argv, says):
+    env = pulse_env | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", "rtdenoise", *argv]
+    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60, cwd=tmp_path, check=False)
+    assert done.returncode in (1, 2)
+    assert says in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == []

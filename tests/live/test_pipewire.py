@@ -1,0 +1,77 @@
+"""Through PipeWire: small and steady delay, a virtual microphone of the right level, sinks that come back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtdenoise_bench import probes
+
+ROOT = Path(__file__).resolve().parents[2]
+LEAD_S = 0.5
+MOST_MS, STEADY_MS = 60.0, 1.0
+
+
+def pactl(env, *argv: str) -> str:
+    return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def test_delay_is_small_and_steady_while_python_is_busy(pipewire_env, plain_path):
+    delay, stats, _ = probes.across_pulse(pipewire_env, LEAD_S, plain_path, 4, "--hog", "python")
+    assert delay.clean_share > 0.6  # the host itself stalls now and then
+    assert delay.median_ms < MOST_MS
+    assert np.mean(np.abs(delay.placed - delay.median_ms) < STEADY_MS) > 0.8
+    assert abs(stats["delay_ms"] - stats["budget_ms"]) < 1.5
+
+
+def test_devices_are_listed_under_their_server(pipewire_env):
+    line = [sys.executable, "-m", "rtdenoise", "devices"]
+    listed = subprocess.run(
+        line, env=pipewire_env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
+    assert [row.split()[-5:] for row in listed.stdout.splitlines() if "Monitor of A" in row]
+    assert "PipeWire" in listed.stdout
+
+
+def test_the_virtual_microphone_is_there_at_the_level_of_its_input_and_goes(pipewire_env, plain_path):
+    env = pipewire_env | {"PYTHONPATH": str(ROOT)}
+    before = pactl(env, "list", "short", "sources")
+    line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--json"]
+    with probes.pulse_playing(env, "A", probes.noise(30)):
+        process = subprocess.Popen([*line, "--model", str(plain_path)], env=env, stdout=subprocess.PIPE, text=True)
+        assert "running" in process.stdout.readline()
+        assert "Description: rtdenoise microphone" in pactl(env, "list", "sources")
+        time.sleep(1.5)
+        heard = probes.Recorder(env, "rtdenoise_microphone")
+        time.sleep(2)
+        y = heard.stop().samples[-48_000:]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert np.std(y) == pytest.approx(probes.LEVEL, rel=0.15)
+    assert pactl(env, "list", "short", "sources").split("\n")[0].split()[:2] == before.split("\n")[0].split()[:2]
+    assert "rtdenoise" not in pactl(env, "list", "short", "sources")
+
+
+def test_a_sink_that_vanishes_is_taken_again(pipewire_env, plain_path):
+    sink = ("load-module", "module-null-sink", "sink_name=plug", "rate=48000", "channels=1", "channel_map=mono")
+    module = pactl(pipewire_env, *sink).strip()
+    playing = probes.pulse_playing(pipewire_env, "A", probes.noise(30))
+    with playing, probes.product(pipewire_env, "A.monitor", "plug", plain_path) as product:
+        time.sleep(2)
+        pactl(pipewire_env, "unload-module", module)
+        time.sleep(1.5)
+        pactl(pipewire_env, *sink)
+        time.sleep(0.3)
+        heard = probes.Recorder(pipewire_env, "plug.monitor")
+        time.sleep(5)
+        recording = heard.stop()
+        stats = probes.finish(product)
+    assert stats["reopened"] >= 1
+    assert stats["state"] == "running"
+    assert np.std(recording.samples[-48_000:]) == pytest.approx(probes.LEVEL, rel=0.2)

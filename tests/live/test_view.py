@@ -1,0 +1,87 @@
+"""What the keys of the live view do, and what it shows."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+
+import pytest
+from rich.console import Console
+
+from conftest import SHIPPED
+from rtdenoise.live import view
+from rtdenoise.live.stats import Stats
+
+
+@dataclass
+class Session:
+    """What `press` needs of a `LiveDenoiser`."""
+
+    bypass: bool = False
+    strength_db: float | None = None
+    model: str = "a"
+    exchanged: list[str] = field(default_factory=list)
+
+    def exchange_model(self, name: str) -> None:
+        self.exchanged.append(name)
+        self.model = name
+
+
+@pytest.fixture
+def session(monkeypatch) -> Session:
+    monkeypatch.setattr(view, "_installed", lambda: ["a", "b", "c"])
+    return Session()
+
+
+def test_b_switches_the_filter_off_and_on(session):
+    assert view.press(session, "b")
+    assert session.bypass
+    view.press(session, "b")
+    assert not session.bypass
+
+
+def test_strength_goes_down_from_no_limit_and_up_to_none(session):
+    view.press(session, "-")
+    assert session.strength_db == view.STRONGEST_DB - view.STRENGTH_STEP_DB
+    view.press(session, "+")
+    assert session.strength_db is None
+    for _ in range(100):
+        view.press(session, "-")
+    assert session.strength_db == 0
+
+
+def test_m_goes_round_the_installed_models(session):
+    for _ in range(3):
+        assert view.press(session, "m")
+    assert session.exchanged == ["b", "c", "a"]
+    session.model = "my own"
+    view.press(session, "m")
+    assert session.model == "a"
+
+
+def test_the_installed_models_are_those_that_are_listed():
+    assert view._installed() == SHIPPED
+
+
+@pytest.mark.parametrize("key", ["q", "\x1b"])
+def test_q_and_escape_end_it(session, key):
+    assert not view.press(session, key)
+
+
+def test_it_shows_names_delay_gaps_file_and_what_went_wrong():
+    fields = dict.fromkeys(Stats.__dataclass_fields__, 0)
+    texts = {
+        "state": "running",
+        "input": "a mike",
+        "output": "b",
+        "model": "m",
+        "worker": "native",
+        "scheduling": "fifo",
+    }
+    shown = {"budget_ms": 24.0, "delay_ms": 24.1, "underruns": 7, "recorded_s": 65.0, "drift_ppm": 12.0}
+    nothing = {"strength_db": None, "failure": None, "file_problem": "disk is full", "device_ms": None}
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(view.draw(Stats(**fields | texts | shown | nothing), "a note"))
+    text = console.export_text()
+    for part in ("a mike", "24.1 of 24.0 ms", "7 (0 ms)", "65 s recorded", "+12 ppm", "disk is full", "a note"):
+        assert part in text

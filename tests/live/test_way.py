@@ -1,0 +1,43 @@
+"""The report's live measurement finds a planted delay, and its stages add up to what is measured from outside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from rtdenoise_bench import live, probes, servers
+from rtdenoise_bench.report import load
+from rtdenoise_bench.way import WAY
+
+PLANTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
+
+
+@pytest.mark.parametrize(("server", "within_ms"), [("jack", 0.1), ("pulse", 1.0)])
+def test_a_planted_delay_is_found_and_all_else_adds_up(server, within_ms, plain_path):
+    """What is planted behind the product's back shows from outside only: the stages lack exactly so much."""
+    if reason := servers.missing(*live.NEEDS[server]):
+        pytest.skip(reason)
+    way = live.measure(server, str(plain_path), 2.5, plant_ms=PLANTED_MS)
+    assert way.delay_ms - way.sum_ms == pytest.approx(1000 * FRAMES / way.rate, abs=within_ms)
+    assert way.low_ms <= way.delay_ms <= way.high_ms
+    assert [p.name for p in way.parts] == list(WAY)
+    assert all(p.ms > -0.5 for p in way.parts)
+    assert way.answer.count > 200
+
+
+def test_a_round_trip_through_devices_is_found(tmp_path):
+    """PulseAudio's own loop, from a null sink to its monitor, as a cable would lie."""
+    if reason := servers.missing(*live.NEEDS["pulse"]):
+        pytest.skip(reason)
+    path = tmp_path / "r.json"
+    line = [sys.executable, "-m", "rtdenoise_bench", "live", "--in", "pulse", "--out", "pulse", "--json", str(path)]
+    with servers.pulseaudio(("A",)) as env:
+        ends = {"PULSE_SINK": "A", "PULSE_SOURCE": "A.monitor"}
+        done = subprocess.run(line, env=env | probes.import_path() | ends, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    loop = load(path).loopback
+    assert loop.likeness > 0.9
+    assert 0 < loop.low_ms <= loop.delay_ms <= loop.high_ms < 300
+    assert "Round trip" in done.stdout
