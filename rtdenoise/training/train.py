@@ -27,6 +27,7 @@ from rtdenoise.training.mixer import Banks, Mixer
 from rtdenoise.training.networks import build
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.spectra import to_spectra
+from rtdenoise.training.tape_mixer import TapeMixer, mixer_for
 from rtdenoise.training.validate import Validation
 
 FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50, "decay_from": 0.3}
@@ -35,7 +36,7 @@ FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50
 class Batches(torch.utils.data.Dataset):
     """Batch ``i`` of a training, float32 ``[2, batch, samples]``: noisy and target."""
 
-    def __init__(self, mixer: Mixer, first: int, last: int, size: int):
+    def __init__(self, mixer: Mixer | TapeMixer, first: int, last: int, size: int):
         self.mixer, self.first, self.last, self.size = mixer, first, last, size
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class Trainer:
         data = recipe.data
         clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
         banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
-        self.mixer = Mixer(banks, data.seconds, recipe.schedule.seed, recipe.chances)
+        self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.chances)
         self.validation = Validation(banks, recipe)
 
     def learning_rate(self) -> float:
