@@ -232,6 +232,9 @@ def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="a model (name or file), or 'name=cmd {in} {out}'")
     parser.add_argument("pairs", type=Path, metavar="PAIRS_DIR", help="folder with noisy/ and clean/, same file names")
+    parser.add_argument(
+        "--tape", action="store_true", help="PAIRS_DIR is a folder with clean music instead: score tape noise added to it"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write scores.md and a NAME.json for each system")
     parser.add_argument(
         "--plot", type=int, default=0, metavar="N", help="spectrograms of the first N pairs, into --out"
@@ -241,6 +244,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rtdenoise import ui
 
+    if args.tape:
+        from rtdenoise.training import tape_scores
+
+        return tape_scores.run(args)
     try:
         import pesq  # noqa: F401
         import pystoi  # noqa: F401
