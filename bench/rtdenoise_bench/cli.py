@@ -10,6 +10,7 @@ from rtdenoise.errors import RtdenoiseError
 
 PARTS = {
     "engine": "exactness, delay and time of each stage of a hop, without a device",
+    "forebears": "train the older ways of posing the task for a given time each, and compare them",
     "files": "speed, memory and start-up of the command",
     "latency": "the algorithmic delay at common rates",
     "live": "delay, stalls, overload, drift and load of live audio, on null devices",

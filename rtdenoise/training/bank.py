@@ -43,8 +43,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Bank:
-    """Decoded clips, end to end. ``samples`` int16 ``[total]``, or ``[total, channels]`` where several were asked for;
-    clip ``i`` is ``samples[start[i]:start[i + 1]]``."""
+    """Decoded clips, end to end. ``samples`` int16 ``[total]``, or ``[total, channels]`` where several were asked
+    for; clip ``i`` is ``samples[start[i]:start[i + 1]]``."""
 
     samples: np.ndarray
     start: np.ndarray
@@ -58,7 +58,7 @@ class Bank:
         return int(self.start[i + 1] - self.start[i])
 
     def read(self, i: int, offset: int, count: int) -> np.ndarray:
-        """float32 ``[count]`` (or ``[count, channels]``) in +-1 from clip ``i``; a clip that is too short goes round."""
+        """float32 ``[count]`` (or ``[count, channels]``) in +-1 from clip ``i``; one that is too short goes round."""
         a, n = int(self.start[i]), self.length(i)
         if n >= count + offset:
             piece = self.samples[a + offset : a + offset + count]
@@ -82,9 +82,7 @@ def find_clips(folder: Path, kind: Kind) -> list[Clip]:
     return [Clip(p, p.parent.name, p.stem) for p in files]
 
 
-def open_bank(
-    folders: list[Path], kind: Kind, rate: int, cache: Path, wide_hz: int = 0, channels: int = 1
-) -> Bank:
+def open_bank(folders: list[Path], kind: Kind, rate: int, cache: Path, wide_hz: int = 0, channels: int = 1) -> Bank:
     """The bank of some folders at a rate, decoded into ``cache`` the first time. With ``wide_hz``, only files with at
     least that sampling rate count. With two channels, mono files have both alike."""
     clips = [c for folder in folders for c in find_clips(folder, kind)]

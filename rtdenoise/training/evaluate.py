@@ -67,8 +67,10 @@ def _run_command(command: str, x: np.ndarray, rate: int) -> np.ndarray:
         except (OSError, subprocess.CalledProcessError, sf.SoundFileError) as error:
             detail = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
             raise RtdenoiseError(f"the command failed: {' '.join(detail)}; try it by hand: {command}") from error
-    out = out[:, 0] if out_rate == rate else soxr.resample(out[:, 0], out_rate, rate)
-    return np.pad(out, (0, max(0, len(x) - len(out))))[: len(x)]
+    out = out if x.ndim == 2 else out[:, 0]
+    out = out if out_rate == rate else soxr.resample(out, out_rate, rate)
+    missing = max(0, len(x) - len(out))
+    return np.pad(out, [(0, missing)] + [(0, 0)] * (x.ndim - 1))[: len(x)]
 
 
 def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -233,7 +235,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="a model (name or file), or 'name=cmd {in} {out}'")
     parser.add_argument("pairs", type=Path, metavar="PAIRS_DIR", help="folder with noisy/ and clean/, same file names")
     parser.add_argument(
-        "--tape", action="store_true", help="PAIRS_DIR is a folder with clean music instead: score tape noise added to it"
+        "--tape",
+        action="store_true",
+        help="PAIRS_DIR is a folder with clean music instead: score tape noise added to it",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write scores.md and a NAME.json for each system")
     parser.add_argument(

@@ -86,7 +86,12 @@ def run(args: argparse.Namespace) -> int:
     net.load_state_dict(state["ema"])
     if args.keep_input:
         net.keep_input(args.keep_input)
-    metadata = {"name": args.name or recipe["network"], "version": args.version, "licence": args.licence, "training_data": args.training_data}
+    metadata = {
+        "name": args.name or recipe["network"],
+        "version": args.version,
+        "licence": args.licence,
+        "training_data": args.training_data,
+    }
     if args.scores:
         mean = json.loads(args.scores.read_text())["mean"]
         metadata["scores"] = json.dumps({title: round(mean[key], 3) for key, title in HEADLINE.items()})

@@ -117,10 +117,7 @@ class Graph:
             inner.nodes,
             f"{inner._prefix}body",
             [declare(n, [rows, *s]) for n, s in zip([*now, item], [*state_shapes, item_shapes[0]], strict=True)],
-            [
-                declare(n, [rows, *s])
-                for n, s in zip([*following, out], [*state_shapes, item_shapes[1]], strict=True)
-            ],
+            [declare(n, [rows, *s]) for n, s in zip([*following, out], [*state_shapes, item_shapes[1]], strict=True)],
             inner.weights,
         )
         axes = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}

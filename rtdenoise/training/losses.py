@@ -16,6 +16,7 @@ from rtdenoise.training.spectra import COMPRESSION, to_waves
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
 QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
 SPAN_DB = 80.0  # of the levels that `bce` compares
+PLAIN_QUIET_BIN = 3e-3  # the same for plain magnitudes, which grow with the level of a noise that has no speech in it
 SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
 
 
@@ -51,10 +52,11 @@ def spectral_loss(
         + weights.over_attenuation * (difference.clamp_min(0) ** 2).mean()
         + weights.complex * (turned.real**2 + turned.imag**2).mean()
     )
+    plain = (power.sqrt() + QUIET_BIN) / (power.sqrt() + PLAIN_QUIET_BIN)
     if weights.huber:
-        total = total + weights.huber * F.huber_loss(size_a, size_b)
+        total = total + weights.huber * F.huber_loss(size_a * plain, size_b * plain)
     if weights.mse:
-        total = total + weights.mse * F.mse_loss(size_a, size_b)
+        total = total + weights.mse * F.mse_loss(size_a * plain, size_b * plain)
     if weights.bce:
         total = total + weights.bce * F.binary_cross_entropy(*_shares(size_a, size_b))
     snr_db = _snr_db(target, estimate - target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
@@ -81,7 +83,7 @@ def wave_loss(estimate: torch.Tensor, target: torch.Tensor, rate: int) -> torch.
 
 
 def _shares(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Magnitudes as shares of the way, in dB, from 80 dB below the target's loudest bin up to it; never quite 0 or 1."""
+    """Magnitudes as shares of the way, in dB, from 80 dB below the target's loudest bin up to it; never 0 or 1."""
     top_db = 20 * torch.log10(target.amax((1, 2), keepdim=True))
     low, high = (20 * torch.log10(s) for s in (estimate, target))
     shares = (((x - top_db) / SPAN_DB + 1).clamp(0, 1) for x in (low, high))

@@ -20,7 +20,9 @@ REPORT_EVERY = 100  # pairs
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clean", type=Path, nargs="+", required=True, metavar="DIR", help="folders with clean speech")
-    parser.add_argument("--noise", type=Path, nargs="+", required=True, metavar="DIR", help="folders with noise; or `tape`: made")
+    parser.add_argument(
+        "--noise", type=Path, nargs="+", required=True, metavar="DIR", help="folders with noise; or `tape`: made"
+    )
     parser.add_argument("--rir", type=Path, nargs="+", default=[], metavar="DIR", help="folders with room responses")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets noisy/, clean/ and manifest.csv")
     parser.add_argument("--hours", type=float, default=1.0, help="how much to write (default 1)")

@@ -96,6 +96,8 @@ class Mixer:
         self.count = round(seconds * self.rate)
         self._padded = fft.next_fast_len(self.count + round(TAIL_S * self.rate), real=True)
         self._hz = np.linspace(0, self.rate / 2, self._padded // 2 + 1, dtype=np.float32)
+        assert banks.noise is not None, "tape noise has a mixer of its own"
+        self._noises = banks.noise
         self._speech = clip_weights(banks.speech, 0.6, part)
         self._noise = clip_weights(banks.noise, 0.5, part)
         self._rooms: dict[int, tuple[np.ndarray, np.ndarray]] = {}

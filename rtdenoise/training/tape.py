@@ -9,8 +9,10 @@ Hiss is the noise of magnetic particles as a replay chain hears it. Its spectrum
 - the replay equaliser: the standard flux of IEC 60094-1 turned round, 3180 us and 120 us (type I) or 70 us (II, IV);
 - the deck's own tone and its amplifier's flicker noise at the low end.
 
-Tape runs at 47.6 mm/s (17/8 inches, IEC 60094-7). On top lie slow fluctuation of each track, mains hum, crackle, and for whoever
-asks drop-outs, which take the music away together with the hiss. Left out: modulation noise, wow and flutter.
+Tape runs at 47.6 mm/s (1 7/8 inches a second). On top lie slow fluctuation of each track, mains hum, crackle, and for
+whoever asks drop-outs, which take the music away together with the hiss. Left out: modulation noise, wow and flutter.
+The standard's formula: mrltapes.com/pages/standard-tape-flux-vs-frequency.html; gaps and spacings of real cassette
+heads: richardhess.com/notes/2006/05/17/cassette-equalization-the-4-db-ambiguity-at-16-khz.
 """
 
 from __future__ import annotations
@@ -83,7 +85,7 @@ def hum(random: Random, count: int, rate: int) -> np.ndarray:
 
 
 def crackle(random: Random, count: int, rate: int) -> np.ndarray:
-    """Ticks of 0.1 to 1.5 ms, up to four a second, 2 to 12 times as high as the hiss (RMS one), on one track or both."""
+    """Ticks of 0.1 to 1.5 ms, up to four a second, 2 to 12 times as high as the hiss (RMS one)."""
     out = np.zeros((TRACKS, count))
     for _ in range(random.poisson(random.uniform(0.2, 4) * count / rate)):
         length = max(2, int(rate * random.uniform(1e-4, 1.5e-3)))

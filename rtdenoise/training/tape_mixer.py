@@ -46,7 +46,7 @@ class TapeMixer:
         return noisy * gain, target * gain, snr_db if plain else float("nan")
 
     def batch(self, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch ``number`` of ``size`` pairs: two arrays float32 ``[2 * size, count]``, the tracks of a pair together."""
+        """Batch ``number`` of ``size`` pairs: two arrays float32 ``[2 * size, count]``, a pair's tracks together."""
         pairs = [self.pair(number * size + k) for k in range(size)]
         return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs])
 

@@ -29,7 +29,9 @@ Stereo = Callable[[np.ndarray, int], np.ndarray]  # [samples, 2], rate -> the sa
 
 
 def run(args: argparse.Namespace) -> int:
-    files = sorted(p for p in args.pairs.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if args.pairs.is_dir() else []
+    files = (
+        sorted(p for p in args.pairs.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if args.pairs.is_dir() else []
+    )
     if not files:
         raise UsageError(f"no music in {args.pairs}; give a folder with {', '.join(sorted(AUDIO_SUFFIXES))}")
     results = {}
@@ -83,7 +85,9 @@ def pan_error_db(system: Stereo, rate: int = 44100) -> float:
     clean = np.stack([tone, tone * 10 ** (-PAN_DB / 20)]).astype(np.float32)
     noisy, _ = on_tape(np.random.default_rng(SEED), clean, rate, 25.0)
     out = system(noisy.T, rate).T
-    levels = [np.abs(x[:, rate:] @ np.exp(2j * np.pi * PAN_HZ * np.arange(rate, len(tone)) / rate)) for x in (noisy, out)]
+    levels = [
+        np.abs(x[:, rate:] @ np.exp(2j * np.pi * PAN_HZ * np.arange(rate, len(tone)) / rate)) for x in (noisy, out)
+    ]
     before, after = (20 * np.log10(a[0] / a[1]) for a in levels)
     return float(abs(after - before))
 
@@ -95,5 +99,7 @@ def as_markdown(results: dict[str, dict[str, dict[str, float]]]) -> str:
             row = result[f"{snr_db:g}"]
             rows.append([name, f"{snr_db:g} dB", *(f"{row[k + '_in']:.1f} -> {row[k]:.1f}" for k in TITLES)])
     main = table(["model", "SNR of the tape", *TITLES.values()], rows)
-    rows = [[n, f"{r['clean']['si_sdr_db']:.1f} dB", f"{r['clean']['pan_error_db']:.2f} dB"] for n, r in results.items()]
+    rows = [
+        [n, f"{r['clean']['si_sdr_db']:.1f} dB", f"{r['clean']['pan_error_db']:.2f} dB"] for n, r in results.items()
+    ]
     return main + "\n" + table(["model", "clean music through it: SI-SDR", "panned tone: level error"], rows)

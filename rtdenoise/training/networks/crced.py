@@ -87,7 +87,10 @@ class CRCED(nn.Module):
         return (torch.cat([*context, means], 2) / level).flatten(0, 1).unsqueeze(2)
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
-        """Features -> complex weights in +-1, ``[rows, 129, 10]`` (``mask``: 1). Every second layer adds what came two before."""
+        """Features -> complex weights in +-1, ``[rows, 129, 10]`` (``mask``: 1).
+
+        Every second layer adds what came two before.
+        """
         skip = None
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x))

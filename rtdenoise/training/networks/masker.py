@@ -4,7 +4,7 @@ An encoder over frequency with strides, a bottleneck that remembers (`unet.Memor
 causal and never strided. ``target`` says what the network sees and what its output means:
 
 - ``noise``: sees levels on a fixed scale, gives the level of the noise; its magnitude is subtracted;
-- ``db``: sees levels between the running minimum and maximum of the spectrum, gives the level of the voice on that scale;
+- ``db``: sees levels between the running minimum and maximum of the spectrum, gives the voice's on that scale;
 - ``mask``: sees how far levels lie above a running estimate of the noise's floor in every bin, gives gains, or with
   several ``taps`` a short filter for every bin over its own past spectra (arXiv 1904.08369).
 
@@ -159,10 +159,10 @@ class Masker(nn.Module):
 
 
 def by_chain(run, x: torch.Tensor, step: int) -> torch.Tensor:
-    """``run`` over each of the four interleaved chains of ``[batch, frames, columns]`` (step 1), or over one (step 4)."""
+    """``run`` over the four interleaved chains of ``[batch, frames, columns]`` (step 1), or over one (step 4)."""
     if step == CHAINS:
         return run(x)
-    batch, frames, columns = x.shape
+    batch, frames, _ = x.shape
     rows = F.pad(x, (0, 0, 0, -frames % CHAINS)).unflatten(1, (-1, CHAINS)).transpose(1, 2).flatten(0, 1)
     return run(rows).unflatten(0, (batch, CHAINS)).transpose(1, 2).flatten(1, 2)[:, :frames]
 

@@ -170,7 +170,9 @@ def _core(net: Any, g: Graph, x: str, time: Time, before: dict[str, str], after:
     width, stride = net.out.in_features // 3, net.strides[0]
     y = g.op("Reshape", y, g.shape(-1, 1, net.columns // stride, width))
     weight = g.constant(array(net.out.weight).reshape(-1, width, 1, 3))
-    y = g.op("Conv", g.op("Transpose", y, perm=[0, 3, 1, 2]), weight, g.constant(array(net.out.bias)), pads=[0, 1, 0, 1])
+    y = g.op(
+        "Conv", g.op("Transpose", y, perm=[0, 3, 1, 2]), weight, g.constant(array(net.out.bias)), pads=[0, 1, 0, 1]
+    )
     y = g.op("Reshape", y, g.shape(-1, stride, net.values, net.columns // stride))
     return g.op("Transpose", y, perm=[0, 2, 3, 1])
 
