@@ -140,7 +140,7 @@ def test_evaluate_scores_tape_noise_on_music(music, tmp_path, capsys):
     assert main(["evaluate", "copy=cp {in} {out}", str(music), "--tape", "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "| copy | 15 dB | " in out
-    result = json.loads((tmp_path / "tape.json").read_text())["copy"]
+    result = json.loads((tmp_path / "copy.json").read_text())
     for snr_db in (15, 20, 25):
         row = result[str(snr_db)]
         assert row["si_sdr_db"] == row["si_sdr_db_in"] == pytest.approx(snr_db, abs=1.5)

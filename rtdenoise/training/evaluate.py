@@ -216,6 +216,7 @@ def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    colours = pyplot.get_cmap("magma", 20)  # few, so that a picture of noise is no large file
     name, noisy, clean = pair
     (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
     sounds = {"clean": c[:, 0], "noisy": x[:, 0]} | {k: run(x[:, 0], rate) for k, run in systems.items()}
@@ -224,7 +225,8 @@ def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -
         len(sounds), 1, figsize=(10, 2.2 * len(sounds)), sharex=True, constrained_layout=True
     )
     for axis, (title, sound) in zip(axes, sounds.items(), strict=True):
-        axis.specgram(sound + dither[: len(sound)], NFFT=1024, Fs=rate, noverlap=768, vmin=-140, vmax=-30, cmap="magma")
+        look = {"NFFT": 1024, "noverlap": 512, "vmin": -140, "vmax": -30, "cmap": colours, "interpolation": "nearest"}
+        axis.specgram(sound + dither[: len(sound)], Fs=rate, **look)
         axis.set(ylabel="Hz", title=f"{title}: {name}" if title == "clean" else title)
     axes[-1].set(xlabel="s")
     figure.savefig(path, dpi=90)

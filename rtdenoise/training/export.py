@@ -93,14 +93,21 @@ def run(args: argparse.Namespace) -> int:
         "training_data": args.training_data,
     }
     if args.scores:
-        mean = json.loads(args.scores.read_text())["mean"]
-        metadata["scores"] = json.dumps({title: round(mean[key], 3) for key, title in HEADLINE.items()})
+        metadata["scores"] = json.dumps(headline(json.loads(args.scores.read_text())))
     model = export(net, recipe["network"], metadata)
     part = args.out.with_suffix(".part")
     part.write_bytes(model.SerializeToString())
     part.rename(args.out)
     print(f"{args.out}: {part_size(args.out)} MB, equal to torch, one frame a call equal to many")
     return 0
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The scores that the file itself states: of speech, or with ``--tape`` of music by the SNR of its tape."""
+    if "mean" in result:
+        return {title: round(result["mean"][key], 3) for key, title in HEADLINE.items()}
+    tapes = {snr: row for snr, row in result.items() if "si_sdr_db_in" in row}
+    return {f"SI-SDR dB at {snr} dB": round(row["si_sdr_db"], 1) for snr, row in tapes.items()}
 
 
 def part_size(path: Path) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from rtdenoise import ui
 from rtdenoise.errors import UsageError
 from rtdenoise.training import metrics
 from rtdenoise.training.bank import AUDIO_SUFFIXES
-from rtdenoise.training.evaluate import open_system, table
+from rtdenoise.training.evaluate import open_system, plot, table
 from rtdenoise.training.tape import on_tape
 
 SNRS_DB = (15.0, 20.0, 25.0)
@@ -34,9 +35,10 @@ def run(args: argparse.Namespace) -> int:
     )
     if not files:
         raise UsageError(f"no music in {args.pairs}; give a folder with {', '.join(sorted(AUDIO_SUFFIXES))}")
-    results = {}
-    for text in args.systems:
-        name, system = open_system(text)
+    if args.plot and not args.out:
+        raise UsageError("--plot needs --out DIR, where the pictures go")
+    results, systems = {}, dict(open_system(text) for text in args.systems)
+    for name, system in systems.items():
         ui.say(f"{name}: {len(files)} files at {', '.join(f'{s:g}' for s in SNRS_DB)} dB, and clean")
         results[name] = score(files, system)
     text = as_markdown(results)
@@ -44,7 +46,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "tape.md").write_text(text)
-        (args.out / "tape.json").write_text(json.dumps(results, indent=1))
+        for name, result in results.items():
+            (args.out / f"{name}.json").write_text(json.dumps(result, indent=1))
+        for k, path in enumerate(files[: args.plot]):
+            picture(k, path, systems, args.out)
     return 0
 
 
@@ -57,10 +62,25 @@ def score(files: list[Path], system: Stereo) -> dict[str, dict[str, float]]:
         clean = np.resize(audio.T, (2, len(audio)))
         through.append(both(metrics.si_sdr_db, clean, system(clean.T, rate).T))
         for snr_db in SNRS_DB:
-            noisy, wanted = on_tape(np.random.default_rng([SEED, k, int(snr_db)]), clean, rate, snr_db)
+            noisy, wanted = on_tape(_random(k, snr_db), clean, rate, snr_db)
             rows[f"{snr_db:g}"].append(judge(wanted, noisy, system(noisy.T, rate).T, rate))
     means = {snr: {key: float(np.mean([r[key] for r in some])) for key in some[0]} for snr, some in rows.items()}
     return means | {"clean": {"si_sdr_db": float(np.mean(through)), "pan_error_db": pan_error_db(system)}}
+
+
+def picture(number: int, path: Path, systems: dict[str, Stereo], folder: Path) -> None:
+    """Spectrograms of a file at the lowest SNR, before and after: ``NAME.png`` beside the scores."""
+    audio, rate = sf.read(path, dtype="float32", always_2d=True)
+    sides = on_tape(_random(number, SNRS_DB[0]), np.resize(audio.T, (2, len(audio))), rate, SNRS_DB[0])
+    with tempfile.TemporaryDirectory() as temporary:
+        noisy, clean = (Path(temporary) / f"{side}.wav" for side in ("noisy", "clean"))
+        for target, sound in zip((noisy, clean), sides, strict=True):
+            sf.write(target, sound.T, rate, subtype="FLOAT")
+        plot((path.stem, noisy, clean), systems, folder / f"{path.stem}.png")
+
+
+def _random(number: int, snr_db: float) -> np.random.Generator:
+    return np.random.default_rng([SEED, number, int(snr_db)])
 
 
 def judge(clean: np.ndarray, noisy: np.ndarray, out: np.ndarray, rate: int) -> dict[str, float]:
