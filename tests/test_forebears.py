@@ -158,3 +158,41 @@ def test_a_network_that_cannot_be_built_says_why():
         build("masker", {"target": "phase"})
     with pytest.raises(UsageError, match="cannot be halved"):
         build("masker", {"columns": 100})
+
+
+def test_the_comparison_fills_its_table_and_goes_on_where_it_stopped(folders, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pesq")
+    pytest.importorskip("pystoi")
+    from rtdenoise_bench import forebears
+    from rtdenoise_bench.cli import main as bench
+
+    monkeypatch.setattr("rtdenoise.training.validate.PAIRS", 1)
+    monkeypatch.setattr(forebears, "PROBE_STEPS", 2)
+    for side in ("noisy", "clean"):
+        (tmp_path / side).mkdir()
+        sound = modulated_noise(np.random.default_rng(7), 2 * 16000)
+        sf.write(tmp_path / side / "a_5dB.wav", sound + (side == "noisy") * 0.01, 16000)
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- table -->\nold\n<!-- /table -->\nbelow\n")
+    folder = ["--clean", str(folders / "clean"), "--noise", str(folders / "noise"), "--cache", str(folders / "cache")]
+    where = ["--pairs", str(tmp_path), "--work", str(tmp_path / "work"), "--minutes", "0.001", "--into", str(page)]
+    assert bench(["forebears", *folder, *where, "--only", "noise-subtraction"]) == 0
+    text = page.read_text()
+    assert text.startswith("above\n<!-- table -->\n")
+    assert text.endswith("<!-- /table -->\nbelow\n")
+    assert "old" not in text
+    for expected in (
+        "| noisy | ",
+        "| noise-subtraction | ",
+        "huber 1",
+        "296,866",
+        "16 ms",
+        "0.001 minutes",
+        "seed 1",
+        "1 pairs",
+    ):
+        assert expected in text
+    monkeypatch.setattr(forebears, "trained", lambda *_: pytest.fail("trained again"))
+    assert bench(["forebears", *folder, *where, "--only", "noise-subtraction"]) == 0
+    assert page.read_text() == text
+    assert bench(["forebears", "--pairs", str(tmp_path)]) == 2
