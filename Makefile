@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | figures | clean     (any of them works in a fresh clone)
+# make demo | test | lint | bench | figures | forebears | clean     (any of them works in a fresh clone)
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -8,7 +8,15 @@ TORCH ?= torch==2.13.0
 APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux \
   pipewire pipewire-bin pipewire-pulse wireplumber dbus
 
-.PHONY: help demo test lint bench figures system clean
+# Audio for `make forebears`: folders with a manifest.csv or with files, pairs to score on, minutes a training.
+CORPUS ?= ../shared/corpus
+CLEAN ?= $(CORPUS)
+NOISE ?= $(CORPUS)
+RIR ?= $(CORPUS)
+PAIRS ?= $(CORPUS)/val
+MINUTES ?= 2
+
+.PHONY: help demo test lint bench figures forebears system clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -47,5 +55,9 @@ figures: $(VENV)/.test
 	$(BIN)/python examples/demo.py && cp demo-out/demo.png examples/demo.png
 	$(BIN)/rtdenoise-bench readme README.md
 
+forebears: $(VENV)/.test
+	$(BIN)/rtdenoise-bench forebears --clean $(CLEAN) --noise $(NOISE) --rir $(RIR) --pairs $(PAIRS) \
+	  --minutes $(MINUTES) --into models/FOREBEARS.md
+
 clean:
-	rm -rf $(VENV) build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf $(VENV) forebears build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache

@@ -46,6 +46,7 @@ class ModelInfo:
     training_data: str = "not stated"
     scores: dict[str, float] = field(default_factory=dict)
     look_ahead_frames: int = 0
+    linked: bool = False  # one filter for all channels; otherwise each channel is filtered on its own
     kind: str = "contract"
     framing: Framing = CONTRACT_FRAMING
 
@@ -161,7 +162,10 @@ def read_info(path: Path, session: ort.InferenceSession) -> ModelInfo:
     if bins not in MODEL_BINS:
         raise ModelError(f"{path.name}: metadata field bins is {bins}, this version knows {MODEL_BINS}")
     texts = {k: meta[k] for k in ("version", "licence", "training_data") if k in meta}
-    return ModelInfo(meta.get("name", path.stem), path, bins, parameters=parameters, scores=scores, **texts)
+    linked = meta.get("linked") == "1"
+    return ModelInfo(
+        meta.get("name", path.stem), path, bins, parameters=parameters, scores=scores, linked=linked, **texts
+    )
 
 
 def _check_signature(info: ModelInfo, session: ort.InferenceSession) -> None:

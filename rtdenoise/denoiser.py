@@ -99,7 +99,7 @@ class Denoiser:
     rate
         Samples a second, 8 000 to 192 000. No resampling happens at any rate.
     channels
-        1 to 8; each is filtered on its own.
+        1 to 8; each is filtered on its own, unless the model links them (``model.info.linked``).
     strength_db
         Most attenuation the filter may apply: 0 leaves the input untouched (but delayed), None is the model's full
         effect. Settable while running; changes cross-fade over 16 ms.

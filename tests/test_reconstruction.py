@@ -46,6 +46,8 @@ def test_channels_do_not_mix(shipped, channels):
     from conftest import modulated_noise
 
     x = modulated_noise(np.random.default_rng(1), 8_000, channels)
+    if shipped.info.linked:
+        pytest.skip("this model gives all channels one filter; tests/test_tape.py says what that promises")
     together = denoise(x, 16_000, shipped)
     alone = np.stack([denoise(x[:, c], 16_000, shipped) for c in range(channels)], axis=1)
     assert np.abs(together - alone).max() <= 1e-6

@@ -20,6 +20,7 @@ PARTS = {  # name: module, or module:object, and what it tells
     "latency": ("latency", "the algorithmic delay at common rates"),
     "stress": ("stress", "live audio under stalls, overload, drift and load, on null devices"),
     "soak": ("soak", "live audio over many minutes: delay, memory, threads"),
+    "forebears": ("forebears", "train the older ways of posing the task for a given time each, and compare them"),
     "readme": ("readme", "refresh the tables of a Markdown file from the commands that print them"),
 }
 DEFAULT_PART = "report"

@@ -43,7 +43,8 @@ class Clip:
 
 @dataclass(frozen=True)
 class Bank:
-    """Decoded clips, end to end. ``samples`` int16 ``[total]``; clip ``i`` is ``samples[start[i]:start[i + 1]]``."""
+    """Decoded clips, end to end. ``samples`` int16 ``[total]``, or ``[total, channels]`` where several were asked
+    for; clip ``i`` is ``samples[start[i]:start[i + 1]]``."""
 
     samples: np.ndarray
     start: np.ndarray
@@ -57,12 +58,12 @@ class Bank:
         return int(self.start[i + 1] - self.start[i])
 
     def read(self, i: int, offset: int, count: int) -> np.ndarray:
-        """float32 ``[count]`` in +-1 from clip ``i``; a clip that is too short goes round."""
+        """float32 ``[count]`` (or ``[count, channels]``) in +-1 from clip ``i``; one that is too short goes round."""
         a, n = int(self.start[i]), self.length(i)
         if n >= count + offset:
             piece = self.samples[a + offset : a + offset + count]
         else:
-            piece = np.resize(np.roll(self.samples[a : a + n], -offset), count)
+            piece = self.samples[a + (offset + np.arange(count)) % n]
         return piece.astype(np.float32) / np.float32(FULL_SCALE)
 
 
@@ -81,9 +82,9 @@ def find_clips(folder: Path, kind: Kind) -> list[Clip]:
     return [Clip(p, p.parent.name, p.stem) for p in files]
 
 
-def open_bank(folders: list[Path], kind: Kind, rate: int, cache: Path, wide_hz: int = 0) -> Bank:
+def open_bank(folders: list[Path], kind: Kind, rate: int, cache: Path, wide_hz: int = 0, channels: int = 1) -> Bank:
     """The bank of some folders at a rate, decoded into ``cache`` the first time. With ``wide_hz``, only files with at
-    least that sampling rate count."""
+    least that sampling rate count. With two channels, mono files have both alike."""
     clips = [c for folder in folders for c in find_clips(folder, kind)]
     if wide_hz:
         clips = [c for c in clips if sf.info(c.path).samplerate >= wide_hz]
@@ -92,23 +93,23 @@ def open_bank(folders: list[Path], kind: Kind, rate: int, cache: Path, wide_hz: 
             f"no {kind} audio in {', '.join(map(str, folders))}; expected {', '.join(sorted(AUDIO_SUFFIXES))}"
         )
     stamp = [[str(c.path), c.path.stat().st_size if c.path.exists() else 0] for c in clips]
-    name = f"{kind}-{rate}-{zlib.crc32(json.dumps(stamp).encode()):08x}"
+    name = f"{kind}-{rate}-{'stereo-' * (channels > 1)}{zlib.crc32(json.dumps(stamp).encode()):08x}"
     folder = Path(cache) / name
     if not (folder / "table.json").exists():
-        _decode(clips, kind, rate, folder)
+        _decode(clips, kind, rate, folder, channels)
     table = json.loads((folder / "table.json").read_text())
     used = [clips[i] for i in table["clip"]]
     samples = np.load(folder / "samples.npy", mmap_mode="r")
     return Bank(samples, np.array(table["start"]), used, rate)
 
 
-def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path) -> None:
+def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: int) -> None:
     """Decode all clips to ``folder``; the table is written last, so a killed run starts afresh."""
     folder.mkdir(parents=True, exist_ok=True)
     start, kept = [0], []
     raw = folder / "samples.raw"
     with raw.open("wb") as file, ThreadPoolExecutor(2) as pool:
-        for i, samples in enumerate(pool.map(lambda c: _read_clip(c.path, rate), clips)):
+        for i, samples in enumerate(pool.map(lambda c: _read_clip(c.path, rate, channels), clips)):
             if len(samples) < (MIN_CLIP_S * rate if kind != "rir" else 2):
                 continue
             file.write(samples.tobytes())
@@ -116,20 +117,21 @@ def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path) -> None:
             kept.append(i)
     if not kept:
         raise RtdenoiseError(f"every {kind} file is shorter than {MIN_CLIP_S} s; give longer recordings")
-    np.save(folder / "samples.npy", np.fromfile(raw, np.int16))
+    samples = np.fromfile(raw, np.int16)
+    np.save(folder / "samples.npy", samples if channels == 1 else samples.reshape(-1, channels))
     raw.unlink()
     table = folder / "table.json.part"
     table.write_text(json.dumps({"start": start, "clip": kept}))
     table.rename(folder / "table.json")
 
 
-def _read_clip(path: Path, rate: int) -> np.ndarray:
-    """First channel of a file at ``rate`` as int16."""
+def _read_clip(path: Path, rate: int, channels: int) -> np.ndarray:
+    """The first channel of a file at ``rate`` as int16 ``[samples]``, or the first ones as ``[samples, channels]``."""
     try:
         audio, source_rate = sf.read(path, dtype="float32", always_2d=True)
     except (sf.SoundFileError, OSError) as error:
         raise RtdenoiseError(f"cannot read {path}: {error}; remove it from the folder or convert it to WAV") from error
-    audio = audio[:, 0]
+    audio = audio[:, 0] if channels == 1 else np.resize(audio.T, (channels, len(audio))).T
     if source_rate != rate:
         audio = soxr.resample(audio, source_rate, rate)
     return (np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)

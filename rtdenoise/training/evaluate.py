@@ -67,8 +67,10 @@ def _run_command(command: str, x: np.ndarray, rate: int) -> np.ndarray:
         except (OSError, subprocess.CalledProcessError, sf.SoundFileError) as error:
             detail = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
             raise RtdenoiseError(f"the command failed: {' '.join(detail)}; try it by hand: {command}") from error
-    out = out[:, 0] if out_rate == rate else soxr.resample(out[:, 0], out_rate, rate)
-    return np.pad(out, (0, max(0, len(x) - len(out))))[: len(x)]
+    out = out if x.ndim == 2 else out[:, 0]
+    out = out if out_rate == rate else soxr.resample(out, out_rate, rate)
+    missing = max(0, len(x) - len(out))
+    return np.pad(out, [(0, missing)] + [(0, 0)] * (x.ndim - 1))[: len(x)]
 
 
 def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
@@ -214,6 +216,7 @@ def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    colours = pyplot.get_cmap("magma", 20)  # few, so that a picture of noise is no large file
     name, noisy, clean = pair
     (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
     sounds = {"clean": c[:, 0], "noisy": x[:, 0]} | {k: run(x[:, 0], rate) for k, run in systems.items()}
@@ -222,7 +225,8 @@ def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -
         len(sounds), 1, figsize=(10, 2.2 * len(sounds)), sharex=True, constrained_layout=True
     )
     for axis, (title, sound) in zip(axes, sounds.items(), strict=True):
-        axis.specgram(sound + dither[: len(sound)], NFFT=1024, Fs=rate, noverlap=768, vmin=-140, vmax=-30, cmap="magma")
+        look = {"NFFT": 1024, "noverlap": 512, "vmin": -140, "vmax": -30, "cmap": colours, "interpolation": "nearest"}
+        axis.specgram(sound + dither[: len(sound)], Fs=rate, **look)
         axis.set(ylabel="Hz", title=f"{title}: {name}" if title == "clean" else title)
     axes[-1].set(xlabel="s")
     figure.savefig(path, dpi=90)
@@ -232,6 +236,11 @@ def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="a model (name or file), or 'name=cmd {in} {out}'")
     parser.add_argument("pairs", type=Path, metavar="PAIRS_DIR", help="folder with noisy/ and clean/, same file names")
+    parser.add_argument(
+        "--tape",
+        action="store_true",
+        help="PAIRS_DIR is a folder with clean music instead: score tape noise added to it",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write scores.md and a NAME.json for each system")
     parser.add_argument(
         "--plot", type=int, default=0, metavar="N", help="spectrograms of the first N pairs, into --out"
@@ -241,6 +250,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rtdenoise import ui
 
+    if args.tape:
+        from rtdenoise.training import tape_scores
+
+        return tape_scores.run(args)
     try:
         import pesq  # noqa: F401
         import pystoi  # noqa: F401

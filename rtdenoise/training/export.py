@@ -37,6 +37,7 @@ def export(net: Any, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
         "bins": str(net.bins),
         "name": name,
         "parameters": str(sum(p.numel() for p in net.parameters())),
+        "linked": "1" if getattr(net, "linked", False) else "0",
     }
     model = streaming_model(partial(graph.describe, net), net.bins, graph.states(net), fixed | metadata)
     check(model, net)
@@ -70,6 +71,7 @@ def check(model: onnx.ModelProto, net: Any) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, help="best.pt or last.pt of a training")
     parser.add_argument("--out", type=Path, required=True, metavar="MODEL.onnx")
+    parser.add_argument("--name", help="name of the model, for its metadata (default: the network's)")
     parser.add_argument("--version", default="1", help="version of the model, for its metadata")
     parser.add_argument("--licence", default="not stated", help="licence of the weights")
     parser.add_argument("--training-data", default="not stated", help="one line that names the sources")
@@ -84,16 +86,28 @@ def run(args: argparse.Namespace) -> int:
     net.load_state_dict(state["ema"])
     if args.keep_input:
         net.keep_input(args.keep_input)
-    metadata = {"version": args.version, "licence": args.licence, "training_data": args.training_data}
+    metadata = {
+        "name": args.name or recipe["network"],
+        "version": args.version,
+        "licence": args.licence,
+        "training_data": args.training_data,
+    }
     if args.scores:
-        mean = json.loads(args.scores.read_text())["mean"]
-        metadata["scores"] = json.dumps({title: round(mean[key], 3) for key, title in HEADLINE.items()})
+        metadata["scores"] = json.dumps(headline(json.loads(args.scores.read_text())))
     model = export(net, recipe["network"], metadata)
     part = args.out.with_suffix(".part")
     part.write_bytes(model.SerializeToString())
     part.rename(args.out)
     print(f"{args.out}: {part_size(args.out)} MB, equal to torch, one frame a call equal to many")
     return 0
+
+
+def headline(result: dict[str, Any]) -> dict[str, float]:
+    """The scores that the file itself states: of speech, or with ``--tape`` of music by the SNR of its tape."""
+    if "mean" in result:
+        return {title: round(result["mean"][key], 3) for key, title in HEADLINE.items()}
+    tapes = {snr: row for snr, row in result.items() if "si_sdr_db_in" in row}
+    return {f"SI-SDR dB at {snr} dB": round(row["si_sdr_db"], 1) for snr, row in tapes.items()}
 
 
 def part_size(path: Path) -> float:

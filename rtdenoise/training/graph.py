@@ -111,15 +111,13 @@ class Graph:
         """
         inner = Graph(f"{self._prefix}step{len(self.nodes)}_")
         item, *now = (f"{inner._prefix}in{k}" for k in range(1 + len(states)))
+        rows = f"{inner._prefix}rows"  # not the model's batch: linked channels go through as one
         out, following = step(inner, item, now)
         body = helper.make_graph(
             inner.nodes,
             f"{inner._prefix}body",
-            [declare(n, ["batch", *s]) for n, s in zip([*now, item], [*state_shapes, item_shapes[0]], strict=True)],
-            [
-                declare(n, ["batch", *s])
-                for n, s in zip([*following, out], [*state_shapes, item_shapes[1]], strict=True)
-            ],
+            [declare(n, [rows, *s]) for n, s in zip([*now, item], [*state_shapes, item_shapes[0]], strict=True)],
+            [declare(n, [rows, *s]) for n, s in zip([*following, out], [*state_shapes, item_shapes[1]], strict=True)],
             inner.weights,
         )
         axes = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from rtdenoise.training import hearing
 from rtdenoise.training.spectra import COMPRESSION, to_waves
@@ -16,6 +17,8 @@ from rtdenoise.training.spectra import COMPRESSION, to_waves
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
 QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
 HEARING_SPACING = 4  # frames: 16 ms
+SPAN_DB = 80.0  # of the levels that `bce` compares
+PLAIN_QUIET_BIN = 3e-3  # the same for plain magnitudes, which grow with the level of a noise that has no speech in it
 SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
 
 
@@ -28,6 +31,9 @@ class LossWeights:
     loudness: float = 0.0  # of `hearing.disturbance`; 16 kHz only, like the next
     envelope: float = 0.0  # of what `hearing.envelope_match` lacks to 1
     wave: float = 0.3  # of `wave_loss`, once every frame is used
+    huber: float = 0.0  # of plain magnitudes (Huber 1964): square for small errors, absolute for large
+    mse: float = 0.0  # of plain magnitudes
+    bce: float = 0.0  # binary cross-entropy of levels between 0 and 1, see `_shares`
 
 
 def spectral_loss(
@@ -51,6 +57,13 @@ def spectral_loss(
         + weights.over_attenuation * (difference.clamp_min(0) ** 2).mean()
         + weights.complex * (turned.real**2 + turned.imag**2).mean()
     )
+    plain = (power.sqrt() + QUIET_BIN) / (power.sqrt() + PLAIN_QUIET_BIN)
+    if weights.huber:
+        total = total + weights.huber * F.huber_loss(size_a * plain, size_b * plain)
+    if weights.mse:
+        total = total + weights.mse * F.mse_loss(size_a * plain, size_b * plain)
+    if weights.bce:
+        total = total + weights.bce * F.binary_cross_entropy(*_shares(size_a, size_b))
     snr_db = _snr_db(target, estimate - target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
     with_speech = power.flatten() > QUIET_BIN**2
     if with_speech.any():
@@ -77,6 +90,15 @@ def wave_loss(estimate: torch.Tensor, target: torch.Tensor, rate: int) -> torch.
     )
     loud_x, loud_y = ((s.real**2 + s.imag**2 + 1e-8) ** (COMPRESSION / 2) for s in (long_x, long_y))
     return 2 * (x - y).abs().mean() + ((loud_x - loud_y) ** 2).mean()
+
+
+def _shares(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Magnitudes as shares of the way, in dB, from 80 dB below the target's loudest bin up to it; never 0 or 1."""
+    top_db = 20 * torch.log10(target.amax((1, 2), keepdim=True))
+    low, high = (20 * torch.log10(s) for s in (estimate, target))
+    shares = (((x - top_db) / SPAN_DB + 1).clamp(0, 1) for x in (low, high))
+    first, second = (0.01 + 0.98 * s for s in shares)
+    return first, second
 
 
 def _snr_db(target: torch.Tensor, error: torch.Tensor, floor: float) -> torch.Tensor:

@@ -1,4 +1,5 @@
-"""Scores of enhanced speech against clean speech. Float arrays ``[samples]`` at 16 kHz in, one number out.
+"""Scores of enhanced speech against clean speech. Float arrays ``[samples]`` at 16 kHz (or the stated rate) in,
+one number out.
 
 Definitions are those usual in the field; where they leave a choice, the docstring says which was taken. `hf_lsd_db`
 alone works at 48 kHz.
@@ -48,19 +49,34 @@ def frames_of(x: np.ndarray, size: int, step: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(x, size)[::step]
 
 
-def segmental_snr_db(clean: np.ndarray, out: np.ndarray) -> float:
+def segmental_snr_db(clean: np.ndarray, out: np.ndarray, rate: int = RATE) -> float:
     """30 ms Hann frames every 7.5 ms, each clamped to -10..35 dB, mean of all: digital silence counts -10."""
-    window = np.hanning(482)[1:-1]
-    c, e = (frames_of(x, 480, 120) * window for x in (clean, clean - out))
+    step = round(0.0075 * rate)
+    window = np.hanning(4 * step + 2)[1:-1]
+    c, e = (frames_of(x, 4 * step, step) * window for x in (clean, clean - out))
     ratio = 10 * np.log10(np.sum(c**2, 1) / (np.sum(e**2, 1) + np.finfo(float).eps) + np.finfo(float).eps)
     return float(np.mean(np.clip(ratio, *SSNR_RANGE_DB)))
 
 
-def log_spectral_distance_db(clean: np.ndarray, out: np.ndarray) -> float:
-    """Hann 512 / 256; root mean square over bins, mean over frames. Ruled by what is left in digital silence."""
-    window = np.hanning(513)[:-1]
-    a, b = (10 * np.log10(np.abs(np.fft.rfft(frames_of(x, 512, 256) * window)) ** 2 + 1e-8) for x in (clean, out))
+def log_spectral_distance_db(clean: np.ndarray, out: np.ndarray, rate: int = RATE) -> float:
+    """32 ms Hann frames every 16 ms (512 / 256); root mean square over bins, mean over frames. Ruled by what is left in
+    digital silence."""
+    step = round(0.016 * rate)
+    window = np.hanning(2 * step + 1)[:-1]
+    a, b = (10 * np.log10(np.abs(np.fft.rfft(frames_of(x, 2 * step, step) * window)) ** 2 + 1e-8) for x in (clean, out))
     return float(np.mean(np.sqrt(np.mean((a - b) ** 2, 1))))
+
+
+def overlap(clean: np.ndarray, out: np.ndarray) -> float:
+    """Intersection over union of two binary pictures: spectra in dB (Hann 512 / 256), scaled by their own minimum and
+    maximum (at most 80 dB below it) to 0..1, and cut at one half."""
+    window = np.hanning(513)[:-1]
+    a, b = (20 * np.log10(np.abs(np.fft.rfft(frames_of(x, 512, 256) * window)) + EPS) for x in (clean, out))
+    lit = []
+    for picture in (a, b):
+        low = max(picture.min(), picture.max() - 80)
+        lit.append(picture > (low + picture.max()) / 2)
+    return float((lit[0] & lit[1]).sum() / max(1, (lit[0] | lit[1]).sum()))
 
 
 def hf_lsd_db(clean: np.ndarray, out: np.ndarray) -> float:

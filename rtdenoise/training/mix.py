@@ -12,14 +12,17 @@ import soundfile as sf
 
 from rtdenoise import ui
 from rtdenoise.errors import RtdenoiseError, UsageError
-from rtdenoise.training.mixer import Banks, Chances, Mixer
+from rtdenoise.training.mixer import Banks, Chances
+from rtdenoise.training.tape_mixer import mixer_for
 
 REPORT_EVERY = 100  # pairs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clean", type=Path, nargs="+", required=True, metavar="DIR", help="folders with clean speech")
-    parser.add_argument("--noise", type=Path, nargs="+", required=True, metavar="DIR", help="folders with noise")
+    parser.add_argument(
+        "--noise", type=Path, nargs="+", required=True, metavar="DIR", help="folders with noise; or `tape`: made"
+    )
     parser.add_argument("--rir", type=Path, nargs="+", default=[], metavar="DIR", help="folders with room responses")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets noisy/, clean/ and manifest.csv")
     parser.add_argument("--hours", type=float, default=1.0, help="how much to write (default 1)")
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--hours must be above 0 and --seconds at least 1")
     banks = Banks.open(args.clean, args.noise, args.rir, args.rate, args.cache or args.out / "cache")
     chances = replace(Chances(), snr_db=tuple(args.snr), snr_spread_db=0.0, clean_only=0.0, noise_only=0.0)
-    mixer = Mixer(banks, args.seconds, args.seed, chances, part="all")
+    mixer = mixer_for(banks, args.seconds, args.seed, chances, part="all")
     count = max(1, round(args.hours * 3600 / args.seconds))
     rows = []
     for side in ("noisy", "clean"):
@@ -46,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
         noisy, clean, snr_db = mixer.pair(k)
         peak = max(1.0, float(np.abs(noisy).max()), float(np.abs(clean).max()))  # both sides by the same factor
         name = f"{k:06d}_{snr_db:+.1f}dB.flac"
-        write(args.out / "noisy" / name, noisy / peak, args.rate)
-        write(args.out / "clean" / name, clean / peak, args.rate)
+        write(args.out / "noisy" / name, noisy.T / peak, args.rate)
+        write(args.out / "clean" / name, clean.T / peak, args.rate)
         rows.append({"name": name, "snr_db": round(snr_db, 2), "seconds": args.seconds, "rate": args.rate})
         if (k + 1) % REPORT_EVERY == 0 or k + 1 == count:
             ui.say(f"{k + 1}/{count} pairs, {(k + 1) * args.seconds / 3600:.2f} h")

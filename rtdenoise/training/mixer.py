@@ -20,6 +20,7 @@ from rtdenoise.training.bank import Bank, open_bank
 
 ROOM_S = 0.6
 TAIL_S = 0.25  # zeros behind a clip before filtering, so that little of a room's tail wraps round to its start
+TAPE = Path("tape")  # given as the only noise "folder": noise of a cassette, see `tape`
 QUIET = 10 ** (-60 / 20)  # full scale 1: below it there is no speech to set a level by
 
 
@@ -51,10 +52,11 @@ class Chances:
 
 @dataclass(frozen=True)
 class Banks:
-    """The three banks a mixer draws from; ``room`` may be None."""
+    """The banks a mixer draws from; without ``room`` there are no rooms, without ``noise`` tape noise is made, and the
+    speech (or music) is stereo."""
 
     speech: Bank
-    noise: Bank
+    noise: Bank | None
     room: Bank | None
 
     @classmethod
@@ -67,6 +69,8 @@ class Banks:
         cache: Path,
         wide_hz: int = 0,
     ) -> Banks:
+        if list(noise) == [TAPE]:
+            return cls(open_bank(list(clean), "speech", rate, cache, wide_hz, channels=2), None, None)
         plain = [
             {Path(p).resolve() for p in side if not (Path(p) / "manifest.csv").exists()} for side in (clean, noise)
         ]
@@ -91,8 +95,10 @@ class Mixer:
         self.count = round(seconds * self.rate)
         self._padded = fft.next_fast_len(self.count + round(TAIL_S * self.rate), real=True)
         self._hz = np.linspace(0, self.rate / 2, self._padded // 2 + 1, dtype=np.float32)
-        self._speech = _weights(banks.speech, 0.6, part)
-        self._noise = _weights(banks.noise, 0.5, part)
+        assert banks.noise is not None, "tape noise has a mixer of its own"
+        self._noises = banks.noise
+        self._speech = clip_weights(banks.speech, 0.6, part)
+        self._noise = clip_weights(banks.noise, 0.5, part)
         self._rooms: dict[int, np.ndarray] = {}
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -175,7 +181,7 @@ class Mixer:
                 noise = self._babble(random) if name == "babble" else getattr(augment, name)(random, count, self.rate)
                 break
         else:
-            noise = self._piece(random, self.banks.noise, self._noise, random.uniform(0.8, 1.25))
+            noise = self._piece(random, self._noises, self._noise, random.uniform(0.8, 1.25))
             if random.random() < self.chances.equalise:
                 noise = self._filtered(noise, augment.equaliser(random, self._hz))
         if random.random() < self.chances.fluctuating:
@@ -206,7 +212,7 @@ def active_level(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x[np.abs(x) > 0.02 * peak]))))
 
 
-def _weights(bank: Bank, power: float, part: Part) -> np.ndarray:
+def clip_weights(bank: Bank, power: float, part: Part) -> np.ndarray:
     """Cumulated chance of each clip: its length, with collections that have most hours damped (hours ** power)."""
     length = np.diff(bank.start).astype(float)
     source = np.array([c.source for c in bank.clips])

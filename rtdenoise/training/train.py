@@ -29,6 +29,7 @@ from rtdenoise.training.networks import build
 from rtdenoise.training.parallel import Peers, run_together
 from rtdenoise.training.recipe import Recipe, Schedule, load_recipe, recipe_from_json
 from rtdenoise.training.spectra import to_spectra
+from rtdenoise.training.tape_mixer import TapeMixer, mixer_for
 from rtdenoise.training.validate import Validation
 
 FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50, "decay_from": 0.3}
@@ -37,7 +38,7 @@ FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50
 class Batches(torch.utils.data.Dataset):
     """Batches of one process in a training, float32 ``[2, batch, samples]``: noisy and target."""
 
-    def __init__(self, mixer: Mixer, first: int, last: int, size: int, peers: Peers):
+    def __init__(self, mixer: Mixer | TapeMixer, first: int, last: int, size: int, peers: Peers):
         self.mixer, self.first, self.last, self.size, self.peers = mixer, first, last, size, peers
 
     def __len__(self) -> int:
@@ -72,7 +73,7 @@ class Trainer:
         data = recipe.data
         clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
         banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
-        self.mixer = Mixer(banks, data.seconds, recipe.schedule.seed, recipe.chances)
+        self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.chances)
         if self.peers.rank == 0:
             self.validation = Validation(banks, recipe)
 

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from rtdenoise.training import metrics
-from rtdenoise.training.mixer import Banks, Mixer
+from rtdenoise.training.mixer import Banks
 from rtdenoise.training.recipe import Recipe
 from rtdenoise.training.spectra import to_spectra, to_waves
+from rtdenoise.training.tape_mixer import mixer_for
 
 PAIRS, SECONDS, SEED = 30, 4.0, 2024
 SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)
@@ -35,7 +36,7 @@ class Validation:
         for k in range(PAIRS):
             snr_db = SNRS_DB[k % len(SNRS_DB)]
             chances = replace(recipe.chances, snr_db=(snr_db, snr_db), synthetic={}, **QUIET_CHANCES)
-            self.pairs.append(Mixer(banks, SECONDS, SEED, chances, part="dev").pair(k)[:2])
+            self.pairs.append(mixer_for(banks, SECONDS, SEED, chances, part="dev").pair(k)[:2])
 
     def scores(self, net: nn.Module) -> dict[str, float]:
         """Means over the pairs, and ``mark``, the one number to choose by. PESQ and ESTOI count where installed."""
@@ -43,8 +44,9 @@ class Validation:
         rows = []
         for noisy, target in self.pairs:
             with torch.no_grad():
-                out = to_waves(net(to_spectra(torch.from_numpy(noisy)[None].to(device), self.rate)), self.rate)[0]
-            rows.append(self._score(target[: len(out)], noisy[: len(out)], out.cpu().numpy()))
+                channels = torch.from_numpy(np.atleast_2d(noisy)).to(device)
+                out = to_waves(net(to_spectra(channels, self.rate)), self.rate).cpu().numpy()
+            rows.append(self._score(*(x[..., : out.shape[1]].ravel() for x in (target, noisy, out))))
         means = {k: round(float(np.mean([row[k] for row in rows])), 4) for k in rows[0]}
         mark = (
             means.get("pesq", 0) + 2 * means.get("estoi", 0) + 0.05 * means["si_sdr_db"] - means.get("high_lsd_db", 0)

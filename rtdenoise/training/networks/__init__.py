@@ -9,9 +9,10 @@ from torch import nn
 
 from rtdenoise.errors import UsageError
 from rtdenoise.training.networks.crced import CRCED
+from rtdenoise.training.networks.masker import Masker
 from rtdenoise.training.networks.unet import UNet
 
-NETWORKS: dict[str, type[nn.Module]] = {"crced": CRCED, "unet": UNet}
+NETWORKS: dict[str, type[nn.Module]] = {"crced": CRCED, "masker": Masker, "unet": UNet}
 
 
 def build(name: str, options: dict[str, Any]) -> Any:

@@ -48,8 +48,10 @@ class CRCED(nn.Module):
     bins = BINS
     training_step = 8  # frames are drawn this far apart: neighbours teach the same
 
-    def __init__(self, channels: int = 16, layers: int = 6, kernel: int = 9, local: int = 40):
+    def __init__(self, channels: int = 16, layers: int = 6, kernel: int = 9, local: int = 40, mask: bool = False):
+        """``mask``: one real weight of this frame alone, as the paper has it, instead of complex ones of five."""
         super().__init__()
+        self.mask, values = mask, 1 if mask else 2 * TAPS
         sizes = [3 * CONTEXT + len(MEAN_S)] + [channels] * layers
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, (1, kernel), padding=(0, kernel // 2), bias=False) for a, b in pairwise(sizes)
@@ -57,8 +59,8 @@ class CRCED(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(layers))
         self.local_in = nn.Parameter(torch.randn(BINS, channels, local) * channels**-0.5)
         self.local_bias = nn.Parameter(torch.zeros(BINS, 1, local))
-        self.local_out = nn.Parameter(torch.randn(BINS, local, 2 * TAPS) * 0.02)
-        self.out_bias = nn.Parameter(torch.zeros(BINS, 1, 2 * TAPS))
+        self.local_out = nn.Parameter(torch.randn(BINS, local, values) * 0.02)
+        self.out_bias = nn.Parameter(torch.zeros(BINS, 1, values))
         with torch.no_grad():
             self.out_bias[..., 0] = 0.5  # begin near to half the input
 
@@ -85,7 +87,10 @@ class CRCED(nn.Module):
         return (torch.cat([*context, means], 2) / level).flatten(0, 1).unsqueeze(2)
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
-        """Features -> complex weights in +-1, ``[rows, 129, 10]``. Every second layer adds what came two before."""
+        """Features -> complex weights in +-1, ``[rows, 129, 10]`` (``mask``: 1).
+
+        Every second layer adds what came two before.
+        """
         skip = None
         for k, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = norm(conv(x))
@@ -97,8 +102,11 @@ class CRCED(nn.Module):
         x = x.squeeze(2).permute(2, 0, 1)  # bins, rows, channels
         x = F.relu(torch.baddbmm(self.local_bias, x, self.local_in))
         x = torch.tanh(torch.baddbmm(self.out_bias, x, self.local_out)).transpose(0, 1)
-        return x * (1 - self.kept) + self.kept * torch.eye(2 * TAPS, device=x.device)[0]
+        return x * (1 - self.kept) + self.kept * torch.eye(x.shape[2], device=x.device)[0]
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
-        weight = self.weights(self.features(spectra, start, step)).reshape(len(spectra), -1, BINS, TAPS, 2)
+        weight = self.weights(self.features(spectra, start, step))
+        if self.mask:
+            return spectra[:, start::step] * weight.reshape(len(spectra), -1, BINS)
+        weight = weight.reshape(len(spectra), -1, BINS, TAPS, 2)
         return deep_filtered(past(torch.view_as_real(spectra), range(TAPS), start, step), weight)

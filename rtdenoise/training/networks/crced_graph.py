@@ -46,13 +46,15 @@ def frame(net: Any, g: Graph, noisy: str, now: Sequence[str]) -> tuple[str, list
     x = g.op("Concat", g.op("Reshape", frames, g.shape(-1, 3 * CONTEXT, BINS)), mean, axis=1)
     x = g.op("Div", x, g.op("Add", level, g.constant(LEVEL_FLOOR)))
     heard = g.op("Concat", spectra, g.op("Unsqueeze", g.turned(planar), g.shape(1)), axis=1)
-    out = g.weighted(heard, _weights(net, g, g.op("Unsqueeze", x, g.shape(2))), TAPS, BINS)
+    weights = _weights(net, g, g.op("Unsqueeze", x, g.shape(2)))
+    out = g.op("Mul", planar, weights) if net.mask else g.weighted(heard, weights, TAPS, BINS)
     enhanced = g.op("Transpose", out, perm=[0, 2, 1])
     return enhanced, [g.cut(heard, 1, 1, END), g.cut(frames, 1, 1, CONTEXT), means_next]
 
 
 def _weights(net: Any, g: Graph, x: str) -> str:
-    """``[batch, 26, 1, 129]``, the oldest frame first -> complex weights ``[batch, 10, 129]``, the oldest first."""
+    """``[batch, 26, 1, 129]``, the oldest frame first -> complex weights ``[batch, 10, 129]``, the oldest first;
+    with ``mask`` real ones ``[batch, 1, 129]``."""
     skip = ""
     for k, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):
         scale, shift = g.folded(norm)
@@ -69,10 +71,10 @@ def _weights(net: Any, g: Graph, x: str) -> str:
             skip = x
     x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, len(shift), BINS)), perm=[2, 0, 1])  # bins, batch, channels
     x = g.op("Relu", g.op("Add", g.op("MatMul", x, g.constant(array(net.local_in))), g.constant(array(net.local_bias))))
-    oldest_first = np.arange(2 * TAPS).reshape(TAPS, 2)[::-1].reshape(-1)
+    oldest_first = np.arange(net.out_bias.shape[2]).reshape(-1, 1 if net.mask else 2)[::-1].reshape(-1)
     x = g.op("MatMul", x, g.constant(array(net.local_out)[..., oldest_first]))
     x = g.op("Tanh", g.op("Add", x, g.constant(array(net.out_bias)[..., oldest_first])))
     if net.kept:
-        newest = np.eye(2 * TAPS)[0][oldest_first]  # the real weight of this frame
+        newest = np.eye(len(oldest_first))[0][oldest_first]  # the real weight of this frame
         x = g.op("Add", g.op("Mul", x, g.constant(1 - net.kept)), g.constant(net.kept * newest))
     return g.op("Transpose", x, perm=[1, 2, 0])

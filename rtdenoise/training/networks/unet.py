@@ -94,10 +94,10 @@ class Down(nn.Module):
 class Memory(nn.Module):
     """One bottleneck block on ``[batch, frames, sub-bands, channels]``: over time, then across sub-bands."""
 
-    def __init__(self, channels: int, hidden: int):
+    def __init__(self, channels: int, hidden: int, bands: int = SUB_BANDS):
         super().__init__()
         self.norm, self.gru, self.out = nn.LayerNorm(channels), DilatedGRU(channels), nn.Linear(channels, channels)
-        self.narrow, self.widen = nn.Linear(SUB_BANDS * channels, hidden), nn.Linear(hidden, SUB_BANDS * channels)
+        self.narrow, self.widen = nn.Linear(bands * channels, hidden), nn.Linear(hidden, bands * channels)
 
     def forward(self, y: torch.Tensor, step: int) -> torch.Tensor:
         batch, frames, bands, channels = y.shape

@@ -64,7 +64,7 @@ def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[
     y = g.op("Reshape", y, g.shape(-1, net.place.shape[1]))
     memory_next = []
     for block, state in zip(net.memory, memory, strict=True):
-        y, following = _memory(block, g, y, state, time)
+        y, following = remember(block, g, y, state, time)
         memory_next.append(following)
     heard, spectra_next = g.past(g.turned(low), spectra, TAPS - 1, range(TAPS - 1, -1, -1))
     gain, taps = _decoder(net, g, y, skips)
@@ -190,12 +190,14 @@ class Time:
         return cls(live, sizes, frames, g.op("Add", frames, g.shape(CHAINS)), steps, filling)
 
 
-def _memory(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
+def remember(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
+    """A bottleneck block on rows ``[batch * frames * bands, channels]``, and its next state."""
     channels = block.out.in_features
+    bands = block.narrow.in_features // channels
     normed = g.op("LayerNormalization", y, g.constant(array(block.norm.weight)), g.constant(array(block.norm.bias)))
-    x, following = _gru(block.gru, g, normed, state, SUB_BANDS, time)
+    x, following = _gru(block.gru, g, normed, state, bands, time)
     y = g.op("Add", y, g.linear(x, block.out))
-    across = g.op("Reshape", y, g.shape(-1, SUB_BANDS * channels))
+    across = g.op("Reshape", y, g.shape(-1, bands * channels))
     across = g.linear(g.op("Relu", g.linear(across, block.narrow)), block.widen)
     return g.op("Add", y, g.op("Reshape", across, g.shape(-1, channels))), following
 
