@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
 OWN_PREFIX = "rtdenoise_"  # sinks and sources that we made
 ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
+refusal: deque[str] = deque(maxlen=1)  # why the last connection failed although there is a server, for error messages
 _opening = threading.Lock()  # the environment belongs to the whole process
 
 
@@ -54,10 +56,12 @@ def _connect():
 
             client = pulsectl.Pulse("rtdenoise", connect=False)
             client.connect(autospawn=False)
+            refusal.clear()
             return client
-        except Exception:  # not installed, no library, no server, refused: all mean that there is nothing to list
+        except Exception as e:  # not installed, no library, no server, refused: all mean that there is nothing to list
             if not _socket_is_there():
                 return None
+            refusal.append(f"the sound server is there but does not answer ({e or type(e).__name__})")
             time.sleep(PAUSE_S * attempt)
     return None
 
