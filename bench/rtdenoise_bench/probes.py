@@ -184,13 +184,21 @@ def si_sdr_db(clean: np.ndarray, heard: np.ndarray, window: int = RATE // 4, cre
 
     def place(piece: np.ndarray, first: int, last: int) -> tuple[int, float]:
         """Where between two places the clean signal is most like a piece, and how much."""
-        c = fftconvolve(clean[max(0, first) : last + window], piece[::-1], "valid")
-        c /= np.sqrt(energy[max(0, first) :][: len(c)]) * np.linalg.norm(piece) + 1e-9
-        return max(0, first) + int(np.argmax(c)), float(np.max(c))
+        first = max(0, first)
+        where = clean[first : last + window]
+        if len(where) < window:
+            return first, 0.0
+        c = fftconvolve(where, piece[::-1], "valid")
+        c /= np.sqrt(energy[first:][: len(c)]) * np.linalg.norm(piece) + 1e-9
+        return first + int(np.argmax(c)), float(np.max(c))
+
+    def anywhere(k: int) -> tuple[int, float]:
+        """Where window ``k`` is, so that the others find room before and after it."""
+        return place(windows[k], k * window, len(clean) - (len(windows) - k) * window)
 
     loudest = np.argsort(np.sum(windows**2, 1))[-8:]
-    surest = max(loudest, key=lambda k: place(windows[k], 0, len(energy))[1])
-    places = {surest: place(windows[surest], 0, len(energy))[0]}
+    surest = max(loudest, key=lambda k: anywhere(k)[1])
+    places = {surest: anywhere(surest)[0]}
     onwards, back = range(surest + 1, len(windows)), range(surest - 1, -1, -1)
     for k, neighbour in [*((k, k - 1) for k in onwards), *((k, k + 1) for k in back)]:
         expected = places[neighbour] + (k - neighbour) * window
