@@ -205,10 +205,11 @@ def gain(args: argparse.Namespace) -> list[Row]:
 
 def soak(args: argparse.Namespace) -> list[Row]:
     delay, stats, _ = through_pulse(args.plain, 60 * args.soak_minutes)
-    first, last = delay.ms[:600], delay.ms[-600:]
-    moved = float(np.nanmedian(last) - np.nanmedian(first))
-    besides = f"memory {stats['grown_kb'] / 1024:+.1f} MB, threads {stats['threads']}, {_gaps(stats)}"
-    ok = abs(moved) < 1 and stats["grown_kb"] < 5 * 1024 and len(set(stats["threads"])) == 1
+    first, last = delay.placed[:600], delay.placed[-600:]
+    moved = float(np.median(last) - np.median(first))
+    besides = f"{100 * delay.clean_share:.0f} % of windows clean, memory {stats['grown_kb'] / 1024:+.1f} MB, "
+    besides += f"threads {stats['threads']}, {_gaps(stats)}"
+    ok = abs(moved) < 1 and delay.clean_share > 0.5 and stats["grown_kb"] < 5 * 1024 and len(set(stats["threads"])) == 1
     asked = "< 1 ms, < 5 MB, threads constant"
     return [Row(f"soak, {args.soak_minutes:g} min: delay moved by", f"{moved:+.2f} ms; {besides}", asked, ok)]
 

@@ -58,15 +58,25 @@ class Delay:
         return f"{self.median_ms:.2f} ms ({low:.2f} to {high:.2f}), {100 * self.clean_share:.0f} % of windows clean"
 
 
-def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, window: int, rate: int = RATE) -> tuple:
-    """For windows of ``heard`` at ``starts``: how many ms later they are than in ``reference``, and the correlation."""
+def correlate(
+    reference: np.ndarray,
+    heard: np.ndarray,
+    starts: np.ndarray,
+    window: int,
+    rate: int = RATE,
+    sought: np.ndarray | None = None,
+) -> tuple:
+    """For windows of ``heard`` at ``starts``: how many ms later they are than in ``reference``, and the correlation.
+
+    ``sought``: places in ``reference`` that mean no delay; None: the same as ``starts``.
+    """
     from scipy.signal import fftconvolve
 
     back, ahead = int(LOOK_BACK_S * rate), int(LOOK_AHEAD_S * rate)
     delays, correlations = [], []
-    for start in starts:
-        first = max(0, start - back)
-        segment, past = heard[start : start + window], reference[first : start + window + ahead]
+    for start, place in zip(starts, starts if sought is None else sought, strict=True):
+        first = max(0, place - back)
+        segment, past = heard[start : start + window], reference[first : max(0, place + window + ahead)]
         energy = np.linalg.norm(segment)
         if len(segment) < window or len(past) < window or energy < 1e-3 * window**0.5:
             delays.append(np.nan)
@@ -74,7 +84,7 @@ def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, wind
             continue
         c = fftconvolve(past, segment[::-1], "valid")
         k = int(np.argmax(c))
-        delays.append(1000 * (start - first - k) / rate)
+        delays.append(1000 * (place - first - k) / rate)
         correlations.append(float(c[k] / energy / (np.linalg.norm(past[k : k + window]) + 1e-9)))
     return np.array(delays), np.array(correlations)
 
@@ -153,17 +163,15 @@ def pulse_playing(env: dict[str, str], sink: str, samples: np.ndarray, latency_m
 def align(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> Delay:
     """Delay of one recording against another from time ``began`` to ``ended``."""
     a, b, window = reference.samples, heard.samples, int(window_s * RATE)
-    offset = round(
-        float(np.median(heard.late) - np.median(reference.late)) * RATE
-    )  # b[i] and a[i + offset] are about as old
-    if offset < 0:
-        a = np.concatenate([np.zeros(-offset, a.dtype), a])
+    offset = float(np.median(heard.late) - np.median(reference.late)) * RATE  # about, for the reference's clock
     starts = np.arange(0, len(b) - window, window)
     at_s = starts / RATE + heard.clock(starts)
     starts, at_s = starts[(at_s > began) & (at_s < ended)], at_s[(at_s > began) & (at_s < ended)]
-    ms, correlation = correlate(a[max(0, offset) :], b, starts, window)
-    source = starts + offset - np.nan_to_num(ms) * RATE / 1000
-    return Delay(at_s, ms + 1000 * (heard.clock(starts) - reference.clock(source) - offset / RATE), correlation)
+    # Clocks may creep against each other by half a second in half an hour, so the same age is found for each window.
+    sought = np.rint((at_s - reference.clock(starts + offset)) * RATE).astype(np.int64)
+    ms, correlation = correlate(a, b, starts, window, sought=sought)
+    source = sought - np.nan_to_num(ms) * RATE / 1000
+    return Delay(at_s, 1000 * (at_s - source / RATE - reference.clock(source)), correlation)
 
 
 def si_sdr_db(clean: np.ndarray, heard: np.ndarray, window: int = RATE // 4, creep: int = 48) -> float:
