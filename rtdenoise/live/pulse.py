@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -66,6 +66,16 @@ def _connect():
     return None
 
 
+def listed(ask: Callable[[], list]) -> list:
+    """What the server lists, asked again where that is nothing: it always has a module, a source and a sink, but seen
+    was that a busy one answers with none."""
+    for attempt in range(ATTEMPTS):
+        if found := ask():
+            return found
+        time.sleep(PAUSE_S * attempt)
+    return []
+
+
 def _socket_is_there() -> bool:
     """Whether a local server's socket exists; one on another machine is asked once."""
     named = os.environ.get("PULSE_SERVER", "").removeprefix("unix:")
@@ -82,8 +92,8 @@ def endpoints() -> tuple[str, list[Endpoint]]:
         server = "PipeWire" if "PipeWire" in info.server_name else "PulseAudio"
         found = []
         for is_source, items, default in (
-            (True, client.source_list(), info.default_source_name),
-            (False, client.sink_list(), info.default_sink_name),
+            (True, listed(client.source_list), info.default_source_name),
+            (False, listed(client.sink_list), info.default_sink_name),
         ):
             for i in items:
                 spec = i.sample_spec
