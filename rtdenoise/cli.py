@@ -144,7 +144,7 @@ def _run_command(name: str, argv: list[str]) -> int:
 
 
 def _filter_parser() -> _Parser:
-    commands = "\n".join(f"  rtdenoise {name:<10}{command.help}" for name, command in COMMANDS.items())
+    commands = "\n".join(f"  rtdenoise {name:<12}{command.help}" for name, command in COMMANDS.items())
     parser = _Parser(
         prog="rtdenoise",
         usage="rtdenoise --in X --out Y [options]     (or: rtdenoise X Y [options])\n       rtdenoise COMMAND ...",

@@ -61,13 +61,23 @@ class Delay:
         return f"{self.median_ms:.2f} ms ({low:.2f} to {high:.2f}), {100 * self.clean_share:.0f} % of windows clean"
 
 
-def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, window: int, rate: int = RATE) -> tuple:
-    """For windows of ``heard`` at ``starts``: how many ms later they are than in ``reference``, and the correlation."""
+def correlate(
+    reference: np.ndarray,
+    heard: np.ndarray,
+    starts: np.ndarray,
+    window: int,
+    rate: int = RATE,
+    sought: np.ndarray | None = None,
+) -> tuple:
+    """For windows of ``heard`` at ``starts``: how many ms later they are than in ``reference``, and the correlation.
+
+    ``sought``: places in ``reference`` that mean no delay; None: the same as ``starts``.
+    """
     back, ahead = int(LOOK_BACK_S * rate), int(LOOK_AHEAD_S * rate)
     delays, correlations = [], []
-    for start in starts:
-        first = max(0, start - back)
-        segment, past = heard[start : start + window], reference[first : start + window + ahead]
+    for start, place in zip(starts, starts if sought is None else sought, strict=True):
+        first = max(0, place - back)
+        segment, past = heard[start : start + window], reference[first : max(0, place + window + ahead)]
         energy = np.linalg.norm(segment)
         if len(segment) < window or len(past) < window or energy < 1e-3 * window**0.5:
             delays.append(np.nan)
@@ -76,7 +86,7 @@ def correlate(reference: np.ndarray, heard: np.ndarray, starts: np.ndarray, wind
         n = 1 << (len(past) + window - 1).bit_length()
         c = np.fft.irfft(np.fft.rfft(past, n) * np.conj(np.fft.rfft(segment, n)), n)[: len(past) - window + 1]
         k = int(np.argmax(c))
-        delays.append(1000 * (start - first - k) / rate)
+        delays.append(1000 * (place - first - k) / rate)
         correlations.append(float(c[k] / energy / (np.linalg.norm(past[k : k + window]) + 1e-9)))
     return np.array(delays), np.array(correlations)
 
@@ -158,16 +168,14 @@ def match(reference: Recording, heard: Recording, began: float, ended: float, wi
     the correlation tells), the times at which they were heard, and correlations.
     """
     a, b, window = reference.samples, heard.samples, int(window_s * RATE)
-    offset = round(
-        float(np.median(heard.late) - np.median(reference.late)) * RATE
-    )  # b[i] and a[i + offset] are about as old
-    if offset < 0:
-        a = np.concatenate([np.zeros(-offset, a.dtype), a])
+    offset = float(np.median(heard.late) - np.median(reference.late)) * RATE  # about, for the reference's clock
     starts = np.arange(0, len(b) - window, window)
     at_s = starts / RATE + heard.clock(starts)
     starts, at_s = starts[(at_s > began) & (at_s < ended)], at_s[(at_s > began) & (at_s < ended)]
-    ms, correlation = correlate(a[max(0, offset) :], b, starts, window)
-    return starts, starts + offset - np.nan_to_num(ms) * RATE / 1000, at_s, np.where(np.isnan(ms), 0, correlation)
+    # Clocks may creep against each other by half a second in half an hour, so the same age is found for each window.
+    sought = np.rint((at_s - reference.clock(starts + offset)) * RATE).astype(np.int64)
+    ms, correlation = correlate(a, b, starts, window, sought=sought)
+    return starts, sought - np.nan_to_num(ms) * RATE / 1000, at_s, np.where(np.isnan(ms), 0, correlation)
 
 
 def align(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> Delay:
@@ -195,13 +203,21 @@ def si_sdr_db(clean: np.ndarray, heard: np.ndarray, window: int = RATE // 4, cre
 
     def place(piece: np.ndarray, first: int, last: int) -> tuple[int, float]:
         """Where between two places the clean signal is most like a piece, and how much."""
-        c = fftconvolve(clean[max(0, first) : last + window], piece[::-1], "valid")
-        c /= np.sqrt(energy[max(0, first) :][: len(c)]) * np.linalg.norm(piece) + 1e-9
-        return max(0, first) + int(np.argmax(c)), float(np.max(c))
+        first = max(0, first)
+        where = clean[first : last + window]
+        if len(where) < window:
+            return first, 0.0
+        c = fftconvolve(where, piece[::-1], "valid")
+        c /= np.sqrt(energy[first:][: len(c)]) * np.linalg.norm(piece) + 1e-9
+        return first + int(np.argmax(c)), float(np.max(c))
+
+    def anywhere(k: int) -> tuple[int, float]:
+        """Where window ``k`` is, so that the others find room before and after it."""
+        return place(windows[k], k * window, len(clean) - (len(windows) - k) * window)
 
     loudest = np.argsort(np.sum(windows**2, 1))[-8:]
-    surest = max(loudest, key=lambda k: place(windows[k], 0, len(energy))[1])
-    places = {surest: place(windows[surest], 0, len(energy))[0]}
+    surest = max(loudest, key=lambda k: anywhere(k)[1])
+    places = {surest: anywhere(surest)[0]}
     onwards, back = range(surest + 1, len(windows)), range(surest - 1, -1, -1)
     for k, neighbour in [*((k, k - 1) for k in onwards), *((k, k + 1) for k in back)]:
         expected = places[neighbour] + (k - neighbour) * window

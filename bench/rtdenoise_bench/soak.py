@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from rtdenoise_bench import burden
+from rtdenoise_bench.probes import PLACED
 from rtdenoise_bench.stress import gaps, through_pulse
 from rtdenoise_bench.table import Row, show
 
-MOST_MOVED_MS, MOST_GROWN_MB = 1.0, 5.0
+MOST_MOVED_MS, MOST_GROWN_MB, LEAST_CLEAN = 1.0, 5.0, 0.5
 ENDS_S = 60  # at the start and at the end, that are compared; a quarter of a run that is shorter than four of them
 
 
@@ -27,10 +28,13 @@ def run(args: argparse.Namespace) -> int:
         model = args.model or burden.write(Path(folder) / "plain.onnx")
         delay, stats, _ = through_pulse(model, 60 * args.minutes, *(("--bypass",) if args.model else ()))
     end_s = min(ENDS_S, 60 * args.minutes / 4)
+    heard = delay.correlation > PLACED
     ends = delay.at_s - delay.at_s[0] < end_s, delay.at_s[-1] - delay.at_s < end_s
-    first, last = (float(np.nanmedian(delay.ms[end])) for end in ends)
+    first, last = (float(np.median(delay.ms[end & heard])) if (end & heard).any() else np.nan for end in ends)
     grown_mb, threads = stats["grown_kb"] / 1024, stats["threads"]
-    seen = f"{last - first:+.2f} ms; memory {grown_mb:+.1f} MB, threads {threads}, {gaps(stats)}"
-    ok = abs(last - first) < MOST_MOVED_MS and grown_mb < MOST_GROWN_MB and len(set(threads)) == 1
+    clean = f"{100 * delay.clean_share:.0f} % of windows clean"
+    seen = f"{last - first:+.2f} ms; {clean}; memory {grown_mb:+.1f} MB, threads {threads}, {gaps(stats)}"
+    steady = abs(last - first) < MOST_MOVED_MS and delay.clean_share > LEAST_CLEAN
+    ok = steady and grown_mb < MOST_GROWN_MB and len(set(threads)) == 1
     asked = f"< {MOST_MOVED_MS:g} ms, < {MOST_GROWN_MB:g} MB, threads constant"
     return show([Row(f"soak, {args.minutes:g} min: delay moved by", seen, asked, ok)], args.json)

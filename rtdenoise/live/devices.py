@@ -117,7 +117,7 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
         return hits[0]
     if hits:
         raise UsageError(f"{text!r} fits several {side}s: {_list(hits)}; type more of the name, or the number")
-    raise UsageError(f"no {side} fits {text!r}; {_candidates(able)}")
+    raise UsageError("; ".join([f"no {side} fits {text!r}", _candidates(able), *pulse.refusal]))
 
 
 def _default(able: list[Device], side: Side) -> Device:

@@ -10,13 +10,15 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
 OWN_PREFIX = "rtdenoise_"  # sinks and sources that we made
 ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
+refusal: deque[str] = deque(maxlen=1)  # why the last connection failed although there is a server, for error messages
 _opening = threading.Lock()  # the environment belongs to the whole process
 
 
@@ -54,12 +56,24 @@ def _connect():
 
             client = pulsectl.Pulse("rtdenoise", connect=False)
             client.connect(autospawn=False)
+            refusal.clear()
             return client
-        except Exception:  # not installed, no library, no server, refused: all mean that there is nothing to list
+        except Exception as e:  # not installed, no library, no server, refused: all mean that there is nothing to list
             if not _socket_is_there():
                 return None
+            refusal.append(f"the sound server is there but does not answer ({e or type(e).__name__})")
             time.sleep(PAUSE_S * attempt)
     return None
+
+
+def listed(ask: Callable[[], list]) -> list:
+    """What the server lists, asked again where that is nothing: it always has a module, a source and a sink, but seen
+    was that a busy one answers with none."""
+    for attempt in range(ATTEMPTS):
+        if found := ask():
+            return found
+        time.sleep(PAUSE_S * attempt)
+    return []
 
 
 def _socket_is_there() -> bool:
@@ -78,8 +92,8 @@ def endpoints() -> tuple[str, list[Endpoint]]:
         server = "PipeWire" if "PipeWire" in info.server_name else "PulseAudio"
         found = []
         for is_source, items, default in (
-            (True, client.source_list(), info.default_source_name),
-            (False, client.sink_list(), info.default_sink_name),
+            (True, listed(client.source_list), info.default_source_name),
+            (False, listed(client.sink_list), info.default_sink_name),
         ):
             for i in items:
                 spec = i.sample_spec

@@ -173,7 +173,7 @@ def _loopback(owner: str, output: str) -> tuple[str, str]:
 def _default_output(client) -> str:
     """What the user listens on: the server's default sink, never our own."""
     default = client.server_info().default_sink_name
-    others = [s.name for s in client.sink_list() if not s.name.startswith(pulse.OWN_PREFIX)]
+    others = [s.name for s in pulse.listed(client.sink_list) if not s.name.startswith(pulse.OWN_PREFIX)]
     if not others:
         raise DeviceError("--monitor finds no output to listen on; connect one, or leave --monitor away")
     return default if default in others else others[0]
@@ -186,7 +186,7 @@ def _properties(description: str, owner: str, kind: str) -> str:
 def _owners(client) -> dict[int, str]:
     """Our modules by number, in the order they were loaded, and whose they are."""
     found = {}
-    for module in client.module_list():
+    for module in pulse.listed(client.module_list):
         mark = re.search(rf"{re.escape(MARK)}\s*=\s*\W*([\w-]+)", module.argument or "")
         if mark:
             found[module.index] = mark[1]
