@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rtdenoise.errors import UsageError
 from rtdenoise.tables import fill, read_table
@@ -30,7 +30,7 @@ class Data:
 @dataclass(frozen=True)
 class Schedule:
     steps: int = 8000
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: str = "adamw"  # or muon
     learning_rate: float = 2e-3
     warmup: int = 300  # steps
     decay_from: float = 0.5  # share of the steps after which the learning rate falls (cosine)
