@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"{live.input.name} records what --monitor plays: a loop; choose another input")
         live.bypass = args.bypass
         stack.enter_context(live)
-        over = lambda: live.finished or (args.seconds is not None and live.seconds >= args.seconds)
+        over = lambda: live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)
         try:
             if args.json:
                 for stats in _looks(live, over):
@@ -85,6 +85,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _device(text: str) -> str | None:
     return None if text == "default" else text
+
+
+def _length_s(live: LiveDenoiser) -> float:
+    """What `--seconds` counts: sound in a recording, time otherwise."""
+    return live.recorded_s if live.output.is_file else live.seconds
 
 
 def _looks(live: LiveDenoiser, over: Callable[[], bool]) -> Iterator[Stats]:
