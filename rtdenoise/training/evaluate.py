@@ -210,6 +210,14 @@ def table(titles: list[str], rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def keep_scores(folder: Path, name: str, tables: str, results: dict[str, Any]) -> None:
+    """The tables as ``name`` and every system's figures as ``SYSTEM.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(tables)
+    for system, result in results.items():
+        (folder / f"{system}.json").write_text(json.dumps(result, indent=1))
+
+
 def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -> None:
     """Spectrograms of clean, noisy and every output, one above the other, as PNG."""
     import matplotlib
@@ -268,10 +276,7 @@ def run(args: argparse.Namespace) -> int:
     tables = as_markdown(results)
     print(tables, end="")
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "scores.md").write_text(tables)
-        for name, result in results.items():
-            (args.out / f"{name}.json").write_text(json.dumps(result, indent=1))
+        keep_scores(args.out, "scores.md", tables, results)
         for pair in pairs[: args.plot]:
             plot(pair, systems, args.out / f"{pair[0]}.png")
     return 0

@@ -28,7 +28,7 @@ NEVER_ZERO = 1e-12
 def _bands(device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Bark bands ``[129, bands]``, the threshold of hearing in them, third-octave bands ``[129, 15]``."""
     top = int(6 * np.arcsinh(8000 / 600) / BARK)
-    edges_hz = 600 * np.sinh(np.arange(1, top + 1) * BARK / 6)  # Traunmueller-like scale of P.862's authors
+    edges_hz = 600 * np.sinh(np.arange(1, top + 1) * BARK / 6)  # Bark after Schroeder (Wang et al. 1992)
     khz = np.sqrt(edges_hz[:-1] * edges_hz[1:]) / 1000
     quiet_db = 3.64 * khz**-0.8 - 6.5 * np.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4  # Terhardt 1979
     thirds_hz = LOWEST_HZ * 2 ** ((np.arange(THIRD_OCTAVES + 1) - 0.5) / 3)

@@ -7,7 +7,6 @@ user's file would be, at its own rate and in stereo. Scores are means over both 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from rtdenoise import ui
 from rtdenoise.errors import UsageError
 from rtdenoise.training import metrics
 from rtdenoise.training.bank import AUDIO_SUFFIXES
-from rtdenoise.training.evaluate import open_system, plot, table
+from rtdenoise.training.evaluate import keep_scores, open_system, plot, table
 from rtdenoise.training.tape import on_tape
 
 SNRS_DB = (15.0, 20.0, 25.0)
@@ -44,10 +43,7 @@ def run(args: argparse.Namespace) -> int:
     text = as_markdown(results)
     print(text, end="")
     if args.out:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "tape.md").write_text(text)
-        for name, result in results.items():
-            (args.out / f"{name}.json").write_text(json.dumps(result, indent=1))
+        keep_scores(args.out, "tape.md", text, results)
         for k, path in enumerate(files[: args.plot]):
             picture(k, path, systems, args.out)
     return 0

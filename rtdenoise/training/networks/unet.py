@@ -180,9 +180,10 @@ class UNet(nn.Module):
         gain = torch.sigmoid(self.gain(x)).reshape(*x.shape[:2], LOW_BINS - 1, 1, 1)
         unsure = 4 * gain * (1 - gain)
         taps = self.taps(x).reshape(*x.shape[:2], LOW_BINS - 1, TAPS, 2) * unsure
-        taps = taps + gain * torch.eye(2 * TAPS, device=x.device)[0].view(TAPS, 2)
+        untouched = torch.eye(2 * TAPS, device=x.device)[0].view(TAPS, 2)  # this frame's spectrum as it is
+        taps = taps + gain * untouched
         if self.kept:
-            taps = taps * (1 - self.kept) + self.kept * torch.eye(2 * TAPS, device=x.device)[0].view(TAPS, 2)
+            taps = taps * (1 - self.kept) + self.kept * untouched
         return torch.cat([taps, taps[:, :, -1:]], 2), y.flatten(2)
 
     def band_gains(self, high: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int) -> torch.Tensor:
