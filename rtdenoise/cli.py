@@ -63,6 +63,7 @@ LIVE_ENDS = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic
 LONGEST_SUFFIX = 5  # of a sound file, ".aiff"; what follows the last dot of a device's name is longer, or a number
 LIVE_OPTIONS = ("blocksize", "budget", "worker", "tee", "monitor", "seconds")
 FOLDER_OPTIONS = ("jobs", "overwrite")
+LONGEST_NOISE_S = 60  # kept in memory
 Flag = argparse.BooleanOptionalAction
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 
@@ -195,6 +196,12 @@ def _filter_parser() -> _Parser:
     live("--seconds", type=float, metavar="S", help="end after S seconds (default: at Ctrl-C, or with the input file)")
     files = parser.add_argument_group("files, folders and pipes").add_argument
     files("--jobs", type=int, metavar="N", help="processes for a folder (default 1)")
+    files(
+        "--learn-noise",
+        type=float,
+        metavar="S",
+        help="the first S seconds are noise alone: learn it from them, then filter from the start",
+    )
     files("--overwrite", action=Flag, help="filter a folder's finished files again")
     files("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
     add("--version", action="version", version=f"rtdenoise {__version__}")
@@ -222,6 +229,8 @@ def _filter(argv: list[str]) -> int:
             raise UsageError(f"--{name} is for live audio, and neither --in nor --out is a device; leave it away")
     if not isinstance(args.latency, str):
         raise UsageError(f"--latency {args.latency:g}: files know normal and low; a figure in ms is for live audio")
+    if args.learn_noise is not None and not 0 < args.learn_noise <= LONGEST_NOISE_S:
+        raise UsageError(f"--learn-noise {args.learn_noise:g}; give more than 0 and up to {LONGEST_NOISE_S} seconds")
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs}; give 1 or more")
     if folder:
@@ -246,9 +255,9 @@ def _configured(parser: _Parser, live: bool, folder: bool) -> list[str]:
 
 
 def _run_live(args: argparse.Namespace) -> int:
-    for name in (*FOLDER_OPTIONS, "raw"):
+    for name in (*FOLDER_OPTIONS, "raw", "learn_noise"):
         if getattr(args, name):
-            raise UsageError(f"--{name} is for files and pipes; leave it away for live audio")
+            raise UsageError(f"--{name.replace('_', '-')} is for files and pipes; leave it away for live audio")
     if "-" in (args.source, args.target):
         raise UsageError("a device and a pipe do not go together; take a file, or pipe through `--in - --out -`")
     if args.monitor and args.target != "virtual-mic":
@@ -335,7 +344,7 @@ def _filter_folder(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> Settings:
     from rtdenoise.transfer import Settings
 
-    return Settings(args.model, args.strength, args.latency, args.bypass)
+    return Settings(args.model, args.strength, args.latency, args.bypass, args.learn_noise or 0.0)
 
 
 def _near(word: str, known: list[str]) -> str:

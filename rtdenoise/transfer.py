@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -34,6 +35,7 @@ class Settings:
     strength_db: float | None = None
     latency: Latency = "normal"
     bypass: bool = False
+    learn_noise_s: float = 0.0  # the sound's beginning, noise alone, to be heard before any of it is filtered
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,11 @@ def filter_sound(
         raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
     with _open_source(source_path, raw) as source:
         denoiser = denoiser_for(settings, source.rate, source.channels)
+        began, blocks = time.perf_counter(), source.blocks()
+        beginning = _learn(blocks, denoiser, round(settings.learn_noise_s * source.rate))
         nonfinite_before = denoiser.nonfinite_samples
-        began = time.perf_counter()
         with _open_sink(target_path, source, raw) as sink:
-            samples = _pump(source, sink, denoiser, progress)
+            samples = _pump(chain(beginning, blocks), source, sink, denoiser, progress)
             if not samples:
                 raise AudioFileError(f"{source.name} contains no audio (0 samples); record or send it again")
         return Report(
@@ -148,10 +151,22 @@ def _make_denoiser(settings: Settings, rate: int, channels: int) -> Denoiser:
     return Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
 
 
-def _pump(source: Source, sink: Sink, denoiser: Denoiser, progress: Progress | None) -> int:
+def _learn(blocks: Iterator[np.ndarray], denoiser: Denoiser, samples: int) -> list[np.ndarray]:
+    """Let the denoiser hear the first ``samples``, as if they had come twice; returns the blocks that were read."""
+    heard: list[np.ndarray] = []
+    while samples > 0 and (block := next(blocks, None)) is not None:
+        denoiser.process(block[:samples])
+        samples -= len(block)
+        heard.append(block)
+    return heard
+
+
+def _pump(
+    blocks: Iterable[np.ndarray], source: Source, sink: Sink, denoiser: Denoiser, progress: Progress | None
+) -> int:
     """Move all samples; returns how many."""
     done, late = 0, denoiser.latency_samples
-    for block in source.blocks():
+    for block in blocks:
         clean = denoiser.process(block)
         dropped = min(late, len(clean))
         late -= dropped

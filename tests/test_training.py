@@ -65,12 +65,12 @@ def start(folders, tmp_path, monkeypatch):
     monkeypatch.setattr("rtdenoise.training.validate.PAIRS", 2)
     monkeypatch.setattr("rtdenoise.training.validate.SECONDS", 1.5)
 
-    def start(network: str, *more: str, out: str = "run") -> int:
-        recipe = tmp_path / f"{network}.toml"
-        recipe.write_text(TINY.format(network=network, options=OPTIONS[network]))
+    def start(network: str, *more: str, out: str = "run", recipe: str = TINY) -> int:
+        file = tmp_path / f"{network}.toml"
+        file.write_text(recipe.format(network=network, options=OPTIONS[network]))
         audio = ["--clean", str(folders / "clean"), "--noise", str(folders / "noise"), "--rir", str(folders / "rir")]
         cache = ["--cache", str(folders / "cache")]
-        return main(["train", str(recipe), "--out", str(tmp_path / out), *audio, *cache, *more])
+        return main(["train", str(file), "--out", str(tmp_path / out), *audio, *cache, *more])
 
     return start
 
@@ -106,9 +106,17 @@ def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeyp
             assert torch.equal(value, broken[part][name]), f"{part} {name} differs"
 
 
+def test_training_learns_in_half_precision(start, tmp_path):
+    recipe = TINY.replace("[schedule]", '[schedule]\nprecision = "bfloat16"')
+    assert start("unet", "--steps", "40", recipe=recipe) == 0
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in log if "loss" in entry]
+    assert np.mean(losses[-3:]) < 0.8 * losses[0]
+
+
 def test_two_processes_train_one_network(start, tmp_path):
-    """The first one's log counts the mixtures of both, and what they learnt can be exported."""
-    assert start("crced", "--steps", "6", "--processes", "2") == 0
+    """The first one's log counts the mixtures of both; it decodes the audio, and the second waits for that."""
+    assert start("crced", "--steps", "6", "--processes", "2", "--cache", str(tmp_path / "fresh")) == 0
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     last = [entry for entry in log if "hours_mixed" in entry][-1]
     assert last["hours_mixed"] == pytest.approx(6 * 2 * 2 * 1.0 / 3600, abs=0.006)
@@ -176,6 +184,27 @@ def test_a_pair_depends_on_seed_and_number_alone(folders):
         assert np.isfinite(noisy).all()
         assert np.isfinite(target).all()
         assert np.abs(noisy).max() < 2
+
+
+def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
+    monkeypatch.setattr("rtdenoise.training.mixer.BLOCK", 50)
+    banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
+    chances = Chances(clean_only=0, noise_only=0, band_limited=0, clipped=0, synthetic={"coloured": 1.0})
+    mixer, met, made = Mixer(banks, 0.5, 3, chances, reuse=3), [], Mixer._noise_bed
+    monkeypatch.setattr(Mixer, "_noise_bed", lambda self, random: (met.append(1), made(self, random))[1])
+    pairs = [mixer.pair(k)[:2] for k in range(300)]
+    assert len(met) == 100, "each noise is made once"
+    directions = [[x / (np.linalg.norm(x) + 1e-9) for x in (target, noisy - target)] for noisy, target in pairs]
+    again = Mixer(banks, 0.5, 3, chances, reuse=3)
+    for k in (170, 299):
+        assert np.array_equal(again.pair(k)[0], pairs[k][0]), "only the number decides"
+    for k in (0, 49):
+        same_voice, same_noise = (
+            {j for j in range(150) if directions[j][side] @ directions[k][side] > 0.999} for side in (0, 1)
+        )
+        assert same_voice == {k, k + 50, k + 100}
+        assert len(same_noise) == 3
+        assert same_noise & same_voice == {k}
 
 
 def test_an_exported_model_that_differs_from_torch_is_refused(monkeypatch):

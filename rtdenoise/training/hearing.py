@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from rtdenoise.training.spectra import power
+
 BINS, BIN_HZ = 129, 62.5
 BARK = 0.6  # width of a loudness band
 THIRD_OCTAVES, LOWEST_HZ = 15, 150.0  # bands of STOI
@@ -52,11 +54,11 @@ def disturbance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     frequency response, because a denoiser should keep both.
     """
     bark, quiet, _ = _bands(str(target.device))
-    band = _power(target)[..., SPEECH_BINS].sum(2)
+    band = power(target)[..., SPEECH_BINS].sum(2)
     speaks = (band > 1e-4 * band.amax(1, keepdim=True)).float()
     level = (band * speaks).sum(1) / speaks.sum(1).clamp_min(1)
     scale = (SPEECH_POWER / (level + NEVER_ZERO))[:, None, None]
-    heard, wanted = (_power(s) * scale @ bark for s in (estimate, target))
+    heard, wanted = (power(s) * scale @ bark for s in (estimate, target))
     loud, soft = ((0.5 + 0.5 * p / quiet) ** LOUDNESS_POWER - 1 for p in (heard, wanted))
     loud, soft = (x * LOUDNESS_SCALE * (2 * quiet) ** LOUDNESS_POWER for x in (loud, soft))
     error = ((loud - soft).abs() - 0.25 * torch.minimum(loud, soft)).clamp_min(0) * BARK
@@ -73,17 +75,13 @@ def envelope_match(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor
     """Correlation of band envelopes over 384 ms, ``[batch]``, 1 when they agree: ESTOI (Jensen and Taal 2016) on frames
     of this product's length. Segments 30 dB below the loudest do not count; nor does a gain."""
     thirds = _bands(str(target.device))[2]
-    heard, wanted = ((_power(s) @ thirds + NEVER_ZERO).sqrt() for s in (estimate, target))
+    heard, wanted = ((power(s) @ thirds + NEVER_ZERO).sqrt() for s in (estimate, target))
     length = min(SEGMENT_FRAMES, target.shape[1])
     heard, wanted = (x.unfold(1, length, SEGMENT_STRIDE) for x in (heard, wanted))  # [batch, segments, bands, frames]
     energy = (wanted**2).sum((2, 3))
     speaks = (energy > 1e-3 * energy.amax(1, keepdim=True)).float()
     match = (_normed(_normed(heard, 3), 2) * _normed(_normed(wanted, 3), 2)).sum((2, 3)) / length
     return (match * speaks).sum(1) / speaks.sum(1).clamp_min(1)
-
-
-def _power(spectra: torch.Tensor) -> torch.Tensor:
-    return spectra.real**2 + spectra.imag**2
 
 
 def _normed(x: torch.Tensor, axis: int) -> torch.Tensor:

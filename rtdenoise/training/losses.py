@@ -12,12 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from rtdenoise.training import hearing
-from rtdenoise.training.spectra import COMPRESSION, to_waves
+from rtdenoise.training.spectra import COMPRESSION, power, raised, to_waves
 
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
 QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
 HEARING_SPACING = 4  # frames: 16 ms
 SPAN_DB = 80.0  # of the levels that `bce` compares
+HEARD_DB = 50.0  # below the loudest bin of a clip: what `level_error` hears
+LOUDEST_QUIET = 1.5  # of a bin at the common level, where silence is raised most: a floor at -130 dBFS
 PLAIN_QUIET_BIN = 3e-3  # the same for plain magnitudes, which grow with the level of a noise that has no speech in it
 SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
 
@@ -33,6 +35,7 @@ class LossWeights:
     wave: float = 0.3  # of `wave_loss`, once every frame is used
     huber: float = 0.0  # of plain magnitudes (Huber 1964): square for small errors, absolute for large
     mse: float = 0.0  # of plain magnitudes
+    level: float = 0.0  # of `level_error`, for parts of the spectrum where only the level counts
     bce: float = 0.0  # binary cross-entropy of levels between 0 and 1, see `_shares`
 
 
@@ -45,27 +48,29 @@ def spectral_loss(
     speech (arXiv 2009.12286 uses one), the SNR of the plain spectrum, which by Parseval follows the waveform's, and
     what a listener would say. ``spacing``: frames from one of the given to the next.
     """
-    power = (target.real**2 + target.imag**2).mean((1, 2), keepdim=True)
-    level = LEVEL / (power.sqrt() + QUIET_BIN)
+    strength = power(target).mean((1, 2), keepdim=True)
+    level = LEVEL / (strength.sqrt() + QUIET_BIN)
     a, b = estimate * level, target * level
-    size_a, size_b = ((s.real**2 + s.imag**2 + 1e-8).sqrt() for s in (a, b))
-    loud_a, loud_b = size_a**COMPRESSION, size_b**COMPRESSION
+    size_a, size_b = ((power(s) + 1e-8).sqrt() for s in (a, b))
+    loud_a, loud_b = (raised(s, COMPRESSION) for s in (size_a, size_b))
     difference = loud_b - loud_a
     turned = a * (loud_a / size_a) - b * (loud_b / size_b)
     total = (
         weights.magnitude * (difference**2).mean()
         + weights.over_attenuation * (difference.clamp_min(0) ** 2).mean()
-        + weights.complex * (turned.real**2 + turned.imag**2).mean()
+        + weights.complex * power(turned).mean()
     )
-    plain = (power.sqrt() + QUIET_BIN) / (power.sqrt() + PLAIN_QUIET_BIN)
+    plain = (strength.sqrt() + QUIET_BIN) / (strength.sqrt() + PLAIN_QUIET_BIN)
     if weights.huber:
         total = total + weights.huber * F.huber_loss(size_a * plain, size_b * plain)
     if weights.mse:
         total = total + weights.mse * F.mse_loss(size_a * plain, size_b * plain)
+    if weights.level:
+        total = total + weights.level * level_error(size_a, size_b)
     if weights.bce:
         total = total + weights.bce * F.binary_cross_entropy(*_shares(size_a, size_b))
     snr_db = _snr_db(target, estimate - target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
-    with_speech = power.flatten() > QUIET_BIN**2
+    with_speech = strength.flatten() > QUIET_BIN**2
     if with_speech.any():
         if weights.loudness or weights.envelope:
             thin = max(1, HEARING_SPACING // spacing)
@@ -88,8 +93,15 @@ def wave_loss(estimate: torch.Tensor, target: torch.Tensor, rate: int) -> torch.
     long_x, long_y = (
         torch.stft(w, size, size // 4, window=window, return_complex=True) / size**0.5 * 4 for w in (x, y)
     )
-    loud_x, loud_y = ((s.real**2 + s.imag**2 + 1e-8) ** (COMPRESSION / 2) for s in (long_x, long_y))
+    loud_x, loud_y = (raised(power(s) + 1e-8, COMPRESSION / 2) for s in (long_x, long_y))
     return 2 * (x - y).abs().mean() + ((loud_x - loud_y) ** 2).mean()
+
+
+def level_error(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Mean distance of magnitudes in units of 20 dB, those more than 50 dB below the clip's loudest bin taken as equal:
+    the log-spectral distance as a loss. Noise left in a pause counts as much as speech lost."""
+    floor = target.amax((1, 2), keepdim=True).clamp_min(LOUDEST_QUIET) * 10 ** (-HEARD_DB / 20)
+    return (torch.log10(estimate + floor) - torch.log10(target + floor)).abs().mean()
 
 
 def _shares(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,5 +115,5 @@ def _shares(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
 
 def _snr_db(target: torch.Tensor, error: torch.Tensor, floor: float) -> torch.Tensor:
     """``[batch]``, soft at 30 dB and in silence."""
-    signal, noise = ((s.real**2 + s.imag**2).sum((1, 2)) for s in (target, error))
+    signal, noise = (power(s).sum((1, 2)) for s in (target, error))
     return 10 * torch.log10((signal + floor) / (noise + SNR_CEILING * signal + floor))

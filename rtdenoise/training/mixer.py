@@ -20,6 +20,7 @@ from rtdenoise.training.bank import Bank, open_bank
 
 ROOM_S = 0.6
 TAIL_S = 0.25  # zeros behind a clip before filtering, so that little of a room's tail wraps round to its start
+BLOCK = 256  # voices, and noises, that are kept to be used again
 TAPE = Path("tape")  # given as the only noise "folder": noise of a cassette, see `tape`
 QUIET = 10 ** (-60 / 20)  # full scale 1: below it there is no speech to set a level by
 
@@ -90,8 +91,8 @@ class Mixer:
     target is the speech as it stands in the mixture, with its room: a voice keeps the place where it was recorded.
     """
 
-    def __init__(self, banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train"):
-        self.banks, self.rate, self.seed, self.chances = banks, banks.speech.rate, seed, chances
+    def __init__(self, banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train", reuse: int = 1):
+        self.banks, self.rate, self.seed, self.chances, self.reuse = banks, banks.speech.rate, seed, chances, reuse
         self.count = round(seconds * self.rate)
         self._padded = fft.next_fast_len(self.count + round(TAIL_S * self.rate), real=True)
         self._hz = np.linspace(0, self.rate / 2, self._padded // 2 + 1, dtype=np.float32)
@@ -100,18 +101,20 @@ class Mixer:
         self._speech = clip_weights(banks.speech, 0.6, part)
         self._noise = clip_weights(banks.noise, 0.5, part)
         self._rooms: dict[int, np.ndarray] = {}
+        self._kept: dict[tuple[str, int], np.ndarray] = {}
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Noisy and target, float32 ``[count]``, and the SNR in dB (nan without speech or without noise)."""
         random, chances = np.random.default_rng([self.seed, number]), self.chances
         fate = random.random()
-        dry = self._dry_speech(random)
+        if self.reuse == 1:
+            target, noise = self._placed(random, self._dry_speech(random)), self._noise_bed(random)
+        else:
+            target, noise = self._met(number)
         if fate < chances.noise_only:
-            dry = np.zeros_like(dry)
-        target = self._placed(random, dry)
-        noise = self._noise_bed(random)
+            target = np.zeros_like(target)
         snr_db = self._snr_db(random)
-        noise *= active_level(target) / augment.rms(noise) * 10 ** (-snr_db / 20)
+        noise = noise * (active_level(target) / augment.rms(noise) * 10 ** (-snr_db / 20))
         if fate > 1 - chances.clean_only:
             noise[:] = 0
         noisy = target + noise
@@ -130,6 +133,24 @@ class Mixer:
         """Batch ``number`` of ``size`` pairs: two arrays float32 ``[size, count]``."""
         pairs = [self.pair(number * size + k) for k in range(size)]
         return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])
+
+    def _met(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Voice and noise of a pair where each serves ``reuse`` pairs. A block has ``BLOCK`` of both and goes through
+        them in rounds; in each round the noises are shifted against the voices. Nothing but ``number`` decides."""
+        block, place = divmod(number, BLOCK * self.reuse)
+        turn, place = divmod(place, BLOCK)
+        wanted = ("voice", block * BLOCK + place), ("noise", block * BLOCK + (place + 37 * turn) % BLOCK)
+        for name, index in wanted:
+            if (name, index) in self._kept:
+                continue
+            for key in [k for k in self._kept if k[1] // BLOCK != block]:
+                del self._kept[key]
+            random = np.random.default_rng([self.seed, index, name == "voice"])
+            self._kept[name, index] = (
+                self._placed(random, self._dry_speech(random)) if name == "voice" else self._noise_bed(random)
+            )
+        voice, noise = (self._kept[key] for key in wanted)
+        return voice, noise
 
     def _snr_db(self, random: augment.Random) -> float:
         lowest, highest = self.chances.snr_db

@@ -1,6 +1,6 @@
 """Muon: matrices learn along orthogonalised momentum, all else by AdamW (Jordan et al. 2024, arXiv 2502.16982).
 
-torch has one too, but it orthogonalises in bfloat16, which CPUs without that format do fifty times slower.
+torch has one too, but it orthogonalises in bfloat16 always, which CPUs without that format do fifty times slower.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ RMS = 0.2  # of an update, relative to the learning rate: that of AdamW (arXiv 2
 GATES = 3  # matrices stacked in a recurrence; each is orthogonalised alone
 
 
-def orthogonalised(x: torch.Tensor) -> torch.Tensor:
-    """A matrix with the same singular vectors and all singular values near one."""
+def orthogonalised(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """A matrix with the same singular vectors and all singular values near one; products in ``dtype``."""
     a, b, c = COEFFICIENTS
     tall = x.shape[0] > x.shape[1]
     y = x.T if tall else x
-    y = y / (y.norm() + 1e-7)
+    y = (y / (y.norm() + 1e-7)).to(dtype)
     for _ in range(ROUNDS):
         square = y @ y.T
         y = a * y + (b * square + c * (square @ square)) @ y
@@ -32,8 +32,16 @@ def orthogonalised(x: torch.Tensor) -> torch.Tensor:
 class Muon(torch.optim.Optimizer):
     """For ``[out, in]`` matrices. ``stacked`` ones (``out = 3 in``) are a recurrence's three gates."""
 
-    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(
+        self,
+        matrices: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+        dtype: torch.dtype = torch.float32,
+    ):
         super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -45,7 +53,7 @@ class Muon(torch.optim.Optimizer):
                 mean.lerp_(p.grad, 1 - group["momentum"])
                 ahead = p.grad.lerp(mean, group["momentum"])  # Nesterov
                 parts = ahead.chunk(GATES) if p.shape[0] == GATES * p.shape[1] else (ahead,)
-                update = torch.cat([orthogonalised(part) for part in parts])
+                update = torch.cat([orthogonalised(part, self.dtype) for part in parts])
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update, alpha=-group["lr"] * RMS * max(p.shape) ** 0.5)
 
@@ -53,7 +61,7 @@ class Muon(torch.optim.Optimizer):
 class MuonAdamW:
     """Muon for the matrices between a network's input and output, AdamW for the rest; one interface for both."""
 
-    def __init__(self, net: nn.Module, lr: float, weight_decay: float):
+    def __init__(self, net: nn.Module, lr: float, weight_decay: float, dtype: torch.dtype = torch.float32):
         outputs = set(getattr(net, "output_layers", ()))
         matrices: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []
@@ -63,7 +71,7 @@ class MuonAdamW:
                 (matrices if hidden else rest).append(p)
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:
-            self.parts.append(Muon(matrices, lr, weight_decay=weight_decay))
+            self.parts.append(Muon(matrices, lr, weight_decay=weight_decay, dtype=dtype))
         if rest:
             self.parts.append(torch.optim.AdamW(rest, lr, betas=(0.9, 0.98), weight_decay=weight_decay))
 

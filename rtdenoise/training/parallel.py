@@ -8,7 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ class Peers:
         together /= self.count
         for gradient, mean in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(mean.view_as(gradient))
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """The first process does what is inside alone, then the others: they find its files ready."""
+        if self.rank:
+            dist.barrier()
+        yield
+        if self.count > 1 and not self.rank:
+            dist.barrier()
 
 
 def run_together(count: int, train: Callable[..., Any], *arguments: Any) -> None:

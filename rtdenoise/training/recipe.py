@@ -24,6 +24,7 @@ class Data:
     seconds: float = 2.0
     batch: int = 16
     wide_hz: int = 0  # use only speech files with at least this sampling rate
+    reuse: int = 1  # pairs that share a voice, and a noise, always with another partner; mixing costs that much less
     workers: int = 0  # mixing processes; 0 = mix between two steps (a CPU that trains has no core to spare)
 
 
@@ -38,6 +39,7 @@ class Schedule:
     ema: float = 0.998  # of the averaged weights, which are the ones that count
     weight_decay: float = 1e-2
     clip_gradient: float = 1.0
+    precision: str = "auto"  # float32, bfloat16 (of products; sums and weights stay float32), or what is faster here
     validate_every: int = 500
     save_every: int = 100
     seed: int = 1

@@ -14,9 +14,13 @@ from rtdenoise.training.mixer import Banks, Chances, Mixer, Part, clip_weights
 from rtdenoise.training.tape import TRACKS, on_tape
 
 
-def mixer_for(banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train") -> Mixer | TapeMixer:
-    """The mixer that the banks ask for: without a bank of noises, tape noise is made."""
-    return (TapeMixer if banks.noise is None else Mixer)(banks, seconds, seed, chances, part)
+def mixer_for(
+    banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train", reuse: int = 1
+) -> Mixer | TapeMixer:
+    """The mixer that the banks ask for: without a bank of noises, tape noise is made (for every pair anew)."""
+    if banks.noise is None:
+        return TapeMixer(banks, seconds, seed, chances, part)
+    return Mixer(banks, seconds, seed, chances, part, reuse)
 
 
 class TapeMixer:

@@ -68,12 +68,14 @@ class Trainer:
             self.net.load_state_dict(weights)
         self.net.set_stage(recipe.stage)
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
-        self.optimizer = _optimizer(self.net, recipe.schedule)
+        self.half = _half(recipe.schedule, device)
+        self.optimizer = _optimizer(self.net, recipe.schedule, self.half or torch.float32)
         self.step, self.spent_s, self.best = 0, 0.0, -math.inf
         data = recipe.data
         clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
-        banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
-        self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.chances)
+        with self.peers.in_turn():
+            banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
+        self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.chances, reuse=data.reuse)
         if self.peers.rank == 0:
             self.validation = Validation(banks, recipe)
 
@@ -96,7 +98,8 @@ class Trainer:
         step = 1 if every_frame else self.net.training_step
         start = int(np.random.default_rng([s.seed, self.step, 7]).integers(step))
         noisy, target = to_spectra(noisy, rate), to_spectra(target, rate)
-        estimate = self.net(noisy, start, step)
+        with torch.autocast(self.device, self.half, enabled=self.half is not None):
+            estimate = self.net(noisy, start, step)
         judged, wanted = self.net.judged(estimate, target[:, start::step])
         loss, snr_db = spectral_loss(judged, wanted, self.recipe.loss, step)
         if every_frame:
@@ -183,9 +186,17 @@ class Trainer:
         self.step, self.spent_s, self.best = state["step"], state["spent_s"], state["best"]
 
 
-def _optimizer(net: nn.Module, s: Schedule) -> Any:
+def _half(s: Schedule, device: str) -> torch.dtype | None:
+    """What products are computed in, where that is not float32."""
+    if s.precision not in ("auto", "float32", "bfloat16"):
+        raise UsageError(f"unknown precision {s.precision!r}; take auto, float32 or bfloat16")
+    quick = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if s.precision == "bfloat16" or (s.precision == "auto" and quick) else None
+
+
+def _optimizer(net: nn.Module, s: Schedule, dtype: torch.dtype) -> Any:
     if s.optimizer == "muon":
-        return MuonAdamW(net, s.learning_rate, s.weight_decay)
+        return MuonAdamW(net, s.learning_rate, s.weight_decay, dtype)
     if s.optimizer != "adamw":
         raise UsageError(f"unknown optimizer {s.optimizer!r}; take adamw or muon")
     parameters = [p for p in net.parameters() if p.requires_grad]

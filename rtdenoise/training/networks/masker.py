@@ -23,7 +23,7 @@ from torch import nn
 
 from rtdenoise.errors import UsageError
 from rtdenoise.training.networks.crced import HOP_S
-from rtdenoise.training.networks.unet import CHAINS, CONTEXT, Down, Memory, patches
+from rtdenoise.training.networks.unet import CHAINS, CONTEXT, Down, Memory, merged, patches
 from rtdenoise.training.spectra import deep_filtered, past
 
 TARGETS = ("noise", "db", "mask")
@@ -107,7 +107,7 @@ class Masker(nn.Module):
         level = 0.5 * torch.log10(power.unflatten(0, (-1, sides)).mean(1) + FAINTEST) + 6
         now = level[:, start::step]
         planes, low_end, reach = self.scaled(past(level, CONTEXT, start, step), now, step)
-        raw = self.core(torch.stack(planes, 3), step)
+        raw = self.core(torch.stack([plane.transpose(0, 1) for plane in planes], 3), step).transpose(0, 1)
         weights = raw if self.values > 1 else self.gains(raw.squeeze(3), now, low_end, reach).unsqueeze(3)
         above = weights[:, :, -self.columns // 4 :].mean(2, keepdim=True)
         weights = torch.cat([weights, above.expand(-1, -1, spectra.shape[2] - self.columns, -1)], 2)
@@ -135,7 +135,7 @@ class Masker(nn.Module):
         return [(x - middle) / reach for x in seen], middle, reach
 
     def core(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """Planes ``[batch, chosen, columns, planes]`` -> ``[batch, chosen, columns, values]``."""
+        """Planes ``[chosen, batch, columns, planes]`` -> ``[chosen, batch, columns, values]``."""
         skips = []
         for down in self.down:
             x = down(x)
@@ -144,10 +144,10 @@ class Masker(nn.Module):
         for block in self.memory:
             x = block(x, step)
         for k, merge in enumerate(self.merge):
-            x = F.relu(merge(torch.cat([x, skips.pop()], 3)))
+            x = merged(merge, x, skips.pop())
             if k < len(self.up):
                 x = F.relu(self.up[k](x)).reshape(*x.shape[:2], x.shape[2] * self.strides[-1 - k], -1)
-        return self.out(patches(x, 3, 1)).reshape(*x.shape[:2], self.columns, self.values)
+        return self.out(patches(x, 3, 1)).float().reshape(*x.shape[:2], self.columns, self.values)
 
     def gains(self, raw: torch.Tensor, now: torch.Tensor, low: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
         """What the network said, as a gain for every column."""

@@ -25,7 +25,7 @@ from rtdenoise.training.networks.masker import (
     SLOW_S,
     mean_decay,
 )
-from rtdenoise.training.networks.unet import CHAINS, CONTEXT
+from rtdenoise.training.networks.unet import CHAINS, CONTEXT, as_convolution
 from rtdenoise.training.networks.unet_graph import Time, remember
 
 CEILING = 12.0  # above every level. A floor is kept as its depth below it, so that a state of zeros is no floor yet
@@ -149,9 +149,9 @@ def _core(net: Any, g: Graph, x: str, time: Time, before: dict[str, str], after:
     """Planes ``[rows, planes, 1, columns]`` -> what the network says, ``[rows, values, columns]``."""
     skips = []
     for down in net.down:
-        a, b = down.linear.in_features // down.kernel, down.linear.out_features
+        b = down.linear.out_features
         edge = (down.kernel - down.stride) // 2
-        weight = g.constant(array(down.linear.weight).reshape(b, a, 1, down.kernel))
+        weight = g.constant(down.convolution())
         bias = g.constant(array(down.linear.bias))
         x = g.op("Relu", g.op("Conv", x, weight, bias, strides=[1, down.stride], pads=[0, edge, 0, edge]))
         scale, shift = (g.constant(v[:, None, None]) for v in g.folded(down.norm))
@@ -169,7 +169,7 @@ def _core(net: Any, g: Graph, x: str, time: Time, before: dict[str, str], after:
             y = g.op("Reshape", y, g.shape(-1, net.up[k].out_features // net.strides[-1 - k]))
     width, stride = net.out.in_features // 3, net.strides[0]
     y = g.op("Reshape", y, g.shape(-1, 1, net.columns // stride, width))
-    weight = g.constant(array(net.out.weight).reshape(-1, width, 1, 3))
+    weight = g.constant(as_convolution(array(net.out.weight), 3))
     y = g.op(
         "Conv", g.op("Transpose", y, perm=[0, 3, 1, 2]), weight, g.constant(array(net.out.bias)), pads=[0, 1, 0, 1]
     )

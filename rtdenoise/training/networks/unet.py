@@ -14,18 +14,22 @@ for the same number of steps, and training may evaluate one chain alone, every f
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rtdenoise.training.spectra import compressed, deep_filtered, past
+from rtdenoise.training.networks.recurrence import Recurrence
+from rtdenoise.training.networks.tapping import TAPS, filtered
+from rtdenoise.training.spectra import COMPRESSION, SMALL, past, raised
 
 LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below
 ALL_BINS = 385  # to 24 kHz
 BANDS = 16  # of 16 bins, 1 kHz each, above LOW_BINS
 CHAINS = 4  # dilation of the memory, frames
 CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # frames the encoder sees, counted back from now
-TAPS = 5  # spectra that each bin's filter combines
 BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
 SUB_BANDS = 8
 BAND_FLOOR = 1e-12  # power, -120 dB
@@ -35,21 +39,46 @@ USUAL_LEVEL = 0.086  # of speech at -28 dBFS; what the input is brought to
 NOTHING = 1e-12  # power; keeps square roots away from zero
 
 
-def patches(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
-    """``[..., bins, channels]`` -> ``[..., bins / stride, channels * kernel]``: what a convolution along bins sees.
+class Patches(torch.autograd.Function):
+    """`patches`; written out because the backward pass of torch's ``unfold`` is what a step would wait for."""
 
-    A matrix product over patches trains twice as fast on a CPU as torch's convolution over so few channels.
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+        outer, (bins, channels) = x.shape[:-2], x.shape[-2:]
+        ctx.edge, ctx.blocks, ctx.stride = (kernel - stride) // 2, kernel // stride, stride
+        padded = F.pad(x.reshape(-1, bins, channels), (0, 0, ctx.edge, ctx.edge))
+        rows, length, count = padded.shape[0], padded.shape[1], bins // stride
+        seen = padded.as_strided((rows, count, kernel * channels), (length * channels, stride * channels, 1))
+        return seen.reshape(*outer, count, kernel * channels)
+
+    @staticmethod
+    def backward(ctx, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        outer, count, width = grad.shape[:-2], grad.shape[-2], grad.shape[-1] // ctx.blocks
+        parts = grad.reshape(-1, count, ctx.blocks, width)
+        total = grad.new_zeros(parts.shape[0], count + ctx.blocks - 1, width)
+        for k in range(ctx.blocks):
+            total[:, k : k + count] += parts[:, :, k]
+        bins = count * ctx.stride
+        inner = total.view(len(total), -1, width // ctx.stride)[:, ctx.edge :][:, :bins]
+        return inner.reshape(*outer, bins, -1), None, None
+
+
+def patches(x: torch.Tensor, kernel: int, stride: int) -> torch.Tensor:
+    """``[..., bins, channels]`` -> ``[..., bins / stride, kernel * channels]``: what a convolution along bins sees.
+
+    ``kernel`` is a multiple of ``stride``. A matrix product over patches trains twice as fast on a CPU as torch's
+    convolution over so few channels.
     """
-    edge = (kernel - stride) // 2
-    padded = F.pad(x, (0, 0, edge, edge))
-    return padded.unfold(-2, kernel, stride).reshape(*x.shape[:-2], x.shape[-2] // stride, x.shape[-1] * kernel)
+    return Patches.apply(x, kernel, stride)
+
+
+def as_convolution(weight: np.ndarray, kernel: int) -> np.ndarray:
+    """Weights on `patches` as those of a convolution over ``[batch, channels, 1, bins]``."""
+    return np.ascontiguousarray(weight.reshape(len(weight), kernel, 1, -1).transpose(0, 3, 2, 1))
 
 
 class DilatedGRU(nn.Module):
-    """A GRU whose state at frame t comes from frame t - 4: four chains with the same weights. Rows are independent.
-
-    Written out, because torch's own fills gradients of full size at every time step on a CPU.
-    """
+    """A GRU whose state at frame t comes from frame t - 4: four chains with the same weights. Rows are independent."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -58,24 +87,13 @@ class DilatedGRU(nn.Module):
         nn.init.orthogonal_(self.hidden.weight)
 
     def forward(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """``[rows, frames, channels]`` of every frame (step 1) or of one chain alone (step 4)."""
-        if step == CHAINS:
-            return self.chain(x)
-        rows, frames, channels = x.shape
-        x = F.pad(x, (0, 0, 0, -frames % CHAINS)).view(rows, -1, CHAINS, channels).transpose(1, 2)
-        y = self.chain(x.reshape(rows * CHAINS, -1, channels)).view(rows, CHAINS, -1, channels)
-        return y.transpose(1, 2).reshape(rows, -1, channels)[:, :frames]
-
-    def chain(self, x: torch.Tensor) -> torch.Tensor:
-        channels, out = x.shape[2], []
-        state = x.new_zeros(x.shape[0], channels)
-        for given in self.input(x.transpose(0, 1)).unbind(0):
-            given_gates, given_new = given.split((2 * channels, channels), 1)
-            gates, new = self.hidden(state).split((2 * channels, channels), 1)
-            reset, keep = torch.sigmoid(given_gates + gates).chunk(2, 1)
-            state = torch.lerp(torch.tanh(given_new + reset * new), state, keep)
-            out.append(state)
-        return torch.stack(out, 1)
+        """``[frames, rows, channels]`` of every frame (step 1) or of one chain alone (step 4)."""
+        frames, rows, channels = x.shape
+        if step != CHAINS:  # chains are rows of their own
+            x = F.pad(x, (0, 0, 0, 0, 0, -frames % CHAINS)).view(-1, CHAINS * rows, channels)
+        layers = (self.input, self.hidden)
+        y = Recurrence.apply(x, *(p for layer in layers for p in (layer.weight, layer.bias)))
+        return y.view(-1, rows, channels)[:frames]
 
 
 class Down(nn.Module):
@@ -87,12 +105,18 @@ class Down(nn.Module):
         self.linear, self.norm = nn.Linear(kernel * a, b), nn.BatchNorm1d(b)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = F.relu(self.linear(patches(x, self.kernel, self.stride)))
+        return self.of_patches(patches(x, self.kernel, self.stride))
+
+    def of_patches(self, seen: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.linear(seen))
         return self.norm(x.flatten(0, -2)).view(x.shape)
+
+    def convolution(self) -> np.ndarray:
+        return as_convolution(self.linear.weight.detach().numpy(), self.kernel)
 
 
 class Memory(nn.Module):
-    """One bottleneck block on ``[batch, frames, sub-bands, channels]``: over time, then across sub-bands."""
+    """One bottleneck block on ``[frames, batch, sub-bands, channels]``: over time, then across sub-bands."""
 
     def __init__(self, channels: int, hidden: int, bands: int = SUB_BANDS):
         super().__init__()
@@ -100,10 +124,14 @@ class Memory(nn.Module):
         self.narrow, self.widen = nn.Linear(bands * channels, hidden), nn.Linear(hidden, bands * channels)
 
     def forward(self, y: torch.Tensor, step: int) -> torch.Tensor:
-        batch, frames, bands, channels = y.shape
-        x = self.norm(y).transpose(1, 2).reshape(batch * bands, frames, channels)
-        y = y + self.out(self.gru(x, step)).view(batch, bands, frames, channels).transpose(1, 2)
+        y = y + self.out(self.gru(self.norm(y).flatten(1, 2), step)).view(y.shape)
         return y + self.widen(F.relu(self.narrow(y.flatten(2)))).view(y.shape)
+
+
+def merged(layer: Any, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
+    """A linear ``layer`` of both side by side, after a ReLU."""
+    mine, other = layer.weight.split(x.shape[-1], 1)
+    return F.relu(F.linear(x, mine, layer.bias) + F.linear(skip, other))
 
 
 class UNet(nn.Module):
@@ -160,12 +188,38 @@ class UNet(nn.Module):
         part = slice(LOW_BINS, None) if self._bands_only else slice(0, LOW_BINS)
         return estimate[..., part], target[..., part]
 
+    @torch.no_grad()
+    def seen(self, low: torch.Tensor, start: int, step: int) -> torch.Tensor:
+        """Complex ``[batch, frames, 129]`` -> what the first layer sees of the chosen frames and those before them,
+        ``[chosen, batch, 32, contexts * kernel * 2]``."""
+        z, kind = torch.view_as_real(low[..., :-1]), low.device.type
+        first: Any = self.down[0]
+        power = z[..., 0] ** 2 + z[..., 1] ** 2
+        scale = raised(power + SMALL**2, (COMPRESSION - 1) / 2)  # as `spectra.compressed` has it
+        scale *= USUAL_LEVEL / running_level((power * scale**2 + NOTHING).sqrt().mean(2))[..., None]
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z.dtype
+        edge, longest = (first.kernel - first.stride) // 2, max(CONTEXT)
+        padded = z.new_zeros(len(z), longest + z.shape[1], z.shape[2] + 2 * edge, 2, dtype=dtype)
+        torch.mul(z, scale[..., None], out=padded[:, longest:, edge:-edge])
+        batch, frames, bins = z.shape[:3]
+        count, (clip, frame, column, _) = len(range(start, frames, step)), padded.stride()
+        out = z.new_empty(count, batch, bins // first.stride, len(CONTEXT), 2 * first.kernel)
+        for k, ago in enumerate(CONTEXT):
+            here = (longest - ago + start) * frame
+            out[:, :, :, k] = padded.as_strided(
+                (count, batch, bins // first.stride, 2 * first.kernel),
+                (step * frame, clip, first.stride * column, 1),
+                here,
+            )
+        return out.flatten(3)
+
     def core(self, low: torch.Tensor, start: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Complex ``[batch, frames, 129]`` -> filters ``[batch, chosen, 129, TAPS, 2]``, bottleneck ``[.., 8 c]``."""
-        z = torch.view_as_real(compressed(low[..., :-1]))
-        z = z * (USUAL_LEVEL / running_level(z))
-        x, skips = torch.cat(past(z, CONTEXT, start, step), 3), []
-        for down in self.down:
+        """Complex ``[batch, frames, 129]`` -> what `filtered` makes gains and filters of, ``[chosen, batch, 32, 44]``,
+        and the bottleneck ``[chosen, batch, 8 c]``. Time comes first, so that a memory's rows lie side by side."""
+        first: Any = self.down[0]
+        x = first.of_patches(self.seen(low, start, step))
+        skips = [x]
+        for down in self.down[1:]:
             x = down(x)
             skips.append(x)
         y = x + self.place
@@ -173,48 +227,40 @@ class UNet(nn.Module):
             y = block(y, step)
         x = y
         for k, merge in enumerate(self.merge):
-            x = F.relu(merge(torch.cat([x, skips.pop()], 3)))
+            x = merged(merge, x, skips.pop())
             if k < len(self.up):
                 x = F.relu(self.up[k](x)).reshape(*x.shape[:2], 2 * x.shape[2], -1)
-        x = patches(x, 3, 1)
-        gain = torch.sigmoid(self.gain(x)).reshape(*x.shape[:2], LOW_BINS - 1, 1, 1)
-        unsure = 4 * gain * (1 - gain)
-        taps = self.taps(x).reshape(*x.shape[:2], LOW_BINS - 1, TAPS, 2) * unsure
-        untouched = torch.eye(2 * TAPS, device=x.device)[0].view(TAPS, 2)  # this frame's spectrum as it is
-        taps = taps + gain * untouched
-        if self.kept:
-            taps = taps * (1 - self.kept) + self.kept * untouched
-        return torch.cat([taps, taps[:, :, -1:]], 2), y.flatten(2)
+        weight, bias = (torch.cat(v) for v in ((self.gain.weight, self.taps.weight), (self.gain.bias, self.taps.bias)))
+        return F.linear(patches(x, 3, 1), weight, bias).float(), y.flatten(2)
 
     def band_gains(self, high: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int) -> torch.Tensor:
         """Complex ``[batch, frames, 256]`` -> gains 0 to 1 of the chosen frames, ``[batch, chosen, 256]``."""
         power = (high.real**2 + high.imag**2).unflatten(2, (BANDS, -1)).mean(3)
-        bands = torch.cat(past((power + BAND_FLOOR) ** 0.15, BAND_CONTEXT, start, step), 2)
+        bands = torch.cat(past((power + BAND_FLOOR) ** 0.15, BAND_CONTEXT, start, step), 2).transpose(0, 1)
         x = F.relu(self.head_core(bottleneck) + self.head_bands(bands))
         x = x + self.head_gru(x, step)
-        return torch.matmul(torch.sigmoid(self.head_out(x)), self.spread)
+        return torch.matmul(torch.sigmoid(self.head_out(x)).float(), self.spread).transpose(0, 1)
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
         low, high = spectra[..., :LOW_BINS], spectra[..., LOW_BINS:]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._bands_only):
-            taps, bottleneck = self.core(low, start, step)
-        frames = past(torch.view_as_real(low), tuple(range(TAPS)), start, step)
-        out = deep_filtered(frames, taps)
+            raw, bottleneck = self.core(low, start, step)
+        out = filtered(torch.view_as_real(low.contiguous()), raw, start, step, self.kept)
         if high.shape[2]:
             gains = self.band_gains(high, bottleneck, start, step)
             out = torch.cat([out, high[:, start::step] * gains], 2)
         return out
 
 
-def running_level(z: torch.Tensor) -> torch.Tensor:
-    """``[batch, frames, bins, 2]`` -> mean size of the bins over about the last second, ``[batch, frames, 1, 1]``.
+def running_level(size: torch.Tensor) -> torch.Tensor:
+    """Mean size of a frame's bins, ``[batch, frames]``, over about the last second.
 
     Early frames are means of what has come so far, not of silence before it.
     """
-    size, frames = (z.square().sum(3) + NOTHING).sqrt().mean(2), z.shape[1]
-    age = torch.arange(frames, device=z.device)[:, None] - torch.arange(frames, device=z.device)
+    frames = size.shape[1]
+    age = torch.arange(frames, device=size.device)[:, None] - torch.arange(frames, device=size.device)
     share = torch.where(age >= 0, LEVEL_DECAY ** age.clamp_min(0), 0.0)
-    return (size @ (share / share.sum(1, keepdim=True)).T)[..., None, None] + LEVEL_FLOOR
+    return size @ (share / share.sum(1, keepdim=True)).T + LEVEL_FLOOR
 
 
 def band_shapes() -> torch.Tensor:

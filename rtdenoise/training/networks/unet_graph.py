@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from rtdenoise.training.graph import END, Graph, array
+from rtdenoise.training.networks.tapping import TAPS
 from rtdenoise.training.networks.unet import (
     ALL_BINS,
     BAND_CONTEXT,
@@ -27,10 +28,10 @@ from rtdenoise.training.networks.unet import (
     LOW_BINS,
     NOTHING,
     SUB_BANDS,
-    TAPS,
     USUAL_LEVEL,
     DilatedGRU,
     Memory,
+    as_convolution,
 )
 
 COLUMNS = LOW_BINS - 1
@@ -92,20 +93,20 @@ def _encoder(net: Any, g: Graph, x: str) -> list[Skip]:
     skips: list[Skip] = []
     bins = COLUMNS
     for down in net.down:
-        inputs = down.linear.in_features // down.kernel
-        weight = array(down.linear.weight).reshape(-1, inputs, 1, down.kernel)
         edge, bins = (down.kernel - down.stride) // 2, bins // down.stride
         place: dict[str, Any] = {"strides": [1, down.stride], "pads": [0, edge, 0, edge]}
         bias = array(down.linear.bias)
         if skips:  # a shift before a padded convolution is a bias that differs at the edges
-            before = torch.tensor(skips[-1].shift).view(1, -1, 1, 1).expand(1, inputs, 1, bins * down.stride)
+            weight = down.convolution()
+            before = torch.tensor(skips[-1].shift).view(1, -1, 1, 1).expand(1, -1, 1, bins * down.stride)
             reach = nn.functional.conv2d(before, torch.tensor(weight), stride=(1, down.stride), padding=(0, edge))
             y = g.op("Conv", x, g.constant(weight * skips[-1].scale[None, :, None, None]), **place)
             y = g.op("Add", y, g.constant(reach[0].numpy() + bias[:, None, None]))
         else:
+            seen = array(down.linear.weight).reshape(len(bias), len(CONTEXT), down.kernel, 2)
             over_time = np.zeros((len(bias), 2, max(CONTEXT) + 1, down.kernel), np.float32)
             for k, ago in enumerate(CONTEXT):
-                over_time[:, :, max(CONTEXT) - ago] = weight[:, 2 * k : 2 * k + 2, 0]
+                over_time[:, :, max(CONTEXT) - ago] = seen[:, k].swapaxes(1, 2)
             y = g.op("Conv", x, g.constant(over_time), g.constant(bias), **place)
         x = g.op("Relu", y)
         rows = g.op("Reshape", g.op("Transpose", x, perm=[0, 2, 3, 1]), g.shape(-1, len(bias)))
@@ -126,15 +127,11 @@ def _gru(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -
 def _one_frame(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int) -> tuple[str, str]:
     """The chain whose turn it is takes one step."""
     channels = gru.hidden.in_features
-    parts = g.shape(2 * channels, channels)
-    old = g.op("Reshape", g.cut(state, 1, 0, 1), g.shape(-1, channels))
-    given_gates, given_new = g.op("Split", g.linear(x, gru.input), parts, outputs=2, axis=1)
-    gates, new = g.op("Split", g.linear(old, gru.hidden), parts, outputs=2, axis=1)
-    both = g.op("Sigmoid", g.op("Add", given_gates, gates))
-    reset, keep = g.op("Split", both, g.shape(channels, channels), outputs=2, axis=1)
-    new = g.op("Tanh", g.op("Add", given_new, g.op("Mul", reset, new)))
-    y = g.op("Add", new, g.op("Mul", keep, g.op("Sub", old, new)))
+    one = g.shape(1, -1, channels)
+    old, x = g.op("Reshape", g.cut(state, 1, 0, 1), one), g.op("Reshape", x, one)
+    y = g.op("GRU", x, *_weights(gru, g), "", old, hidden_size=channels, linear_before_reset=1)
     newest = g.op("Reshape", y, g.shape(-1, 1, rows, channels))
+    y = g.op("Reshape", y, g.shape(-1, channels))
     return y, g.op("Concat", g.cut(state, 1, 1, CHAINS), newest, axis=1)
 
 
@@ -148,15 +145,21 @@ def _many_frames(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time:
     x = g.op("Reshape", g.op("Pad", x, time.filling), g.shape(0, -1, CHAINS, rows * channels))
     x = g.op("Transpose", x, perm=[1, 0, 2, 3])
     x = g.op("Reshape", x, g.op("Concat", time.steps, g.shape(-1, channels), axis=0))
-    weights = [g.constant(_as_onnx(array(layer.weight))) for layer in (gru.input, gru.hidden)]
-    biases = g.constant(np.concatenate([_as_onnx(array(layer.bias)) for layer in (gru.input, gru.hidden)], 1))
     first = g.op("Reshape", state, g.shape(1, -1, channels))
-    y = g.op("GRU", x, *weights, biases, "", first, hidden_size=channels, linear_before_reset=1)
+    y = g.op("GRU", x, *_weights(gru, g), "", first, hidden_size=channels, linear_before_reset=1)
     y = g.op("Reshape", y, g.op("Concat", time.steps, g.shape(-1, CHAINS, rows * channels), axis=0))
     y = g.op("Reshape", g.op("Transpose", y, perm=[1, 0, 2, 3]), g.shape(0, -1, rows, channels))
     both = g.op("Concat", state, y, axis=1)
     y = g.op("Slice", both, g.shape(CHAINS), time.last, g.shape(1))
     return g.op("Reshape", y, g.shape(-1, channels)), g.op("Slice", both, time.frames, time.last, g.shape(1))
+
+
+def _weights(gru: DilatedGRU, g: Graph) -> list[str]:
+    """Weights and biases as ONNX's GRU takes them."""
+    layers = (gru.input, gru.hidden)
+    weights = [_as_onnx(array(layer.weight)) for layer in layers]
+    biases = np.concatenate([_as_onnx(array(layer.bias)) for layer in layers], 1)
+    return [g.constant(v) for v in (*weights, biases)]
 
 
 def _as_onnx(weight: np.ndarray) -> np.ndarray:
@@ -251,7 +254,7 @@ def _decoder(net: Any, g: Graph, x: str, skips: list[Skip]) -> tuple[str, str]:
         np.concatenate([array(gain).reshape(4, 1, -1), 4 * array(taps).reshape(4, 2 * TAPS, -1)[:, oldest_first]], 1)
         for gain, taps in ((net.gain.weight, net.taps.weight), (net.gain.bias, net.taps.bias))
     )
-    weight, bias = weight.reshape(-1, width, 1, 3), bias.reshape(-1)
+    weight, bias = as_convolution(weight.reshape(-1, 3 * width), 3), bias.reshape(-1)
     x = g.op("Conv", x, g.constant(weight), g.constant(bias), pads=[0, 1, 0, 1])
     x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, 4, 1 + 2 * TAPS, bands)), perm=[0, 2, 3, 1])
     x = g.op("Reshape", x, g.shape(-1, 1 + 2 * TAPS, COLUMNS))
