@@ -32,6 +32,7 @@ from rtdenoise_bench import machine
 
 LOW, HIGH = 16000, 48000  # banks that serve all: bins are 62.5 Hz apart at every rate, so a network hears its own band
 PROBE_STEPS = 4
+REUSE = 4  # of voices and noises, for all alike
 STEPS_TIMED = 500
 PLACE = re.compile(r"(<!-- table -->\n).*?(<!-- /table -->)", re.DOTALL)
 
@@ -92,7 +93,9 @@ def recipe_for(name: str, args: argparse.Namespace) -> Recipe:
     system = SYSTEMS[name]
     recipe, common = load_recipe(system.recipe), Recipe()
     clean, noise, rooms = (tuple(map(str, folders)) for folders in (args.clean, args.noise, args.rir))
-    data = replace(recipe.data, clean=clean, noise=noise, rooms=rooms, rate=system.rate, seconds=common.data.seconds)
+    data = replace(
+        recipe.data, clean=clean, noise=noise, rooms=rooms, rate=system.rate, seconds=common.data.seconds, reuse=REUSE
+    )
     options = recipe.options if system.linked is None else recipe.options | {"linked": system.linked}
     return replace(
         recipe, options=options, data=data, chances=common.chances, schedule=replace(recipe.schedule, seed=args.seed)

@@ -96,10 +96,12 @@ def score_pair(clean: np.ndarray, noisy: np.ndarray, rate: int, system: Filter) 
     row |= {f"{k}_noisy": v for k, v in before.items()}
     row["gain_db"] = 20 * np.log10(abs(np.dot(c, y) / np.dot(c, c)) + 1e-6)
     row["rtf"] = seconds / (len(noisy) / rate)
-    row["clean_in_si_sdr"] = metrics.si_sdr_db(c, at_16_khz(system(clean, rate), rate))
+    unspoilt = at_16_khz(system(clean, rate), rate)
+    row |= {"clean_in_si_sdr": metrics.si_sdr_db(c, unspoilt), "clean_in_pesq": metrics.pesq_wide(c, unspoilt)}
     row["noise_in_db"] = attenuation_db(noisy - clean, system, rate)
     if rate == 48000 and metrics.has_high_band(clean):
-        row |= {"lsd_8_20k": metrics.hf_lsd_db(clean, out), "lsd_8_20k_noisy": metrics.hf_lsd_db(clean, noisy)}
+        for name, x in (("", out), ("_noisy", noisy)):
+            row |= {f"lsd_8_20k{name}": metrics.hf_lsd_db(clean, x), f"si_sdr_48k{name}": metrics.si_sdr_db(clean, x)}
     return {k: float(v) for k, v in row.items()}
 
 
@@ -189,9 +191,12 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
                 name,
                 f"{worse['estoi']} / {worse['si_sdr']} of {len(r['pairs'])}",
                 f"{r['by_snr'][lowest]['gain_db']:.1f} dB",
-                f"{mean['clean_in_si_sdr']:.1f} dB",
+                f"{mean['clean_in_si_sdr']:.1f} dB / {mean['clean_in_pesq']:.2f}",
                 f"{mean['noise_in_db']:.0f} / {probe['white_db']:.0f} / {probe['fan_db']:.0f} dB",
-                f"{mean['lsd_8_20k']:.2f} ({mean['lsd_8_20k_noisy']:.2f})" if "lsd_8_20k" in mean else "-",
+                *(
+                    f"{mean[k]:.2f} ({mean[f'{k}_noisy']:.2f})" if k in mean else "-"
+                    for k in ("lsd_8_20k", "si_sdr_48k")
+                ),
                 f"{mean['rtf']:.3f}",
             ]
         )
@@ -199,9 +204,12 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
         "system",
         "worse than noisy, ESTOI / SI-SDR",
         f"gain on the clean part at {lowest} dB",
-        "clean in: SI-SDR",
+        "clean in: SI-SDR / PESQ-WB",
+        "noise alone, attenuation: pairs / white / fan",
+        "LSD 8-20 kHz (noisy)",
+        "SI-SDR at 48 kHz (noisy)",
+        "RTF",
     ]
-    titles += ["noise alone, attenuation: pairs / white / fan", "LSD 8-20 kHz (noisy)", "RTF"]
     return "\n".join([main, by_snr, table(titles, rows)])
 
 
@@ -252,7 +260,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write scores.md and a NAME.json for each system")
     parser.add_argument(
-        "--plot", type=int, default=0, metavar="N", help="spectrograms of the first N pairs, into --out"
+        "--plot",
+        type=int,
+        default=0,
+        metavar="N",
+        help="spectrograms of the N pairs that the first system is worst at (PESQ), into --out",
     )
 
 
@@ -277,6 +289,7 @@ def run(args: argparse.Namespace) -> int:
     print(tables, end="")
     if args.out:
         keep_scores(args.out, "scores.md", tables, results)
-        for pair in pairs[: args.plot]:
+        scored = next(iter(results.values()))["pairs"]
+        for pair in sorted(pairs, key=lambda p: scored[p[0]]["pesq_wb"])[: args.plot]:
             plot(pair, systems, args.out / f"{pair[0]}.png")
     return 0

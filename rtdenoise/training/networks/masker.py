@@ -48,6 +48,7 @@ class Masker(nn.Module):
     """
 
     training_step = CHAINS
+    output_layers = ("place", "out")
 
     def __init__(
         self,
