@@ -77,12 +77,20 @@ def test_evaluate_reports_every_pair_and_its_snr(speech, tmp_path, capsys):
         (tmp_path / side).mkdir()
         for snr_db in (2.5, 7.5):
             sf.write(tmp_path / side / f"a_{snr_db}dB.wav", sound(snr_db), RATE)
-    assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path), "--out", str(tmp_path / "scores")]) == 0
-    assert "| copy |" in capsys.readouterr().out
+    card = tmp_path / "card.md"
+    card.write_text("# copy\n<!-- scores -->\nold\n<!-- /scores -->\nwhat it does badly\n")
+    arguments = ["copy=cp {in} {out}", str(tmp_path), "--out", str(tmp_path / "scores"), "--card", str(card)]
+    assert main(["evaluate", *arguments]) == 0
+    tables = capsys.readouterr().out
+    assert "| copy |" in tables
+    assert tables in card.read_text()
+    assert "old" not in card.read_text()
+    assert card.read_text().endswith("what it does badly\n")
     result = json.loads((tmp_path / "scores" / "copy.json").read_text())
     assert list(result["by_snr"]) == ["2.5", "7.5"]
     assert result["mean"]["si_sdr"] == pytest.approx(5, abs=0.3)
     assert result["mean"]["gain_db"] == pytest.approx(0, abs=0.1)
+    assert result["mean"]["clean_in_pesq"] > 4.6
     assert result["worse_than_noisy"] == {"estoi": 0, "si_sdr": 0}
 
 
@@ -95,3 +103,6 @@ def test_evaluate_says_what_is_wrong(tmp_path, capsys):
     assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path)]) == 1
     assert "differ" in capsys.readouterr().err
     assert main(["evaluate", "copy=cp a b", str(tmp_path)]) == 2
+    (tmp_path / "card.md").write_text("no marks")
+    assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path), "--card", str(tmp_path / "card.md")]) == 2
+    assert "<!-- scores -->" in capsys.readouterr().err

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ import torch
 from rtdenoise import Denoiser, denoise
 from rtdenoise.errors import UsageError
 from rtdenoise.model import load_model
-from rtdenoise.training import metrics
+from rtdenoise.training import cards, metrics
 from rtdenoise.training.evaluate import at_16_khz, find_pairs, table
 from rtdenoise.training.export import export
 from rtdenoise.training.networks import build
@@ -34,7 +33,6 @@ LOW, HIGH = 16000, 48000  # banks that serve all: bins are 62.5 Hz apart at ever
 PROBE_STEPS = 4
 REUSE = 4  # of voices and noises, for all alike
 STEPS_TIMED = 500
-PLACE = re.compile(r"(<!-- table -->\n).*?(<!-- /table -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if not args.clean or not args.noise:
         raise UsageError("no audio to train on; add --clean DIR and --noise DIR")
+    if args.into:
+        cards.find(args.into, "table")
     torch.set_num_threads(1)
     pairs = find_pairs(args.pairs)
     rows = {"noisy": judged(pairs, lambda x, rate: x)}
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     text = as_markdown(rows, args)
     print(text, end="")
     if args.into:
-        args.into.write_text(PLACE.sub(lambda m: m[1] + text + m[2], args.into.read_text()))
+        cards.put(args.into, "table", text)
     return 0
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
 import re
 import shlex
 import subprocess
@@ -22,7 +24,7 @@ import soundfile as sf
 import soxr
 
 from rtdenoise.errors import RtdenoiseError, UsageError
-from rtdenoise.training import metrics
+from rtdenoise.training import cards, metrics
 from rtdenoise.training.metrics import RATE
 
 PROBE_SECONDS = 5.0
@@ -213,6 +215,14 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
     return "\n".join([main, by_snr, table(titles, rows)])
 
 
+def how(args: argparse.Namespace) -> str:
+    """What a card says about where its tables come from."""
+    asked = " ".join(
+        ["rtdenoise evaluate", *args.systems, "PAIRS_DIR", *["--tape"] * args.tape, "--card", args.card.name]
+    )
+    return f"Written by `{asked}`, on {os.cpu_count()} CPU cores ({platform.machine()}); RTF: one file at a time.\n"
+
+
 def table(titles: list[str], rows: list[list[str]]) -> str:
     lines = [titles, ["---"] * len(titles), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -260,6 +270,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write scores.md and a NAME.json for each system")
     parser.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE.md",
+        help="put the tables between the marks <!-- scores --> of a model's card",
+    )
+    parser.add_argument(
         "--plot",
         type=int,
         default=0,
@@ -282,11 +298,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{error.name} is missing; install it with: pip install 'rtdenoise[eval]'") from error
     if args.plot and not args.out:
         raise UsageError("--plot needs --out DIR, where the pictures go")
+    if args.card:
+        cards.find(args.card, "scores")  # before an hour's work, not after it
     pairs = find_pairs(args.pairs)
     systems = dict(open_system(text) for text in args.systems)
     results = {name: evaluate(system, pairs, ui.say) for name, system in systems.items()}
     tables = as_markdown(results)
     print(tables, end="")
+    if args.card:
+        cards.put(args.card, "scores", f"{how(args)}\n{tables}")
     if args.out:
         keep_scores(args.out, "scores.md", tables, results)
         scored = next(iter(results.values()))["pairs"]

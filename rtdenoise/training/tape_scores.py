@@ -16,9 +16,9 @@ import soundfile as sf
 
 from rtdenoise import ui
 from rtdenoise.errors import UsageError
-from rtdenoise.training import metrics
+from rtdenoise.training import cards, metrics
 from rtdenoise.training.bank import AUDIO_SUFFIXES
-from rtdenoise.training.evaluate import keep_scores, open_system, plot, table
+from rtdenoise.training.evaluate import how, keep_scores, open_system, plot, table
 from rtdenoise.training.tape import on_tape
 
 SNRS_DB = (15.0, 20.0, 25.0)
@@ -36,12 +36,16 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"no music in {args.pairs}; give a folder with {', '.join(sorted(AUDIO_SUFFIXES))}")
     if args.plot and not args.out:
         raise UsageError("--plot needs --out DIR, where the pictures go")
+    if args.card:
+        cards.find(args.card, "scores")
     results, systems = {}, dict(open_system(text) for text in args.systems)
     for name, system in systems.items():
         ui.say(f"{name}: {len(files)} files at {', '.join(f'{s:g}' for s in SNRS_DB)} dB, and clean")
         results[name] = score(files, system)
     text = as_markdown(results)
     print(text, end="")
+    if args.card:
+        cards.put(args.card, "scores", f"{how(args)}\n{text}")
     if args.out:
         keep_scores(args.out, "tape.md", text, results)
         for k, path in enumerate(files[: args.plot]):

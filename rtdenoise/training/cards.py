@@ -1,0 +1,35 @@
+"""Tables in Markdown files, written by the command that measured them: never typed in by hand.
+
+Owns the marks ``<!-- NAME -->`` and ``<!-- /NAME -->``: between them stands what a command wrote, around them what
+people did.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rtdenoise.errors import UsageError
+
+
+def find(path: Path, name: str) -> tuple[str, str, str]:
+    """A file's text up to the mark, between the marks of ``name``, and from the end mark on."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    try:
+        page = path.read_text()
+    except OSError as problem:
+        raise UsageError(
+            f"cannot read {path}: {problem.strerror}; give a Markdown file with {begin.strip()}"
+        ) from problem
+    before, found, rest = page.partition(begin)
+    between, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise UsageError(f"{path} has no place for the table; put {begin.strip()} and {end} where it should stand")
+    return before + begin, between, end + after
+
+
+def put(path: Path, name: str, text: str) -> None:
+    """Replace what stands between the marks of ``name``; written beside and renamed."""
+    before, _, after = find(path, name)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(before + text + after)
+    part.rename(path)
