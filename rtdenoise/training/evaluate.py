@@ -217,10 +217,9 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
 
 def how(args: argparse.Namespace) -> str:
     """What a card says about where its tables come from."""
-    asked = " ".join(
-        ["rtdenoise evaluate", *args.systems, "PAIRS_DIR", *["--tape"] * args.tape, "--card", args.card.name]
-    )
-    return f"Written by `{asked}`, on {os.cpu_count()} CPU cores ({platform.machine()}); RTF: one file at a time.\n"
+    sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
+    asked = " ".join(["rtdenoise evaluate", *args.systems, *sounds, "--card", args.card.name])
+    return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"
 
 
 def table(titles: list[str], rows: list[list[str]]) -> str:
