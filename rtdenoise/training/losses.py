@@ -20,6 +20,7 @@ HEARING_SPACING = 4  # frames: 16 ms
 SPAN_DB = 80.0  # of the levels that `bce` compares
 HEARD_DB = 50.0  # below the loudest bin of a clip: what `level_error` hears
 LOUDEST_QUIET = 1.5  # of a bin at the common level, where silence is raised most: a floor at -130 dBFS
+SMALLEST_DISTANCE = 1e-3  # of levels, 0.02 dB: keeps the root's slope finite
 PLAIN_QUIET_BIN = 3e-3  # the same for plain magnitudes, which grow with the level of a noise that has no speech in it
 SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
 
@@ -98,10 +99,12 @@ def wave_loss(estimate: torch.Tensor, target: torch.Tensor, rate: int) -> torch.
 
 
 def level_error(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Mean distance of magnitudes in units of 20 dB, those more than 50 dB below the clip's loudest bin taken as equal:
-    the log-spectral distance as a loss. Noise left in a pause counts as much as speech lost."""
+    """Log-spectral distance as a loss, in units of 20 dB: root mean square over a frame's bins, mean over frames.
+    Magnitudes more than 50 dB below the clip's loudest bin count as equal; noise left in a pause counts as much as
+    speech lost."""
     floor = target.amax((1, 2), keepdim=True).clamp_min(LOUDEST_QUIET) * 10 ** (-HEARD_DB / 20)
-    return (torch.log10(estimate + floor) - torch.log10(target + floor)).abs().mean()
+    distance = torch.log10(estimate + floor) - torch.log10(target + floor)
+    return ((distance**2).mean(2) + SMALLEST_DISTANCE**2).sqrt().mean()
 
 
 def _shares(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

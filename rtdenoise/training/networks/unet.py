@@ -1,4 +1,4 @@
-"""U-Net: the default model. Sees 0-8 kHz bin by bin, 8-24 kHz in 16 bands.
+"""U-Net: the default model. Sees 0-8 kHz bin by bin, 8-24 kHz in 32 bands.
 
 Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), two blocks of memory at the bottleneck (a GRU over
 time that all sub-bands share, then a mix across sub-bands), decoder with skips back to the bins. It ends in complex
@@ -27,7 +27,7 @@ from rtdenoise.training.spectra import COMPRESSION, SMALL, past, raised
 
 LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below
 ALL_BINS = 385  # to 24 kHz
-BANDS = 16  # of 16 bins, 1 kHz each, above LOW_BINS
+BANDS = 32  # of 8 bins, 0.5 kHz each, above LOW_BINS
 CHAINS = 4  # dilation of the memory, frames
 CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # frames the encoder sees, counted back from now
 BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
@@ -141,7 +141,7 @@ class UNet(nn.Module):
     training_step = CHAINS
     output_layers = ("place", "taps", "gain", "head_out")
 
-    def __init__(self, channels: tuple[int, int, int] = (32, 64, 96), blocks: int = 2, across: int = 2, head: int = 64):
+    def __init__(self, channels: tuple[int, int, int] = (32, 64, 96), blocks: int = 2, across: int = 2, head: int = 96):
         super().__init__()
         a, b, c = channels
         self.down = nn.ModuleList([Down(2 * len(CONTEXT), a, 8, 4), Down(a, b, 4, 2), Down(b, c, 4, 2)])
@@ -264,7 +264,7 @@ def running_level(size: torch.Tensor) -> torch.Tensor:
 
 
 def band_shapes() -> torch.Tensor:
-    """``[16, 256]``: band gains to bin gains, straight lines between the bands' centres."""
+    """``[32, 256]``: band gains to bin gains, straight lines between the bands' centres."""
     bins = ALL_BINS - LOW_BINS
     at = ((torch.arange(bins) + 0.5) * BANDS / bins - 0.5).clamp(0, BANDS - 1)
     return (1 - (at - torch.arange(BANDS)[:, None]).abs()).clamp_min(0)
