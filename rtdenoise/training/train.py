@@ -190,7 +190,8 @@ def _half(s: Schedule, device: str) -> torch.dtype | None:
     """What products are computed in, where that is not float32."""
     if s.precision not in ("auto", "float32", "bfloat16"):
         raise UsageError(f"unknown precision {s.precision!r}; take auto, float32 or bfloat16")
-    quick = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_amx_tile_supported()
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)  # torch 2.4 cannot tell
+    quick = torch.cuda.is_bf16_supported() if device == "cuda" else has_amx()
     return torch.bfloat16 if s.precision == "bfloat16" or (s.precision == "auto" and quick) else None
 
 
