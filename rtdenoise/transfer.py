@@ -107,9 +107,9 @@ def filter_sound(
     with _open_source(source_path, raw) as source:
         denoiser = denoiser_for(settings, source.rate, source.channels)
         began, blocks = time.perf_counter(), source.blocks()
-        beginning = _learn(blocks, denoiser, round(settings.learn_noise_s * source.rate))
-        nonfinite_before = denoiser.nonfinite_samples
         with _open_sink(target_path, source, raw) as sink:
+            beginning = _learn(blocks, denoiser, round(settings.learn_noise_s * source.rate))
+            nonfinite_before = denoiser.nonfinite_samples
             samples = _pump(chain(beginning, blocks), source, sink, denoiser, progress)
             if not samples:
                 raise AudioFileError(f"{source.name} contains no audio (0 samples); record or send it again")

@@ -207,6 +207,12 @@ def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
         assert same_noise & same_voice == {k}
 
 
+def test_using_voices_less_than_once_makes_no_sense(folders):
+    banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
+    with pytest.raises(UsageError, match="reuse 0"):
+        Mixer(banks, 0.5, 3, Chances(), reuse=0)
+
+
 def test_an_exported_model_that_differs_from_torch_is_refused(monkeypatch):
     monkeypatch.setattr("rtdenoise.training.export.TOLERANCE", 0.0)
     with pytest.raises(RtdenoiseError, match="differs from torch"):

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.clean or not args.noise:
         raise UsageError("no audio to train on; add --clean DIR and --noise DIR")
     if args.into:
-        cards.find(args.into, "table")
+        cards.around(args.into, "table")  # raises now what would else be raised after the trainings
     torch.set_num_threads(1)
     pairs = find_pairs(args.pairs)
     rows = {"noisy": judged(pairs, lambda x, rate: x)}

@@ -11,8 +11,8 @@ from pathlib import Path
 from rtdenoise.errors import UsageError
 
 
-def find(path: Path, name: str) -> tuple[str, str, str]:
-    """A file's text up to the mark, between the marks of ``name``, and from the end mark on."""
+def around(path: Path, name: str) -> tuple[str, str]:
+    """What stands around the place of ``name`` in a file: all up to its first mark, and from its last mark on."""
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     try:
         page = path.read_text()
@@ -21,15 +21,15 @@ def find(path: Path, name: str) -> tuple[str, str, str]:
             f"cannot read {path}: {problem.strerror}; give a Markdown file with {begin.strip()}"
         ) from problem
     before, found, rest = page.partition(begin)
-    between, closed, after = rest.partition(end)
+    _, closed, after = rest.partition(end)
     if not (found and closed):
         raise UsageError(f"{path} has no place for the table; put {begin.strip()} and {end} where it should stand")
-    return before + begin, between, end + after
+    return before + begin, end + after
 
 
 def put(path: Path, name: str, text: str) -> None:
     """Replace what stands between the marks of ``name``; written beside and renamed."""
-    before, _, after = find(path, name)
+    before, after = around(path, name)
     part = path.with_name(f"{path.name}.part")
     part.write_text(before + text + after)
     part.rename(path)

@@ -286,6 +286,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from rtdenoise import ui
 
+    if args.card:
+        cards.around(args.card, "scores")  # raises now what would else be raised after the work
     if args.tape:
         from rtdenoise.training import tape_scores
 
@@ -297,8 +299,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{error.name} is missing; install it with: pip install 'rtdenoise[eval]'") from error
     if args.plot and not args.out:
         raise UsageError("--plot needs --out DIR, where the pictures go")
-    if args.card:
-        cards.find(args.card, "scores")  # before an hour's work, not after it
     pairs = find_pairs(args.pairs)
     systems = dict(open_system(text) for text in args.systems)
     results = {name: evaluate(system, pairs, ui.say) for name, system in systems.items()}

@@ -92,6 +92,8 @@ class Mixer:
     """
 
     def __init__(self, banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train", reuse: int = 1):
+        if reuse < 1:
+            raise UsageError(f"reuse {reuse}; give 1 (nothing is used again) or more")
         self.banks, self.rate, self.seed, self.chances, self.reuse = banks, banks.speech.rate, seed, chances, reuse
         self.count = round(seconds * self.rate)
         self._padded = fft.next_fast_len(self.count + round(TAIL_S * self.rate), real=True)

@@ -82,10 +82,9 @@ def power(spectra: torch.Tensor) -> torch.Tensor:
 
 def compressed(spectra: torch.Tensor) -> torch.Tensor:
     """Complex spectra with their magnitudes to the power 0.3, phases kept."""
-    power = spectra.real**2 + spectra.imag**2 + SMALL**2
-    return spectra * raised(power, (COMPRESSION - 1) / 2)
+    return spectra * raised(power(spectra) + SMALL**2, (COMPRESSION - 1) / 2)
 
 
-def raised(x: torch.Tensor, power: float) -> torch.Tensor:
-    """``x ** power`` for x > 0; by exp and log, a third of the time of torch's own."""
-    return torch.exp(power * torch.log(x))
+def raised(x: torch.Tensor, exponent: float) -> torch.Tensor:
+    """``x ** exponent`` for x > 0; by exp and log, a third of the time of torch's own."""
+    return torch.exp(exponent * torch.log(x))

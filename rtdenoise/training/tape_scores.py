@@ -36,8 +36,6 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"no music in {args.pairs}; give a folder with {', '.join(sorted(AUDIO_SUFFIXES))}")
     if args.plot and not args.out:
         raise UsageError("--plot needs --out DIR, where the pictures go")
-    if args.card:
-        cards.find(args.card, "scores")
     results, systems = {}, dict(open_system(text) for text in args.systems)
     for name, system in systems.items():
         ui.say(f"{name}: {len(files)} files at {', '.join(f'{s:g}' for s in SNRS_DB)} dB, and clean")

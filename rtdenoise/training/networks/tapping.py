@@ -22,6 +22,13 @@ def _gain(x):
     return ONE / (ONE + np.exp(-x))
 
 
+@njit(inline="always")
+def _home(bin, rows):
+    """Row and place in it that speak of a bin; of the last bin its neighbour's do."""
+    spoken_of = min(bin, WIDE * rows - 1)
+    return spoken_of // WIDE, spoken_of % WIDE
+
+
 @njit(fastmath=True, inline="always")
 def _sum(taps, offset, low, b, f, bin):
     """What the filter whose taps begin at ``offset`` makes of a bin in frame ``f``."""
@@ -40,7 +47,7 @@ def _forward(low, raw, start, step, out):
         for t in range(steps):
             f = start + t * step
             for bin in range(WIDE * rows + 1):
-                row, place = min(bin, WIDE * rows - 1) // WIDE, min(bin, WIDE * rows - 1) % WIDE
+                row, place = _home(bin, rows)
                 said = raw[t, b, row]
                 g = _gain(said[place])
                 re, im = _sum(said, WIDE + 2 * TAPS * place, low, b, f, bin)
@@ -56,7 +63,7 @@ def _backward(low, raw, start, step, grad, d_raw):
         for t in range(steps):
             f = start + t * step
             for bin in range(WIDE * rows + 1):
-                row, place = min(bin, WIDE * rows - 1) // WIDE, min(bin, WIDE * rows - 1) % WIDE
+                row, place = _home(bin, rows)
                 said, answer, first = raw[t, b, row], d_raw[t, b, row], WIDE + 2 * TAPS * place
                 d_re, d_im = grad[b, t, bin, 0], grad[b, t, bin, 1]
                 g = _gain(said[place])
