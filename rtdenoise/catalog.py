@@ -14,7 +14,7 @@ from rtdenoise.model import DEFAULT_MODEL, list_models, models_folder
 _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
     "model": lambda m: m.name + (" (default)" if m.name == DEFAULT_MODEL else ""),
     "version": lambda m: m.version,
-    "band": lambda m: f"{(m.bins - 1) / 16:g} kHz, {m.bins} bins",  # bins are 62.5 Hz apart
+    "band": lambda m: f"{(m.bins - 1) / m.framing.window_ms:g} kHz, {m.bins} bins",
     "parameters": lambda m: f"{m.parameters:,}",
     "scores": lambda m: ", ".join(f"{name} {value:g}" for name, value in m.scores.items()) or "none stated",
     "licence": lambda m: m.licence,

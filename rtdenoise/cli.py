@@ -176,7 +176,7 @@ def _filter_parser() -> _Parser:
         type=_latency,
         default="normal",
         metavar="normal|low|MS",
-        help="normal: 16 ms (default); low: 8 ms; live also a delay in ms: takes the mode and the buffer that reach it",
+        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also a delay in ms: finds mode and buffer for it",
     )
     add("--bypass", action="store_true", help="pass the sound through unfiltered")
     add("--quiet", action=Flag, help="no progress and no summary, only warnings and errors")

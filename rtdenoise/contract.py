@@ -22,15 +22,29 @@ from rtdenoise.errors import ModelError, RtdenoiseError
 from rtdenoise.fft import aligned
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
 
-MODEL_BINS = (129, 385)  # 0-8 kHz and 0-24 kHz, 62.5 Hz apart
-FIXED_METADATA = {
-    "contract_version": "1",
-    "window_ms": "16",
-    "hop_ms": "4",
-    "window": "hamming-periodic",
-    "scaling": "sum",
-    "look_ahead_frames": "0",
-}
+HOPS_MS = (
+    4,
+    8,
+    16,
+)  # four make a window: 16 ms for voices; longer ones part the tones of music better, and answer later
+TOPS_HZ = (8_000, 24_000)  # what the last bin may mean
+
+
+def fixed_metadata(framing: Framing = CONTRACT_FRAMING) -> dict[str, str]:
+    """What every contract model of this framing says of itself."""
+    return {
+        "contract_version": "1",
+        "hop_ms": f"{framing.hop_ms:g}",
+        "window_ms": f"{framing.window_ms:g}",
+        "window": "hamming-periodic",
+        "scaling": "sum",
+        "look_ahead_frames": "0",
+    }
+
+
+def model_bins(framing: Framing) -> tuple[int, ...]:
+    """How many bins a model may have: up to 8 kHz, or up to 24 kHz."""
+    return tuple(round(hz * framing.window_ms / 1000) + 1 for hz in TOPS_HZ)
 
 
 @dataclass(frozen=True)
@@ -147,11 +161,14 @@ def first_line(error: Exception) -> str:
 def read_info(path: Path, session: ort.InferenceSession) -> ModelInfo:
     """Metadata of a contract model; `ModelError` names the first field that does not match."""
     meta = session.get_modelmeta().custom_metadata_map
-    for key, expected in FIXED_METADATA.items():
+    framings = {f"{hop_ms}": Framing(hop_ms) for hop_ms in HOPS_MS}
+    framing = framings.get(meta.get("hop_ms", ""), CONTRACT_FRAMING)
+    for key, expected in fixed_metadata(framing).items():
         if meta.get(key) != expected:
             found = repr(meta[key]) if key in meta else "missing"
+            wanted = " or ".join(map(repr, framings)) if key == "hop_ms" else repr(expected)
             raise ModelError(
-                f"{path.name}: metadata field {key} is {found}, this version needs {expected!r}; "
+                f"{path.name}: metadata field {key} is {found}, this version needs {wanted}; "
                 f"export it with `rtdenoise export`, or describe a foreign model in {path.stem}.toml"
             )
     try:
@@ -159,13 +176,12 @@ def read_info(path: Path, session: ort.InferenceSession) -> ModelInfo:
         scores = json.loads(meta.get("scores", "{}") or "{}")
     except (KeyError, ValueError) as e:
         raise ModelError(f"{path.name}: metadata field bins, parameters or scores is missing or odd ({e})") from e
-    if bins not in MODEL_BINS:
-        raise ModelError(f"{path.name}: metadata field bins is {bins}, this version knows {MODEL_BINS}")
+    if bins not in model_bins(framing):
+        raise ModelError(f"{path.name}: metadata field bins is {bins}, this version knows {model_bins(framing)}")
     texts = {k: meta[k] for k in ("version", "licence", "training_data") if k in meta}
     linked = meta.get("linked") == "1"
-    return ModelInfo(
-        meta.get("name", path.stem), path, bins, parameters=parameters, scores=scores, linked=linked, **texts
-    )
+    name = meta.get("name", path.stem)
+    return ModelInfo(name, path, bins, parameters=parameters, scores=scores, linked=linked, framing=framing, **texts)
 
 
 def _check_signature(info: ModelInfo, session: ort.InferenceSession) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rtdenoise.contract import FIXED_METADATA
+from rtdenoise.contract import fixed_metadata
 
 FLOAT = TensorProto.FLOAT
 
@@ -30,7 +30,7 @@ def spectrum(bins: int) -> list:
 
 
 def contract(bins: int) -> dict[str, str]:
-    return FIXED_METADATA | {"bins": str(bins), "name": "test", "version": "1", "parameters": "0"}
+    return fixed_metadata() | {"bins": str(bins), "name": "test", "version": "1", "parameters": "0"}
 
 
 def identity(path: Path, bins: int = 385, claims: dict[str, str] | None = None) -> Path:

@@ -143,6 +143,8 @@ def report() -> Report:
         model="unet",
         latency="normal",
         rate=48_000,
+        hop=192,
+        low_saves_ms=8.0,
         block_in=256,
         block_out=256,
         delay_ms=25.0,

@@ -5,13 +5,13 @@ import pytest
 from onnx import helper
 
 import graphs
-from rtdenoise.contract import FIXED_METADATA
+from rtdenoise.contract import fixed_metadata
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.model import find_model, list_models, load_model
 
 
-@pytest.mark.parametrize("field", FIXED_METADATA)
+@pytest.mark.parametrize("field", fixed_metadata())
 @pytest.mark.parametrize("value", [None, "7"])
 def test_wrong_or_missing_metadata_names_the_field(tmp_path, field, value):
     meta = graphs.contract(129)
@@ -99,3 +99,26 @@ def test_every_shipped_model_has_a_card_and_says_what_it_is():
         assert info.parameters > 0
         assert "not stated" not in (info.licence, info.training_data)
         assert info.scores
+
+
+def framed(tmp_path, bins, hop_ms=16, window_ms=64):
+    claims = {"hop_ms": str(hop_ms), "window_ms": str(window_ms)}
+    return graphs.identity(tmp_path / "m.onnx", bins, claims=claims)
+
+
+@pytest.mark.parametrize(("hop_ms", "bins"), [(4, 385), (8, 257), (8, 769), (16, 513), (16, 1537)])
+def test_a_model_says_how_long_its_window_is_and_is_streamed_so(tmp_path, hop_ms, bins):
+    denoiser = Denoiser(load_model(framed(tmp_path, bins, hop_ms, 4 * hop_ms)), 16_000)
+    assert denoiser.latency_ms == 4 * hop_ms
+    x = np.random.default_rng(0).uniform(-1, 1, 16_000).astype(np.float32)
+    y = np.concatenate([denoiser.process(x), denoiser.flush()])[denoiser.latency_samples :]
+    assert np.abs(y - x).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("bins", "claims", "named"),
+    [(1537, {"window_ms": 16}, "window_ms"), (385, {}, "bins"), (1537, {"hop_ms": 5}, "hop_ms is '5', .* '16'")],
+)
+def test_windows_hops_and_bins_that_do_not_fit_are_named(tmp_path, bins, claims, named):
+    with pytest.raises(ModelError, match=named):
+        load_model(framed(tmp_path, bins, **claims))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from math import gcd
 
-from rtdenoise.geometry import Geometry
 from rtdenoise_bench.live import NAMES, Live
 from rtdenoise_bench.report import Report
 from rtdenoise_bench.stages import NOISY
@@ -14,7 +13,6 @@ from rtdenoise_bench.times import counted
 HEAVY = 0.5  # share of a hop's time that its 99th percentile may take before a lighter model is worth its quality
 BLOCKS = (64, 128, 256, 512)
 SPARE = 2.0  # times the slow answers that a block must last
-HOP_MS = 4.0
 CREDIBLE_MS = 2.0  # a driver whose word differs by more from what was measured is not to be believed
 
 
@@ -64,8 +62,7 @@ def _range_us(medians: list[float]) -> str:
 def _latency_mode(lives: list[Live]) -> list[tuple[float, str]]:
     if not lives:
         return []
-    g, low = Geometry(lives[0].rate), lives[0].latency == "low"
-    saved = g.latency_ms("normal") - g.latency_ms("low")
+    saved, low = lives[0].low_saves_ms, lives[0].latency == "low"
     other = [
         f"{NAMES[w.server]} {w.delay_ms + (saved if low else -saved):.1f} instead of {w.delay_ms:.1f}" for w in lives
     ]
@@ -80,7 +77,7 @@ def _block(live: Live, report: Report) -> list[tuple[float, str]]:
     """Another block size, where it is the user's to choose: what it would win, against how late answers come here."""
     if live.server != "jack":
         return []
-    frame_ms, hop, now = 1000 / live.rate, Geometry(live.rate).hop, live.block_out
+    frame_ms, hop, now = 1000 / live.rate, live.hop, live.block_out
     way_ms = {b: (2 * b + hop - gcd(b, hop)) * frame_ms for b in {*BLOCKS, now}}  # a block in, and the ring's reserve
     slowest = max([r.answer for r in report.in_real_time] + [live.answer], key=lambda t: t.count)
     percentile, us = slowest.tail
@@ -142,10 +139,10 @@ def _priority(report: Report) -> list[tuple[float, str]]:
 def _in_time(report: Report) -> list[tuple[float, str]]:
     """How much more buffer would have covered the late hops."""
     lines = []
+    hop_us = report.engine.hop_us if report.engine else 0.0
     for r in (r for r in report.in_real_time if r.misses):
         late = f"{r.misses} of {r.answer.count:,} hops came late ({r.holds} held, {counted(r.gaps, 'gap')})"
-        spare = (
-            f"a `--budget` of {math.ceil(r.answer.most / 1000 - HOP_MS)} ms above the printed delay would have covered"
-        )
+        more_ms = math.ceil((r.answer.most - hop_us) / 1000)
+        spare = f"a `--budget` of {more_ms} ms above the printed delay would have covered"
         lines.append((1.0, f"in real time, {r.condition}: {late}; {spare} the longest, {r.answer.most / 1000:.1f} ms"))
     return lines

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.contract import FIXED_METADATA
+from rtdenoise.contract import fixed_metadata
 from rtdenoise.model import load_model
 
 BINS, SIZE = 129, 128
@@ -48,7 +48,7 @@ def write(path: Path, loops: int = 0) -> Path:
     tensors = [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()]
     graph = helper.make_graph(nodes, "burden", [info("noisy", 1, shape)], [info("enhanced", 1, shape)], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    for key, value in (FIXED_METADATA | {"bins": str(BINS), "name": "burden"}).items():
+    for key, value in (fixed_metadata() | {"bins": str(BINS), "name": "burden"}).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     onnx.save(model, str(path))

@@ -27,6 +27,7 @@ from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live.drift import TAPS
 from rtdenoise.live.hop import HOLD
 from rtdenoise.live.marks import ACTION, OPENED
+from rtdenoise.model import load_model
 from rtdenoise_bench import probes, servers
 from rtdenoise_bench.probes import RATE, Crossing, Delay, Recording
 from rtdenoise_bench.times import Times, times
@@ -58,6 +59,8 @@ class Live:
     model: str
     latency: str
     rate: int
+    hop: int
+    low_saves_ms: float
     block_in: int
     block_out: int
     delay_ms: float
@@ -124,7 +127,7 @@ def _through_pulse(
         c = probes.cross_pulse(env, LEAD_S, model, seconds, *argv, sinks=sinks)
     watched = seen()
     delay = probes.align(c.reference, c.heard, c.began, c.ended)
-    return _told(server, route, latency, delay, c.stats, watched, *_found_outside(watched, c))
+    return _told(server, route, model, latency, delay, c.stats, watched, *_found_outside(watched, c))
 
 
 def _through_jack(model: str, seconds: float, argv: list[object], latency: Latency, seen: Callable[[], dict]) -> Live:
@@ -139,7 +142,7 @@ def _through_jack(model: str, seconds: float, argv: list[object], latency: Laten
     came_out = lambda at, block: log[block, AT] / 1e9 + (at - log[block, OUT_FROM]) / stats["rate"]
     whole = Delay(delay.at_s, delay.ms + own_ms, delay.correlation)
     route = "JACK, a server of our own on its dummy device"
-    return _told("jack", route, latency, whole, stats, watched, came_in, came_out)
+    return _told("jack", route, model, latency, whole, stats, watched, came_in, came_out)
 
 
 def _found_outside(watched: dict[str, np.ndarray], c: Crossing) -> tuple[When, When]:
@@ -215,6 +218,7 @@ def running_server() -> str | None:
 def _told(
     server: str,
     route: str,
+    model: str,
     latency: Latency,
     delay: Delay,
     stats: dict,
@@ -229,7 +233,7 @@ def _told(
     began, ended = float(delay.at_s[0]), float(delay.at_s[-1])
     log_in, log_out, marks = watched["log_in"], watched["log_out"], watched["marks"]
     marks = marks[(marks[:, OPENED] > began * 1e9) & (marks[:, OPENED] < ended * 1e9)]
-    geometry = Geometry(stats["rate"])
+    geometry = Geometry(stats["rate"], load_model(model).info.framing)
     filter_ms = geometry.latency_ms(latency) - 1000 * geometry.hop / geometry.rate
     filter_ms += 1000 * TAPS / 2 / geometry.rate if watched["split"] else 0
     parts, wake_ms, answer_ms = split(log_in, log_out, marks, geometry.hop, filter_ms, came_in, came_out)
@@ -242,6 +246,8 @@ def _told(
         model=stats["model"],
         latency=latency,
         rate=stats["rate"],
+        hop=geometry.hop,
+        low_saves_ms=geometry.latency_ms("normal") - geometry.latency_ms("low"),
         block_in=stats["block_in"],
         block_out=stats["block_out"],
         delay_ms=delay.median_ms,

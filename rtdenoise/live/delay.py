@@ -26,10 +26,9 @@ RECORD_BUFFER_MS = 500.0  # a recording has no deadline: only a worker that is h
 TOLERANCE_MS, SPARE_MS = 0.5, 1.0  # of a wanted delay; what a figure that is recommended has to spare
 
 
-def mode_for(wanted_ms: float, rate: int, split: bool) -> Latency:
+def mode_for(wanted_ms: float, geometry: Geometry, split: bool) -> Latency:
     """Normal where a delay allows it on usual devices, else low; `UsageError` for one that no device allows."""
-    geometry = Geometry(rate)
-    hop_ms = 1000 * geometry.hop / rate
+    hop_ms = 1000 * geometry.hop / geometry.rate
     least_ms = geometry.latency_ms("low") - hop_ms + LEAST_BUFFER_MS
     if not wanted_ms >= least_ms:
         raise UsageError(f"latency {wanted_ms:g} ms; the filter alone takes {least_ms:.1f} ms, give more")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import UsageError
-from rtdenoise.geometry import Latency
+from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.delay import Delay, mode_for
 from rtdenoise.live.devices import Device, Side, common_rate, file_end, find_device, share_clock
@@ -96,7 +96,9 @@ class LiveDenoiser:
         channels = channels or (source.channels if source else 1)
         self._split = not share_clock(self.input, self.output) and not (self.input.is_file or self.output.is_file)
         wanted_ms = None if isinstance(latency, str) else latency
-        mode = latency if isinstance(latency, str) else mode_for(latency, rate, self._split)
+        model = model if isinstance(model, Model) else load_model(model)
+        geometry = Geometry(rate, model.info.framing)
+        mode = latency if isinstance(latency, str) else mode_for(latency, geometry, self._split)
         self._denoiser = Denoiser(model, rate, channels, strength_db, mode)
         self._recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
         ends = source.channels if source else min(channels, self.input.inputs), _play_channels(channels, self.output)

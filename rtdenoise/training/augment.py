@@ -64,6 +64,16 @@ def tones(random: Random, count: int, rate: int) -> np.ndarray:
     return out / rms(out) + coloured(random, count, rate) * random.uniform(0.0, 30)
 
 
+def rumble(random: Random, count: int, rate: int) -> np.ndarray:
+    """What a building, a stand and a microphone's own electronics leave below 150 Hz in most recordings, RMS one:
+    steady noise that falls by 12 to 48 dB an octave above 15 to 100 Hz."""
+    hz = np.linspace(0, rate / 2, count // 2 + 1, dtype=np.float32)
+    edge_hz, order = 15 * (100 / 15) ** random.random(), random.uniform(2, 8)
+    shape = hz / (hz + 8) / (1 + (hz / edge_hz) ** order)
+    noise = fft.irfft(fft.rfft(random.standard_normal(count, dtype=np.float32)) * shape, count)
+    return noise / rms(noise)
+
+
 def clicks(random: Random, count: int, rate: int) -> np.ndarray:
     """Key strokes, mouse clicks, knocks: short decaying bursts of shaped noise at random times."""
     out = np.zeros(count, np.float32)

@@ -18,7 +18,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
-from rtdenoise.contract import FIXED_METADATA
+from rtdenoise.contract import fixed_metadata
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.training.graph import streaming_model
 from rtdenoise.training.networks import build
@@ -33,7 +33,7 @@ def export(net: Any, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
     """The network as a contract model, checked."""
     net.eval()
     graph = import_module(f"rtdenoise.training.networks.{name}_graph")
-    fixed = FIXED_METADATA | {
+    fixed = fixed_metadata(net.framing) | {
         "bins": str(net.bins),
         "name": name,
         "parameters": str(sum(p.numel() for p in net.parameters())),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from rtdenoise.geometry import CONTRACT_FRAMING, Framing
 from rtdenoise.training import hearing
 from rtdenoise.training.spectra import COMPRESSION, power, raised, to_waves
 
@@ -83,10 +84,12 @@ def spectral_loss(
     return total, torch.zeros((), device=total.device)
 
 
-def wave_loss(estimate: torch.Tensor, target: torch.Tensor, rate: int) -> torch.Tensor:
+def wave_loss(
+    estimate: torch.Tensor, target: torch.Tensor, rate: int, framing: Framing = CONTRACT_FRAMING
+) -> torch.Tensor:
     """Error after overlap-add, complex spectra of all frames in: L1 of the waves at a common level, and their spectra
     at a longer window (32 ms), where single harmonics show."""
-    x, y = to_waves(estimate, rate), to_waves(target, rate)
+    x, y = (to_waves(s, rate, framing) for s in (estimate, target))
     level = 0.1 / (y.pow(2).mean(1, keepdim=True).sqrt() + 1e-3)
     x, y = x * level, y * level
     size = 512 * rate // 16000

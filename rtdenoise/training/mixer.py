@@ -42,6 +42,7 @@ class Chances:
     speed: float = 0.5
     equalise: float = 0.5
     pauses: float = 0.2
+    rumble: float = 0.25  # of the recording itself, wanted like the voice: what else is below 100 Hz is for the noise
     band_limited: float = 0.2
     clipped: float = 0.03
     fluctuating: float = 0.25
@@ -166,7 +167,14 @@ class Mixer:
         return augment.with_pauses(random, dry, self.rate) if random.random() < self.chances.pauses else dry
 
     def _placed(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
-        """Speech as it arrives at a microphone, maybe in a room."""
+        """Speech as a recording has it: through a microphone, maybe in a room, maybe with a rumble."""
+        heard = self._heard(random, dry)
+        if random.random() >= self.chances.rumble:
+            return heard
+        level = active_level(heard) * 10 ** (random.uniform(-30, -3) / 20)
+        return heard + np.float32(level) * augment.rumble(random, self.count, self.rate)
+
+    def _heard(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
         microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None
         room = self.banks.room if random.random() < self.chances.room else None
         if microphone is None and room is None:

@@ -97,13 +97,15 @@ class Trainer:
         every_frame = self.step >= s.all_frames_from * s.steps
         step = 1 if every_frame else self.net.training_step
         start = int(np.random.default_rng([s.seed, self.step, 7]).integers(step))
-        noisy, target = to_spectra(noisy, rate), to_spectra(target, rate)
+        noisy, target = (to_spectra(x, rate, self.net.framing) for x in (noisy, target))
         with torch.autocast(self.device, self.half, enabled=self.half is not None):
             estimate = self.net(noisy, start, step)
         judged, wanted = self.net.judged(estimate, target[:, start::step])
         loss, snr_db = spectral_loss(judged, wanted, self.recipe.loss, step)
         if every_frame:
-            loss = loss + self.recipe.loss.wave * wave_loss(estimate, target[..., : estimate.shape[-1]], rate)
+            loss = loss + self.recipe.loss.wave * wave_loss(
+                estimate, target[..., : estimate.shape[-1]], rate, self.net.framing
+            )
         self.optimizer.zero_grad()
         loss.backward()
         self.peers.average_gradients(self.net)
@@ -190,8 +192,9 @@ def _half(s: Schedule, device: str) -> torch.dtype | None:
     """What products are computed in, where that is not float32."""
     if s.precision not in ("auto", "float32", "bfloat16"):
         raise UsageError(f"unknown precision {s.precision!r}; take auto, float32 or bfloat16")
-    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)  # torch 2.4 cannot tell
-    quick = torch.cuda.is_bf16_supported() if device == "cuda" else has_amx()
+    instructions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch 2.4 knows neither name
+    has_any = any(getattr(torch.cpu, name, lambda: False)() for name in instructions)
+    quick = torch.cuda.is_bf16_supported() if device == "cuda" else has_any
     return torch.bfloat16 if s.precision == "bfloat16" or (s.precision == "auto" and quick) else None
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from rtdenoise.training import metrics
 from rtdenoise.training.mixer import Banks
@@ -38,14 +37,15 @@ class Validation:
             chances = replace(recipe.chances, snr_db=(snr_db, snr_db), synthetic={}, **QUIET_CHANCES)
             self.pairs.append(mixer_for(banks, SECONDS, SEED, chances, part="dev").pair(k)[:2])
 
-    def scores(self, net: nn.Module) -> dict[str, float]:
+    def scores(self, net: Any) -> dict[str, float]:
         """Means over the pairs, and ``mark``, the one number to choose by. PESQ and ESTOI count where installed."""
         device = next(net.parameters()).device
         rows = []
         for noisy, target in self.pairs:
             with torch.no_grad():
                 channels = torch.from_numpy(np.atleast_2d(noisy)).to(device)
-                out = to_waves(net(to_spectra(channels, self.rate)), self.rate).cpu().numpy()
+                spectra = net(to_spectra(channels, self.rate, net.framing))
+                out = to_waves(spectra, self.rate, net.framing).cpu().numpy()
             rows.append(self._score(*(x[..., : out.shape[1]].ravel() for x in (target, noisy, out))))
         means = {k: round(float(np.mean([row[k] for row in rows])), 4) for k in rows[0]}
         mark = (

@@ -2,9 +2,10 @@
 
 After Park and Lee, "A Fully Convolutional Neural Network for Speech Enhancement" (arXiv 1609.07132). Changed, each for
 the sake of a small CPU: fewer layers; two last layers with weights of their own for each bin (frequencies
-differ, and such weights cost little time); running means of the spectrum as two more inputs, which tell a steady noise
-from speech and give the level that everything is divided by; and the output is a bounded complex weight for each of the
-last five spectra instead of one mask. No recurrence: any single frame can be trained on without the rest of its clip.
+differ, and such weights cost little time); running means of the spectrum as more inputs, which tell a steady noise
+from speech and give the level that everything is divided by; and the output is, instead of one mask, a gain and a
+bounded complex weight for each of the last five spectra, hushed where the gain is sure (as in `unet`). No recurrence:
+any single frame can be trained on without the rest of its clip.
 """
 
 from __future__ import annotations
@@ -15,44 +16,50 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rtdenoise.geometry import CONTRACT_FRAMING
 from rtdenoise.training.spectra import compressed, deep_filtered, past
 
 BINS = 129
 CONTEXT = 8  # frames seen: this one and seven before
 TAPS = 5  # spectra that are weighted and added up
-MEAN_S = (0.2, 1.5)  # time constants of the running means
+MEANS_S = (0.06, 0.25, 4.0, 1.0)  # see `CRCED`
 HOP_S = 0.004
 LEVEL_FLOOR = 0.02  # of the compressed level: about -95 dBFS
 NOTHING = 1e-12  # power; keeps square roots away from zero
 
 
-def mean_decay() -> list[float]:
-    """Share of a running mean that stays from one frame to the next."""
-    return [1 - HOP_S / s for s in MEAN_S]
-
-
-def running_means(size: torch.Tensor, start: int, step: int) -> torch.Tensor:
-    """``[batch, frames, bins]`` -> exponential means up to the frames ``start::step``, ``[batch, chosen, 2, bins]``.
+def running_means(size: torch.Tensor, decays: list[float], start: int, step: int) -> torch.Tensor:
+    """Sizes ``[batch, frames, bins]`` -> means up to the frames ``start::step``, ``[batch, chosen, means, bins]``.
 
     Early frames are means of what has come so far, not of silence before it.
     """
     frames = size.shape[1]
     age = torch.arange(start, frames, step, device=size.device)[:, None] - torch.arange(frames, device=size.device)
-    shares = [torch.where(age >= 0, d ** age.clamp_min(0), 0.0) for d in mean_decay()]
+    shares = [torch.where(age >= 0, d ** age.clamp_min(0), 0.0) for d in decays]
     return torch.stack([(w / w.sum(1, keepdim=True)) @ size for w in shares], 2)
 
 
 class CRCED(nn.Module):
     """Complex spectra ``[batch, frames, 129]`` -> enhanced spectra of the frames ``start::step``."""
 
-    bins = BINS
+    bins, framing = BINS, CONTRACT_FRAMING
     training_step = 8  # frames are drawn this far apart: neighbours teach the same
 
-    def __init__(self, channels: int = 16, layers: int = 6, kernel: int = 9, local: int = 40, mask: bool = False):
-        """``mask``: one real weight of this frame alone, as the paper has it, instead of complex ones of five."""
+    def __init__(
+        self,
+        channels: int = 16,
+        layers: int = 6,
+        kernel: int = 9,
+        local: int = 40,
+        mask: bool = False,
+        means_s: tuple[float, ...] = MEANS_S,
+    ):
+        """``means_s``: time constants of the running means, the last one's gives the level. ``mask``: one real weight
+        of this frame alone, as the paper has it, instead of a gain and complex ones of five."""
         super().__init__()
-        self.mask, values = mask, 1 if mask else 2 * TAPS
-        sizes = [3 * CONTEXT + len(MEAN_S)] + [channels] * layers
+        self.mask, values = mask, 1 if mask else 1 + 2 * TAPS
+        self.decays = [1 - HOP_S / s for s in means_s]  # share of a mean that stays from one frame to the next
+        sizes = [3 * CONTEXT + len(means_s)] + [channels] * layers
         self.convs = nn.ModuleList(
             nn.Conv2d(a, b, (1, kernel), padding=(0, kernel // 2), bias=False) for a, b in pairwise(sizes)
         )
@@ -62,7 +69,7 @@ class CRCED(nn.Module):
         self.local_out = nn.Parameter(torch.randn(BINS, local, values) * 0.02)
         self.out_bias = nn.Parameter(torch.zeros(BINS, 1, values))
         with torch.no_grad():
-            self.out_bias[..., 0] = 0.5  # begin near to half the input
+            self.out_bias[..., 0] = 0.5 if mask else 0.0  # begin near to half the input
 
         self.kept = 0.0
 
@@ -78,16 +85,16 @@ class CRCED(nn.Module):
         return estimate, target
 
     def features(self, spectra: torch.Tensor, start: int, step: int) -> torch.Tensor:
-        """``[batch * chosen, 26, 1, 129]``: compressed context (re, im, size of each frame, newest first) and means."""
+        """``[batch * chosen, planes, 1, 129]``: compressed context (re, im, size; newest frame first) and means."""
         z = compressed(spectra)
         size = (z.real**2 + z.imag**2 + NOTHING).sqrt()
         context = past(torch.stack([z.real, z.imag, size], 2), range(CONTEXT), start, step)
-        means = running_means(size, start, step)
+        means = running_means(size, self.decays, start, step)
         level = means[:, :, -1:].mean(3, keepdim=True) + LEVEL_FLOOR
         return (torch.cat([*context, means], 2) / level).flatten(0, 1).unsqueeze(2)
 
     def weights(self, x: torch.Tensor) -> torch.Tensor:
-        """Features -> complex weights in +-1, ``[rows, 129, 10]`` (``mask``: 1).
+        """Features -> complex weights, ``[rows, 129, 10]`` (``mask``: 1).
 
         Every second layer adds what came two before.
         """
@@ -103,8 +110,14 @@ class CRCED(nn.Module):
                 skip = x
         x = x.squeeze(2).permute(2, 0, 1)  # bins, rows, channels
         x = F.relu(torch.baddbmm(self.local_bias, x, self.local_in))
-        x = torch.tanh(torch.baddbmm(self.out_bias, x, self.local_out).float()).transpose(0, 1)
-        return x * (1 - self.kept) + self.kept * torch.eye(x.shape[2], device=x.device)[0]
+        x = torch.baddbmm(self.out_bias, x, self.local_out).transpose(0, 1).float()
+        untouched = torch.eye(max(1, x.shape[2] - 1), device=x.device)[0]
+        if self.mask:
+            x = torch.tanh(x)
+        else:
+            gain = torch.sigmoid(x[..., :1])
+            x = torch.tanh(x[..., 1:]) * (4 * gain * (1 - gain)) + gain * untouched
+        return x * (1 - self.kept) + self.kept * untouched
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
         weight = self.weights(self.features(spectra, start, step))

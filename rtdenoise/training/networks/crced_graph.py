@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtdenoise.training.graph import END, Graph, array
-from rtdenoise.training.networks.crced import BINS, CONTEXT, LEVEL_FLOOR, MEAN_S, NOTHING, TAPS, mean_decay
+from rtdenoise.training.networks.crced import BINS, CONTEXT, LEVEL_FLOOR, NOTHING, TAPS
 
 
 def states(net: Any) -> dict[str, tuple[int, ...]]:
@@ -18,7 +18,7 @@ def states(net: Any) -> dict[str, tuple[int, ...]]:
     return {
         "state_spectra": (TAPS - 1, 4, BINS),
         "state_context": (CONTEXT - 1, 3, BINS),
-        "state_means": (len(MEAN_S), BINS + 1),
+        "state_means": (len(net.decays), BINS + 1),
     }
 
 
@@ -37,12 +37,12 @@ def frame(net: Any, g: Graph, noisy: str, now: Sequence[str]) -> tuple[str, list
     size = g.op("Sqrt", g.op("Add", power, g.constant(NOTHING)))
     newest = g.op("Unsqueeze", g.op("Concat", z, size, axis=1), g.shape(1))
     frames = g.op("Concat", context, newest, axis=1)
-    decay = np.array(mean_decay())[:, None]
+    decay = np.array(net.decays)[:, None]
     with_one = g.op("Pad", size, g.shape(0, 0, 0, 0, 0, 1), g.constant(1.0))
     means_next = g.op("Add", g.op("Mul", means, g.constant(decay)), g.op("Mul", with_one, g.constant(1 - decay)))
     mean, ones = g.op("Split", means_next, g.shape(BINS, 1), outputs=2, axis=2)
     mean = g.op("Div", mean, ones)
-    level = g.op("ReduceMean", g.cut(mean, 1, 1, 2), g.shape(2), keepdims=1)
+    level = g.op("ReduceMean", g.cut(mean, 1, len(net.decays) - 1, END), g.shape(2), keepdims=1)
     x = g.op("Concat", g.op("Reshape", frames, g.shape(-1, 3 * CONTEXT, BINS)), mean, axis=1)
     x = g.op("Div", x, g.op("Add", level, g.constant(LEVEL_FLOOR)))
     heard = g.op("Concat", spectra, g.op("Unsqueeze", g.turned(planar), g.shape(1)), axis=1)
@@ -53,7 +53,7 @@ def frame(net: Any, g: Graph, noisy: str, now: Sequence[str]) -> tuple[str, list
 
 
 def _weights(net: Any, g: Graph, x: str) -> str:
-    """``[batch, 26, 1, 129]``, the oldest frame first -> complex weights ``[batch, 10, 129]``, the oldest first;
+    """``[batch, planes, 1, 129]``, the oldest frame first -> complex weights ``[batch, 10, 129]``, the oldest first;
     with ``mask`` real ones ``[batch, 1, 129]``."""
     skip = ""
     for k, (conv, norm) in enumerate(zip(net.convs, net.norms, strict=True)):
@@ -71,10 +71,23 @@ def _weights(net: Any, g: Graph, x: str) -> str:
             skip = x
     x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, len(shift), BINS)), perm=[2, 0, 1])  # bins, batch, channels
     x = g.op("Relu", g.op("Add", g.op("MatMul", x, g.constant(array(net.local_in))), g.constant(array(net.local_bias))))
-    oldest_first = np.arange(net.out_bias.shape[2]).reshape(-1, 1 if net.mask else 2)[::-1].reshape(-1)
-    x = g.op("MatMul", x, g.constant(array(net.local_out)[..., oldest_first]))
-    x = g.op("Tanh", g.op("Add", x, g.constant(array(net.out_bias)[..., oldest_first])))
+    x = g.op("MatMul", x, g.constant(array(net.local_out)[..., _order(net)]))
+    x = g.op("Add", x, g.constant(array(net.out_bias)[..., _order(net)]))
+    newest = np.ones(1)
+    if net.mask:
+        x = g.op("Tanh", x)
+    else:
+        gain, taps = g.op("Split", x, g.shape(1, 2 * TAPS), outputs=2, axis=2)
+        gain, newest = g.op("Sigmoid", gain), np.eye(2 * TAPS)[-2]
+        unsure = g.op("Mul", g.op("Mul", gain, g.constant(4)), g.op("Sub", g.constant(1), gain))
+        x = g.op("Add", g.op("Mul", g.op("Tanh", taps), unsure), g.op("Mul", gain, g.constant(newest)))
     if net.kept:
-        newest = np.eye(len(oldest_first))[0][oldest_first]  # the real weight of this frame
         x = g.op("Add", g.op("Mul", x, g.constant(1 - net.kept)), g.constant(net.kept * newest))
     return g.op("Transpose", x, perm=[1, 2, 0])
+
+
+def _order(net: Any) -> np.ndarray:
+    """Where the last layer's values stand in torch: the gain, then the taps, here from the oldest on."""
+    if net.mask:
+        return np.arange(1)
+    return np.concatenate([[0], 1 + np.arange(2 * TAPS).reshape(TAPS, 2)[::-1].reshape(-1)])

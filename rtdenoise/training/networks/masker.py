@@ -15,14 +15,16 @@ What runs over time is dilated by four frames like the memory, so that training 
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rtdenoise.contract import model_bins
 from rtdenoise.errors import UsageError
-from rtdenoise.training.networks.crced import HOP_S
+from rtdenoise.geometry import Framing
 from rtdenoise.training.networks.unet import CHAINS, CONTEXT, Down, Memory, merged, patches
 from rtdenoise.training.spectra import deep_filtered, past
 
@@ -30,7 +32,7 @@ TARGETS = ("noise", "db", "mask")
 FAINTEST = 1e-12  # power, -120 dB: level 0. A level is 20 dB a unit, so 6 is full scale
 PLAIN = (3.0, 1.5)  # middle and reach of levels on the fixed scale
 QUICK_S, SLOW_S = 0.1, 1.0  # time constants of the running means
-DRIFT = 0.1 * CHAINS * HOP_S  # 2 dB a second: how fast a forgotten floor rises, and extremes close in
+DRIFT = 0.1  # 2 dB a second: how fast a forgotten floor rises, and extremes close in
 NARROWEST = 2.0  # 40 dB, the least distance of the running minimum and maximum
 LOUDER = 0.3  # 6 dB: a bin is never raised by more
 OVER = 0.5  # 10 dB: subtracting more than this above the input teaches nothing new
@@ -60,6 +62,7 @@ class Masker(nn.Module):
         across: int = 2,
         taps: tuple[int, ...] = (0,),
         linked: bool = False,
+        hop_ms: float = 4.0,
     ):
         super().__init__()
         if target not in TARGETS:
@@ -68,7 +71,9 @@ class Masker(nn.Module):
             raise UsageError(f"{columns} columns cannot be halved by strides {strides} with channels {channels}")
         self.target, self.columns, self.strides, self.linked = target, columns, tuple(strides), linked
         self.tap_frames = tuple(taps)
-        self.bins = 129 if columns < 129 else 385
+        self.framing = Framing(hop_ms)
+        self.period_s = CHAINS * hop_ms / 1000  # of a chain's frames
+        self.bins = next(bins for bins in model_bins(self.framing) if bins > columns)
         self.bands = columns // math.prod(strides)
         sizes = [len(CONTEXT) + (2 if target == "mask" else 0), *channels]
         self.down = nn.ModuleList(
@@ -125,15 +130,27 @@ class Masker(nn.Module):
     ) -> tuple[list[torch.Tensor], torch.Tensor, torch.Tensor]:
         """Planes ``[batch, chosen, columns]`` for the encoder, and lower end and reach of the scale they are on."""
         if self.target == "mask":
-            quick, slow = (by_chain(lambda x, s=s: running_mean(x, s), now, step) for s in (QUICK_S, SLOW_S))
-            floor = by_chain(running_floor, quick, step)
+            quick, slow = (by_chain(partial(running_mean, decay=self.decay(s)), now, step) for s in (QUICK_S, SLOW_S))
+            floor = by_chain(self.floor, quick, step)
             return [*(x - floor for x in seen), slow - floor, floor / 3 - 1], floor, floor
         if self.target == "db":
-            low = by_chain(running_floor, now.amin(2, keepdim=True), step)
-            reach = (-by_chain(running_floor, -now.amax(2, keepdim=True), step) - low).clamp_min(NARROWEST)
+            low = by_chain(self.floor, now.amin(2, keepdim=True), step)
+            reach = (-by_chain(self.floor, -now.amax(2, keepdim=True), step) - low).clamp_min(NARROWEST)
             return [((x - low) / reach).clamp(0, 1) for x in seen], low, reach
         middle, reach = (now.new_full((1, 1, 1), v) for v in PLAIN)
         return [(x - middle) / reach for x in seen], middle, reach
+
+    def decay(self, seconds: float) -> float:
+        """Share of a running mean that stays from one frame of a chain to the next."""
+        return 1 - self.period_s / seconds
+
+    @property
+    def drift(self) -> float:
+        """How far a forgotten floor rises from one frame of a chain to the next."""
+        return DRIFT * self.period_s
+
+    def floor(self, x: torch.Tensor) -> torch.Tensor:
+        return running_floor(x, self.drift)
 
     def core(self, x: torch.Tensor, step: int) -> torch.Tensor:
         """Planes ``[chosen, batch, columns, planes]`` -> ``[chosen, batch, columns, values]``."""
@@ -168,20 +185,15 @@ def by_chain(run, x: torch.Tensor, step: int) -> torch.Tensor:
     return run(rows).unflatten(0, (batch, CHAINS)).transpose(1, 2).flatten(1, 2)[:, :frames]
 
 
-def mean_decay(seconds: float) -> float:
-    """Share of a running mean that stays from one frame of a chain to the next."""
-    return 1 - CHAINS * HOP_S / seconds
-
-
-def running_mean(x: torch.Tensor, seconds: float) -> torch.Tensor:
+def running_mean(x: torch.Tensor, decay: float) -> torch.Tensor:
     """Exponential mean over the frames of a chain; early ones are means of what has come so far."""
     at = torch.arange(x.shape[1], device=x.device)
     age = at[:, None] - at
-    weights = torch.where(age >= 0, mean_decay(seconds) ** age.clamp_min(0), 0.0)
+    weights = torch.where(age >= 0, decay ** age.clamp_min(0), 0.0)
     return (weights / weights.sum(1, keepdim=True)) @ x
 
 
-def running_floor(x: torch.Tensor) -> torch.Tensor:
-    """The lowest so far, forgotten by rising `DRIFT` a frame: ``floor[t] = min(x[t], floor[t - 1] + DRIFT)``."""
-    rise = DRIFT * torch.arange(x.shape[1], device=x.device)[:, None]
+def running_floor(x: torch.Tensor, drift: float) -> torch.Tensor:
+    """The lowest so far, forgotten by rising a little each frame: ``floor[t] = min(x[t], floor[t - 1] + drift)``."""
+    rise = drift * torch.arange(x.shape[1], device=x.device)[:, None]
     return (x - rise).cummin(1).values + rise

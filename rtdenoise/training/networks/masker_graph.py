@@ -13,7 +13,6 @@ import numpy as np
 
 from rtdenoise.training.graph import Graph, array
 from rtdenoise.training.networks.masker import (
-    DRIFT,
     FAINTEST,
     LEAK,
     LN10,
@@ -23,7 +22,6 @@ from rtdenoise.training.networks.masker import (
     PLAIN,
     QUICK_S,
     SLOW_S,
-    mean_decay,
 )
 from rtdenoise.training.networks.unet import CHAINS, CONTEXT, as_convolution
 from rtdenoise.training.networks.unet_graph import Time, remember
@@ -98,7 +96,7 @@ def _scaled(
         running = [before["state_means"], before["state_floor"]]
         shapes = [(CHAINS, 2, net.columns + 1), (CHAINS, net.columns)]
         both, (means, floors) = g.scan(
-            partial(_follow, net.columns), level, running, shapes, ((net.columns,), (2 * net.columns,))
+            partial(_follow, net), level, running, shapes, ((net.columns,), (2 * net.columns,))
         )
         slow, floor = g.op("Split", both, g.shape(net.columns, net.columns), outputs=2, axis=2)
         planes = [g.op("Sub", x, floor) for x in seen]
@@ -108,7 +106,9 @@ def _scaled(
         lowest = g.op("ReduceMin", level, g.shape(2), keepdims=1)
         highest = g.op("Neg", g.op("ReduceMax", level, g.shape(2), keepdims=1))
         ends = g.op("Concat", lowest, highest, axis=2)
-        ends, (extremes,) = g.scan(_extremes, ends, [before["state_extremes"]], [(CHAINS, 2)], ((2,), (2,)))
+        ends, (extremes,) = g.scan(
+            partial(_extremes, net), ends, [before["state_extremes"]], [(CHAINS, 2)], ((2,), (2,))
+        )
         low, high = g.op("Split", ends, g.shape(1, 1), outputs=2, axis=2)
         reach = g.op("Max", g.op("Neg", g.op("Add", high, low)), g.constant(NARROWEST))
         unit = g.constant(0), g.constant(1)
@@ -119,29 +119,29 @@ def _scaled(
     return planes, g.constant(middle), g.constant(width), {}
 
 
-def _follow(columns: int, g: Graph, level: str, now: list[str]) -> tuple[str, list[str]]:
+def _follow(net: Any, g: Graph, level: str, now: list[str]) -> tuple[str, list[str]]:
     """One frame of the running means and of the floor: slow mean and floor beside each other ``[batch, 2 columns]``."""
     means, floors = now
-    decay = np.array([mean_decay(QUICK_S), mean_decay(SLOW_S)])[:, None]
+    decay = np.array([net.decay(QUICK_S), net.decay(SLOW_S)])[:, None]
     with_one = g.op("Pad", g.op("Unsqueeze", level, g.shape(1, 2)), g.shape(0, 0, 0, 0, 0, 0, 0, 1), g.constant(1.0))
     kept = g.op("Mul", g.cut(means, 1, 0, 1), g.constant(decay))
     newest = g.op("Add", kept, g.op("Mul", with_one, g.constant(1 - decay)))
-    mean, ones = g.op("Split", newest, g.shape(columns, 1), outputs=2, axis=3)
+    mean, ones = g.op("Split", newest, g.shape(net.columns, 1), outputs=2, axis=3)
     quick, slow = g.op("Split", g.op("Squeeze", g.op("Div", mean, ones), g.shape(1)), g.shape(1, 1), outputs=2, axis=1)
-    floor, floors_next = _floor(g, quick, floors)
+    floor, floors_next = _floor(net, g, quick, floors)
     both = g.op("Squeeze", g.op("Concat", slow, floor, axis=2), g.shape(1))
     return both, [g.op("Concat", g.cut(means, 1, 1, CHAINS), newest, axis=1), floors_next]
 
 
-def _extremes(g: Graph, ends: str, now: list[str]) -> tuple[str, list[str]]:
+def _extremes(net: Any, g: Graph, ends: str, now: list[str]) -> tuple[str, list[str]]:
     """One frame of the running minimum and (turned round) maximum."""
-    floor, following = _floor(g, g.op("Unsqueeze", ends, g.shape(1)), now[0])
+    floor, following = _floor(net, g, g.op("Unsqueeze", ends, g.shape(1)), now[0])
     return g.op("Squeeze", floor, g.shape(1)), [following]
 
 
-def _floor(g: Graph, x: str, depths: str) -> tuple[str, str]:
+def _floor(net: Any, g: Graph, x: str, depths: str) -> tuple[str, str]:
     """`masker.running_floor`, one frame ``[batch, 1, ...]``; states are depths below `CEILING`."""
-    depth = g.op("Max", _plus(g, g.op("Neg", x), CEILING), _plus(g, g.cut(depths, 1, 0, 1), -DRIFT))
+    depth = g.op("Max", _plus(g, g.op("Neg", x), CEILING), _plus(g, g.cut(depths, 1, 0, 1), -net.drift))
     return _plus(g, g.op("Neg", depth), CEILING), g.op("Concat", g.cut(depths, 1, 1, CHAINS), depth, axis=1)
 
 

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rtdenoise.geometry import CONTRACT_FRAMING
 from rtdenoise.training.networks.recurrence import Recurrence
 from rtdenoise.training.networks.tapping import TAPS, filtered
 from rtdenoise.training.spectra import COMPRESSION, SMALL, past, raised
@@ -137,7 +138,7 @@ def merged(layer: Any, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
 class UNet(nn.Module):
     """Complex spectra ``[batch, frames, 129 or 385]`` -> enhanced spectra of frames ``start::step`` (step 1 or 4)."""
 
-    bins = ALL_BINS
+    bins, framing = ALL_BINS, CONTRACT_FRAMING
     training_step = CHAINS
     output_layers = ("place", "taps", "gain", "head_out")
 
