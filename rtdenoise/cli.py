@@ -54,6 +54,7 @@ COMMANDS = {
     "service": Command("start the virtual microphone at every login (systemd)", "rtdenoise.live.service"),
     "config": Command("show or edit the configuration file", "rtdenoise.config"),
     "models": Command("list the models and their scores", "rtdenoise.catalog"),
+    "rooms": Command("make responses of rooms, for train and mix --rir", "rtdenoise.training.rooms", "train"),
     "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.mix", "train"),
     "train": Command("train a model", "rtdenoise.training.train", "train"),
     "export": Command("export a trained model to ONNX", "rtdenoise.training.export", "train"),

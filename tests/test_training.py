@@ -189,7 +189,7 @@ def test_a_pair_depends_on_seed_and_number_alone(folders):
 def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
     monkeypatch.setattr("rtdenoise.training.mixer.BLOCK", 50)
     banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
-    chances = Chances(clean_only=0, noise_only=0, band_limited=0, clipped=0, synthetic={"coloured": 1.0})
+    chances = Chances(clean_only=0, noise_only=0, band_limited=0, clipped=0, coded=0, synthetic={"coloured": 1.0})
     mixer, met, made = Mixer(banks, 0.5, 3, chances, reuse=3), [], Mixer._noise_bed
     monkeypatch.setattr(Mixer, "_noise_bed", lambda self, random: (met.append(1), made(self, random))[1])
     pairs = [mixer.pair(k)[:2] for k in range(300)]

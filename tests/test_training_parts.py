@@ -1,14 +1,15 @@
-"""Parts of the training that can be judged alone: what a listener would say, the optimiser."""
+"""Parts of the training that can be judged alone: what a listener would say, the optimiser, made sounds."""
 
 from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from rtdenoise.training import hearing  # noqa: E402
+from rtdenoise.training import augment, hearing  # noqa: E402
 from rtdenoise.training.muon import MuonAdamW, orthogonalised  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 
@@ -89,3 +90,22 @@ def test_muon_learns_and_resumes_from_its_state():
     last = steps(net, optimizer, 60)
     assert last < 0.3 * first
     assert steps(twin, other, 60) == last
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_a_rumble_lies_below_150_hz(rate):
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        power = np.abs(np.fft.rfft(augment.rumble(random, 2 * rate, rate))) ** 2
+        assert power[: 2 * 150].sum() > 0.8 * power.sum()
+        assert power[: 2 * 150].mean() > 100 * power[2 * 1000 :].mean()
+
+
+@pytest.mark.parametrize("codec", augment.CODECS)
+def test_codecs_keep_time_and_length_and_leave_something_to_clean(codec, monkeypatch):
+    monkeypatch.setattr(augment, "CODECS", (codec,))
+    x = np.convolve(np.random.default_rng(2).standard_normal(30_001), np.ones(8) / 8, "same").astype(np.float32)
+    y = augment.coded(np.random.default_rng(3), x, 16000)
+    assert (y.dtype, y.shape) == (x.dtype, x.shape)
+    left = np.sum((y - x) ** 2) / np.sum(x**2)
+    assert 1e-5 < left < 0.2, "louder than full scale, and still its own sound"

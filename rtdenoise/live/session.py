@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import UsageError
-from rtdenoise.geometry import Geometry, Latency
+from rtdenoise.geometry import Framing, Geometry, Latency
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.delay import Delay, mode_for
 from rtdenoise.live.devices import Device, Side, common_rate, file_end, find_device, share_clock
@@ -187,6 +187,11 @@ class LiveDenoiser:
     def model(self) -> str:
         """The name of the model that filters now."""
         return self._denoiser.model.name
+
+    @property
+    def framing(self) -> Framing:
+        """How the model cuts time; `exchange_model` takes only others that do so too."""
+        return self._denoiser.model.info.framing
 
     @property
     def seconds(self) -> float:

@@ -15,7 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rtdenoise.errors import RtdenoiseError
+from rtdenoise.contract import ModelInfo
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.geometry import Framing
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.model import list_models
@@ -53,18 +55,21 @@ def press(live: LiveDenoiser, key: str) -> bool:
         strength = STRONGEST_DB if live.strength_db is None else live.strength_db
         live.strength_db = max(0.0, strength - STRENGTH_STEP_DB)
     elif key == "m":
-        live.exchange_model(next_model(live.model))
+        live.exchange_model(next_model(live.model, live.framing))
     return key not in ("q", "\x1b")
 
 
 @cache
-def _installed() -> list[str]:
-    return [info.name for info in list_models()]
+def _installed() -> list[ModelInfo]:
+    return list_models()
 
 
-def next_model(name: str) -> str:
-    """The installed model after this one; after a model of one's own, the first."""
-    names = _installed()
+def next_model(name: str, framing: Framing) -> str:
+    """The installed model after this one that has its framing, or the sound would jump; after a model of one's own,
+    the first. `UsageError` if there is no other."""
+    names = [info.name for info in _installed() if info.framing == framing]
+    if not set(names) - {name}:
+        raise UsageError(f"no other model has windows of {framing.window_ms:g} ms; start anew with --model")
     return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
 
 

@@ -1,16 +1,20 @@
 """Sounds that no recording provides, and ways to vary those it does. Arrays in, arrays out; float32 ``[samples]``.
 
-Owns the synthetic noises (coloured, hum, fan, clicks, babble envelope), the random filters, the change of speed and the
-clipping. Every function takes its random generator, so equal seeds give equal audio. Everything linear is a frequency
+Owns the synthetic noises (coloured, hum, fan, rumble, clicks), the random filters, the change of speed, clipping and
+codecs. Every function takes its random generator, so equal seeds give equal audio. Everything linear is a frequency
 response, multiplied into one spectrum by the mixer: a room, an equaliser and a band limit cost one transform together.
 """
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
+import soundfile as sf
 from scipy import fft
 
 Random = np.random.Generator
+CODECS = ("ULAW", "ALAW", "GSM610", "IMA_ADPCM")  # of telephones and old recorders, which delay nothing
 BAND_LIMITS_HZ = (3.6e3, 4e3, 5.5e3, 7e3, 8e3, 10e3, 11e3, 12e3, 16e3)  # telephones, old recordings, codecs
 
 
@@ -111,6 +115,14 @@ def clip_peaks(random: Random, x: np.ndarray) -> np.ndarray:
     """Overdriven input: the loudest part of the signal is flattened."""
     limit = np.quantile(np.abs(x[::7]), random.uniform(0.97, 0.999)) + 1e-6
     return np.clip(x, -limit, limit)
+
+
+def coded(random: Random, x: np.ndarray, rate: int) -> np.ndarray:
+    """What a telephone's or an old recorder's codec leaves of ``x``."""
+    peak, file = max(1.0, float(np.abs(x).max())), BytesIO()
+    sf.write(file, x / peak, rate, format="WAV", subtype=str(random.choice(CODECS)))
+    file.seek(0)
+    return sf.read(file, dtype="float32")[0][: len(x)] * np.float32(peak)
 
 
 def with_pauses(random: Random, x: np.ndarray, rate: int) -> np.ndarray:

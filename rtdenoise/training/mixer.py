@@ -45,6 +45,7 @@ class Chances:
     rumble: float = 0.25  # of the recording itself, wanted like the voice: what else is below 100 Hz is for the noise
     band_limited: float = 0.2
     clipped: float = 0.03
+    coded: float = 0.03
     fluctuating: float = 0.25
     second_layer: float = 0.45
     synthetic: dict[str, float] = field(
@@ -129,6 +130,8 @@ class Mixer:
             noisy, target = self._filtered(noisy, response), self._filtered(target, response)
         if random.random() < chances.clipped:
             noisy = augment.clip_peaks(random, noisy)
+        if random.random() < chances.coded:
+            noisy = augment.coded(random, noisy, self.rate)
         plain = chances.noise_only <= fate <= 1 - chances.clean_only
         return noisy.astype(np.float32), target.astype(np.float32), snr_db if plain else float("nan")
 

@@ -22,6 +22,7 @@ QUIET_CHANCES: dict[str, Any] = {
     "clean_only": 0,
     "band_limited": 0,
     "clipped": 0,
+    "coded": 0,
     "speed": 0,
     "pauses": 0,
 }

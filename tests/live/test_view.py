@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from conftest import SHIPPED
+from rtdenoise.contract import ModelInfo
+from rtdenoise.errors import UsageError
+from rtdenoise.geometry import CONTRACT_FRAMING, Framing
 from rtdenoise.live import view
 from rtdenoise.live.stats import Stats
 
@@ -20,6 +24,7 @@ class Session:
     bypass: bool = False
     strength_db: float | None = None
     model: str = "a"
+    framing: Framing = CONTRACT_FRAMING
     exchanged: list[str] = field(default_factory=list)
 
     def exchange_model(self, name: str) -> None:
@@ -29,7 +34,10 @@ class Session:
 
 @pytest.fixture
 def session(monkeypatch) -> Session:
-    monkeypatch.setattr(view, "_installed", lambda: ["a", "b", "c"])
+    """With four models, one of them of another framing."""
+    framings = {"a": CONTRACT_FRAMING, "b": CONTRACT_FRAMING, "slow": Framing(16), "c": CONTRACT_FRAMING}
+    infos = [ModelInfo(name, Path(), 385, framing=framing) for name, framing in framings.items()]
+    monkeypatch.setattr(view, "_installed", lambda: infos)
     return Session()
 
 
@@ -50,7 +58,7 @@ def test_strength_goes_down_from_no_limit_and_up_to_none(session):
     assert session.strength_db == 0
 
 
-def test_m_goes_round_the_installed_models(session):
+def test_m_goes_round_the_installed_models_of_its_framing(session):
     for _ in range(3):
         assert view.press(session, "m")
     assert session.exchanged == ["b", "c", "a"]
@@ -59,8 +67,15 @@ def test_m_goes_round_the_installed_models(session):
     assert session.model == "a"
 
 
+def test_m_says_so_where_no_other_model_fits(session):
+    session.model, session.framing = "slow", Framing(16)
+    with pytest.raises(UsageError, match="no other model has windows of 64 ms"):
+        view.press(session, "m")
+    assert not session.exchanged
+
+
 def test_the_installed_models_are_those_that_are_listed():
-    assert view._installed() == SHIPPED
+    assert [info.name for info in view._installed()] == SHIPPED
 
 
 @pytest.mark.parametrize("key", ["q", "\x1b"])
