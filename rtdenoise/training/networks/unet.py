@@ -195,9 +195,8 @@ class UNet(nn.Module):
         ``[chosen, batch, 32, contexts * kernel * 2]``."""
         z, kind = torch.view_as_real(low[..., :-1]), low.device.type
         first: Any = self.down[0]
-        power = z[..., 0] ** 2 + z[..., 1] ** 2
-        scale = raised(power + SMALL**2, (COMPRESSION - 1) / 2)  # as `spectra.compressed` has it
-        scale *= USUAL_LEVEL / running_level((power * scale**2 + NOTHING).sqrt().mean(2))[..., None]
+        scale, factor = scales(z)
+        scale *= factor[..., None]
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z.dtype
         edge, longest = (first.kernel - first.stride) // 2, max(CONTEXT)
         padded = z.new_zeros(len(z), longest + z.shape[1], z.shape[2] + 2 * edge, 2, dtype=dtype)
@@ -234,10 +233,13 @@ class UNet(nn.Module):
         weight, bias = (torch.cat(v) for v in ((self.gain.weight, self.taps.weight), (self.gain.bias, self.taps.bias)))
         return F.linear(patches(x, 3, 1), weight, bias).float(), y.flatten(2)
 
-    def band_gains(self, high: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int) -> torch.Tensor:
-        """Complex ``[batch, frames, 256]`` -> gains 0 to 1 of the chosen frames, ``[batch, chosen, 256]``."""
+    def band_gains(self, spectra: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int) -> torch.Tensor:
+        """Complex ``[batch, frames, 385]`` -> gains above 8 kHz of the chosen frames, ``[batch, chosen, 256]``."""
+        high = spectra[..., LOW_BINS:]
         power = (high.real**2 + high.imag**2).unflatten(2, (BANDS, -1)).mean(3)
-        bands = torch.cat(past((power + BAND_FLOOR) ** 0.15, BAND_CONTEXT, start, step), 2).transpose(0, 1)
+        _, factor = scales(torch.view_as_real(spectra[..., : LOW_BINS - 1]))
+        loud = (power + BAND_FLOOR) ** (COMPRESSION / 2) * factor[..., None]
+        bands = torch.cat(past(loud, BAND_CONTEXT, start, step), 2).transpose(0, 1)
         x = F.relu(self.head_core(bottleneck) + self.head_bands(bands))
         x = x + self.head_gru(x, step)
         return torch.matmul(torch.sigmoid(self.head_out(x)).float(), self.spread).transpose(0, 1)
@@ -248,9 +250,17 @@ class UNet(nn.Module):
             raw, bottleneck = self.core(low, start, step)
         out = filtered(torch.view_as_real(low.contiguous()), raw, start, step, self.kept)
         if high.shape[2]:
-            gains = self.band_gains(high, bottleneck, start, step)
+            gains = self.band_gains(spectra, bottleneck, start, step)
             out = torch.cat([out, high[:, start::step] * gains], 2)
         return out
+
+
+def scales(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Real ``[batch, frames, bins, 2]`` -> what compresses each bin, as `spectra.compressed` has it, ``[batch, frames,
+    bins]``, and what brings a frame's compressed bins to the usual level, ``[batch, frames]``."""
+    power = z[..., 0] ** 2 + z[..., 1] ** 2
+    scale = raised(power + SMALL**2, (COMPRESSION - 1) / 2)
+    return scale, USUAL_LEVEL / running_level((power * scale**2 + NOTHING).sqrt().mean(2))
 
 
 def running_level(size: torch.Tensor) -> torch.Tensor:

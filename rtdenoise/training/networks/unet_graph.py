@@ -33,6 +33,7 @@ from rtdenoise.training.networks.unet import (
     Memory,
     as_convolution,
 )
+from rtdenoise.training.spectra import COMPRESSION
 
 COLUMNS = LOW_BINS - 1
 
@@ -56,7 +57,7 @@ def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[
     time = Time.of(g, noisy)
     planar = g.op("Transpose", noisy, perm=[0, 1, 3, 2])
     low, high = g.op("Split", planar, g.shape(LOW_BINS, ALL_BINS - LOW_BINS), outputs=2, axis=3)
-    columns, level_next = _levelled(g, g.compressed(g.cut(low, 3, 0, COLUMNS)), level, time)
+    columns, factor, level_next = _levelled(g, g.compressed(g.cut(low, 3, 0, COLUMNS)), level, time)
     frames = g.op("Concat", context, columns, axis=1)
     skips = _encoder(net, g, g.op("Transpose", frames, perm=[0, 2, 1, 3]))
     y = g.op("Mul", skips[-1].rows, g.constant(skips[-1].scale))
@@ -71,7 +72,7 @@ def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[
     gain, taps = _decoder(net, g, y, skips)
     filtered = g.weighted(g.op("Concat", *heard, axis=2), taps, TAPS, LOW_BINS)
     out = g.op("Add", filtered, g.op("Mul", g.op("Reshape", low, g.shape(-1, 2, LOW_BINS)), gain))
-    gains, bands_next, head_next = _head(net, g, y, high, bands, head, time)
+    gains, bands_next, head_next = _head(net, g, y, high, factor, bands, head, time)
     gained = g.op("Mul", g.op("Reshape", high, g.shape(-1, 2, ALL_BINS - LOW_BINS)), gains)
     rows = g.op("Transpose", g.op("Concat", out, gained, axis=2), perm=[0, 2, 1])
     enhanced = g.op("Reshape", rows, g.op("Concat", time.sizes, g.shape(ALL_BINS, 2), axis=0))
@@ -205,9 +206,10 @@ def remember(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[s
     return g.op("Add", y, g.op("Reshape", across, g.shape(-1, channels))), following
 
 
-def _levelled(g: Graph, columns: str, state: str, time: Time) -> tuple[str, str]:
-    """Columns ``[batch, frames, 2, 128]`` divided by their running level; the next ``[batch, 2]``: the mean of sizes,
-    and of ones, by which the mean of a young stream is put right."""
+def _levelled(g: Graph, columns: str, state: str, time: Time) -> tuple[str, str, str]:
+    """Columns ``[batch, frames, 2, 128]`` brought to the usual level; what they were multiplied by, ``[batch, frames,
+    1]``; the next state ``[batch, 2]``: the running mean of sizes, and of ones, by which the mean of a young stream is
+    put right."""
     power = g.op("ReduceSum", g.op("Mul", columns, columns), g.shape(2), keepdims=0)
     size = g.op("Sqrt", g.op("Add", power, g.constant(NOTHING)))
     size = g.op("ReduceMean", size, g.shape(2), keepdims=1)
@@ -232,8 +234,8 @@ def _levelled(g: Graph, columns: str, state: str, time: Time) -> tuple[str, str]
     means, following = g.either(time.live, one, many)
     mean, ones = g.op("Split", means, g.shape(1, 1), outputs=2, axis=2)
     level = g.op("Add", g.op("Div", mean, ones), g.constant(LEVEL_FLOOR))
-    factor = g.op("Unsqueeze", g.op("Div", g.constant(USUAL_LEVEL), level), g.shape(3))
-    return g.op("Mul", columns, factor), following
+    factor = g.op("Div", g.constant(USUAL_LEVEL), level)
+    return g.op("Mul", columns, g.op("Unsqueeze", factor, g.shape(3))), factor, following
 
 
 def _decoder(net: Any, g: Graph, x: str, skips: list[Skip]) -> tuple[str, str]:
@@ -268,12 +270,15 @@ def _decoder(net: Any, g: Graph, x: str, skips: list[Skip]) -> tuple[str, str]:
     return gain, g.op("Mul", taps, unsure)
 
 
-def _head(net: Any, g: Graph, y: str, high: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
+def _head(
+    net: Any, g: Graph, y: str, high: str, factor: str, bands: str, state: str, time: Time
+) -> tuple[str, str, str]:
     """Gains of the bins above 8 kHz ``[rows, 1, 256]``, the next band energies and the next memory."""
     power = g.op("ReduceSum", g.op("Mul", high, high), g.shape(2), keepdims=0)
     power = g.op("Reshape", power, g.shape(0, -1, BANDS, (ALL_BINS - LOW_BINS) // BANDS))
     power = g.op("ReduceMean", power, g.shape(3), keepdims=0)
-    loud = g.op("Pow", g.op("Add", power, g.constant(BAND_FLOOR)), g.constant(0.15))
+    loud = g.op("Pow", g.op("Add", power, g.constant(BAND_FLOOR)), g.constant(COMPRESSION / 2))
+    loud = g.op("Mul", loud, factor)
     seen, bands_next = g.past(loud, bands, max(BAND_CONTEXT), BAND_CONTEXT)
     rows = g.op("Reshape", g.op("Concat", *seen, axis=2), g.shape(-1, BANDS * len(BAND_CONTEXT)))
     core = g.linear(g.op("Reshape", y, g.shape(-1, net.head_core.in_features)), net.head_core)
