@@ -43,8 +43,8 @@ def test_silence_and_denormals_cost_no_more_than_sound(shipped, level):
     quiet = np.full(RATE, level, np.float32)
 
     def hop_times(d: Denoiser, x: np.ndarray) -> list[float]:
-        times = []
-        for hop in x.reshape(-1, d.geometry.hop):
+        times, size = [], d.geometry.hop
+        for hop in x[: len(x) // size * size].reshape(-1, size):
             start = time.perf_counter()
             d.process(hop)
             times.append(time.perf_counter() - start)
