@@ -1,7 +1,8 @@
 """Time geometry: window, hop, bins and delay for a sample rate.
 
 Owns the one rule of the project: *time is fixed, samples follow the rate*. A window lasts 16 ms and a hop 4 ms at any
-rate, so bin k always means k * 62.5 Hz and no resampler sits in the path. Knows nothing about audio, models or devices.
+rate (or what else a model asks for), so bin k always means k * 62.5 Hz and no resampler sits in the path. Knows nothing
+about audio, models or devices.
 """
 
 from __future__ import annotations

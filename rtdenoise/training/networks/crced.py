@@ -23,7 +23,7 @@ BINS = 129
 CONTEXT = 8  # frames seen: this one and seven before
 TAPS = 5  # spectra that are weighted and added up
 MEANS_S = (0.06, 0.25, 4.0, 1.0)  # see `CRCED`
-HOP_S = 0.004
+HOP_S = CONTRACT_FRAMING.hop_ms / 1000
 LEVEL_FLOOR = 0.02  # of the compressed level: about -95 dBFS
 NOTHING = 1e-12  # power; keeps square roots away from zero
 

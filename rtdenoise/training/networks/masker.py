@@ -46,6 +46,7 @@ class Masker(nn.Module):
 
     ``columns``: bins that are looked at, from 0 Hz on; those above take the mean filter of the top quarter.
     ``strides`` and ``channels``: of the encoder's levels. ``taps``: frames, counted back, that a filter combines.
+    ``hop_ms``: from one frame to the next, a quarter of a window; one of `contract.HOPS_MS`.
     Linked, the rows of a batch are the channels of one signal; in training, every two rows are.
     """
 
