@@ -16,6 +16,7 @@ _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
     "version": lambda m: m.version,
     "band": lambda m: f"{(m.bins - 1) / m.framing.window_ms:g} kHz, {m.bins} bins",
     "parameters": lambda m: f"{m.parameters:,}",
+    "delay": lambda m: f"{m.framing.window_ms:g} ms",
     "scores": lambda m: ", ".join(f"{name} {value:g}" for name, value in m.scores.items()) or "none stated",
     "licence": lambda m: m.licence,
 }
@@ -35,7 +36,8 @@ def run(args: argparse.Namespace) -> int:
         raise ModelError("no model is installed; reinstall rtdenoise, or use --model PATH.onnx")
     if args.json:
         for m in models:
-            print(json.dumps({k: v for k, v in vars(m).items() if k != "framing"} | {"path": str(m.path)}))
+            plain = {k: v for k, v in vars(m).items() if k != "framing"}
+            print(json.dumps(plain | {"path": str(m.path), "delay_ms": m.framing.window_ms}))
         return 0
     titles, rows = _beside_peers(models) if args.peers else _alone(models)
     if args.markdown:
@@ -56,7 +58,7 @@ def _beside_peers(models: list[ModelInfo]) -> tuple[list[str], list[list[str]]]:
     systems += [
         {
             "system": f"**{m.name}**",
-            "delay_ms": m.framing.hop_ms * m.framing.overlap,
+            "delay_ms": m.framing.window_ms,
             "parameters": m.parameters,
             "scores": m.scores,
         }

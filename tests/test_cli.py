@@ -156,10 +156,12 @@ def test_models_are_listed_as_a_table_as_json_and_as_markdown(monkeypatch, capfd
     monkeypatch.setattr(catalog, "list_models", lambda: [model])
     assert cli.main(["models"]) == 0
     shown = capfd.readouterr().out
-    for text in ("unet (default)", "8 kHz, 129 bins", "1,234,567", "MIT", "PESQ 2.5"):
+    for text in ("unet (default)", "8 kHz, 129 bins", "1,234,567", "16 ms", "MIT", "PESQ 2.5"):
         assert text in shown
     assert cli.main(["models", "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["scores"] == {"PESQ": 2.5}
+    told = json.loads(capfd.readouterr().out)
+    assert told["scores"] == {"PESQ": 2.5}
+    assert told["delay_ms"] == 16
     assert cli.main(["models", "--markdown"]) == 0
     assert capfd.readouterr().out.splitlines()[2].startswith("| unet (default) | 3 | 8 kHz, 129 bins | 1,234,567 |")
 
