@@ -37,7 +37,9 @@ def test_rooms_ring_about_as_long_as_they_should():
     assert 0.8 < np.mean(measured) / np.mean(asked) < 2
 
 
-@pytest.mark.parametrize("wrong", [["--count", "0"], ["--rt60", "0.5", "0.2"], ["--rt60", "0", "0.2"]])
+@pytest.mark.parametrize(
+    "wrong", [["--count", "0"], ["--rt60", "0.5", "0.2"], ["--rt60", "0", "0.2"], ["--rt60", "0.01", "0.02"]]
+)
 def test_rooms_that_cannot_be_made_say_why(tmp_path, capsys, wrong):
     assert main(["rooms", "--out", str(tmp_path / "rooms"), *wrong]) == 2
     assert "--rt60" in capsys.readouterr().err

@@ -67,14 +67,11 @@ def run(args: argparse.Namespace) -> int:
 def exactness() -> list[Row]:
     """Largest error of noise through a model that changes nothing, after the printed delay."""
     rng, worst = np.random.default_rng(0), 0.0
-    for rate in RATES_HZ:
-        for channels in (1, 2):
-            for latency in LATENCIES:
-                for hop_ms in HOPS_MS:
-                    x = rng.uniform(-1, 1, (rate // 2, channels)).astype(np.float32)
-                    d = Denoiser(pass_through(hop_ms=hop_ms), rate, channels, latency=latency)
-                    y = np.concatenate([d.process(x), d.flush()])[d.latency_samples :]
-                    worst = max(worst, float(np.abs(y - x).max()))
+    for rate, channels, latency, hop_ms in product(RATES_HZ, (1, 2), LATENCIES, HOPS_MS):
+        x = rng.uniform(-1, 1, (rate // 2, channels)).astype(np.float32)
+        d = Denoiser(pass_through(hop_ms=hop_ms), rate, channels, latency=latency)
+        y = np.concatenate([d.process(x), d.flush()])[d.latency_samples :]
+        worst = max(worst, float(np.abs(y - x).max()))
     what = "identity model, 8 rates, 1-2 channels, both latencies, 3 windows: largest error"
     return [at_most(what, worst, 1e-5, "", ".1e")]
 
@@ -82,18 +79,16 @@ def exactness() -> list[Row]:
 def delay() -> Row:
     """Printed delay against the peak of the cross-correlation, at every rate and in both modes."""
     wrong = []
-    for rate in RATES_HZ:
-        for latency, hop_ms in product(LATENCIES, HOPS_MS):
-            x = np.concatenate([np.random.default_rng(1).standard_normal(rate // 4), np.zeros(rate // 8)])
-            d = Denoiser(pass_through(hop_ms=hop_ms), rate, latency=latency)
-            y, n = d.process(0.1 * x), 2 * len(x)
-            found = int(np.argmax(np.fft.irfft(np.fft.rfft(y, n) * np.conj(np.fft.rfft(x, n)))))
-            if found != d.latency_samples:
-                wrong.append(f"{rate} Hz {latency}, hop {hop_ms} ms: {found} for {d.latency_samples}")
-    cases = len(RATES_HZ) * len(LATENCIES) * len(HOPS_MS)
-    return Row(
-        "printed delay = measured delay", "; ".join(wrong) or f"{cases} of {cases} exact", "all exact", not wrong
-    )
+    cases = list(product(RATES_HZ, LATENCIES, HOPS_MS))
+    for rate, latency, hop_ms in cases:
+        x = np.concatenate([np.random.default_rng(1).standard_normal(rate // 4), np.zeros(rate // 8)])
+        d = Denoiser(pass_through(hop_ms=hop_ms), rate, latency=latency)
+        y, n = d.process(0.1 * x), 2 * len(x)
+        found = int(np.argmax(np.fft.irfft(np.fft.rfft(y, n) * np.conj(np.fft.rfft(x, n)))))
+        if found != d.latency_samples:
+            wrong.append(f"{rate} Hz {latency}, hop {hop_ms} ms: {found} for {d.latency_samples}")
+    seen = "; ".join(wrong) or f"{len(cases)} of {len(cases)} exact"
+    return Row("printed delay = measured delay", seen, "all exact", not wrong)
 
 
 def chunking() -> list[Row]:

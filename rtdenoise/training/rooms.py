@@ -22,6 +22,7 @@ OCTAVES_HZ = [125, 250, 500, 1000, 2000, 4000, 8000]
 TILT = (0.0, 0.35)  # how absorption grows: with frequency to this power
 ABSORPTION = (0.02, 0.95)  # of a wall, bounds
 FROM_WALLS_M, APART_M = 0.3, (0.2, 3.5)
+SHORTEST_S = 0.1  # below it hardly a size has walls that swallow enough
 LONGEST_ORDER = 30  # reflections; what comes later is far below the noise of any mixture
 LOOSE_M = 0.08  # by which images are off their exact places: no room is so regular that its echoes sweep
 PEAK = 0.9
@@ -38,8 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.count < 1 or not 0 < args.rt60[0] <= args.rt60[1]:
-        raise UsageError("--count must be 1 or more, and --rt60 two times in seconds, the shorter first")
+    if args.count < 1 or not SHORTEST_S <= args.rt60[0] <= args.rt60[1]:
+        raise UsageError(
+            f"--count must be 1 or more, and --rt60 two times of at least {SHORTEST_S:g} s, the shorter first"
+        )
     args.out.mkdir(parents=True, exist_ok=True)
     for k in range(args.count):
         wanted_s, response = room(np.random.default_rng([args.seed, k]), args.rate, tuple(args.rt60))
@@ -60,9 +63,9 @@ def room(random: np.random.Generator, rate: int, rt60_s: tuple[float, float]) ->
         size_m = np.array([random.uniform(*side) for side in SIDES_M])
         try:
             absorption, order = pra.inverse_sabine(wanted_s, size_m)
+            break
         except ValueError:  # walls would have to swallow more than all
-            continue
-        break
+            pass
     tilted = absorption * (np.array(OCTAVES_HZ) / 1000) ** random.uniform(*TILT)
     tilted *= absorption / tilted.mean()
     walls = {"coeffs": np.clip(tilted, *ABSORPTION).tolist(), "center_freqs": OCTAVES_HZ}

@@ -190,13 +190,11 @@ class UNet(nn.Module):
         return estimate[..., part], target[..., part]
 
     @torch.no_grad()
-    def seen(self, low: torch.Tensor, start: int, step: int) -> torch.Tensor:
-        """Complex ``[batch, frames, 129]`` -> what the first layer sees of the chosen frames and those before them,
-        ``[chosen, batch, 32, contexts * kernel * 2]``."""
+    def seen(self, low: torch.Tensor, scale: torch.Tensor, start: int, step: int) -> torch.Tensor:
+        """Complex ``[batch, frames, 129]``, all bins but the last times ``scale`` -> what the first layer sees of the
+        chosen frames and those before them, ``[chosen, batch, 32, contexts * kernel * 2]``."""
         z, kind = torch.view_as_real(low[..., :-1]), low.device.type
         first: Any = self.down[0]
-        scale, factor = scales(z)
-        scale *= factor[..., None]
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z.dtype
         edge, longest = (first.kernel - first.stride) // 2, max(CONTEXT)
         padded = z.new_zeros(len(z), longest + z.shape[1], z.shape[2] + 2 * edge, 2, dtype=dtype)
@@ -213,11 +211,12 @@ class UNet(nn.Module):
             )
         return out.flatten(3)
 
-    def core(self, low: torch.Tensor, start: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Complex ``[batch, frames, 129]`` -> what `filtered` makes gains and filters of, ``[chosen, batch, 32, 44]``,
-        and the bottleneck ``[chosen, batch, 8 c]``. Time comes first, so that a memory's rows lie side by side."""
+    def core(self, low: torch.Tensor, scale: torch.Tensor, start: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Complex ``[batch, frames, 129]`` and their ``scale`` (see `seen`) -> what `filtered` makes gains and filters
+        of, ``[chosen, batch, 32, 44]``, and the bottleneck ``[chosen, batch, 8 c]``. Time comes first, so that a
+        memory's rows lie side by side."""
         first: Any = self.down[0]
-        x = first.of_patches(self.seen(low, start, step))
+        x = first.of_patches(self.seen(low, scale, start, step))
         skips = [x]
         for down in self.down[1:]:
             x = down(x)
@@ -233,11 +232,12 @@ class UNet(nn.Module):
         weight, bias = (torch.cat(v) for v in ((self.gain.weight, self.taps.weight), (self.gain.bias, self.taps.bias)))
         return F.linear(patches(x, 3, 1), weight, bias).float(), y.flatten(2)
 
-    def band_gains(self, spectra: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int) -> torch.Tensor:
-        """Complex ``[batch, frames, 385]`` -> gains above 8 kHz of the chosen frames, ``[batch, chosen, 256]``."""
-        high = spectra[..., LOW_BINS:]
+    def band_gains(
+        self, high: torch.Tensor, factor: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int
+    ) -> torch.Tensor:
+        """Complex ``[batch, frames, 256]`` and the ``factor`` of its frames -> gains 0 to 1 of the chosen frames,
+        ``[batch, chosen, 256]``."""
         power = (high.real**2 + high.imag**2).unflatten(2, (BANDS, -1)).mean(3)
-        _, factor = scales(torch.view_as_real(spectra[..., : LOW_BINS - 1]))
         loud = (power + BAND_FLOOR) ** (COMPRESSION / 2) * factor[..., None]
         bands = torch.cat(past(loud, BAND_CONTEXT, start, step), 2).transpose(0, 1)
         x = F.relu(self.head_core(bottleneck) + self.head_bands(bands))
@@ -246,19 +246,21 @@ class UNet(nn.Module):
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
         low, high = spectra[..., :LOW_BINS], spectra[..., LOW_BINS:]
+        scale, factor = scales(low[..., :-1])
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._bands_only):
-            raw, bottleneck = self.core(low, start, step)
+            raw, bottleneck = self.core(low, scale * factor[..., None], start, step)
         out = filtered(torch.view_as_real(low.contiguous()), raw, start, step, self.kept)
         if high.shape[2]:
-            gains = self.band_gains(spectra, bottleneck, start, step)
+            gains = self.band_gains(high, factor, bottleneck, start, step)
             out = torch.cat([out, high[:, start::step] * gains], 2)
         return out
 
 
-def scales(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Real ``[batch, frames, bins, 2]`` -> what compresses each bin, as `spectra.compressed` has it, ``[batch, frames,
+@torch.no_grad()
+def scales(spectra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Complex ``[batch, frames, bins]`` -> what compresses each bin, as `spectra.compressed` has it, ``[batch, frames,
     bins]``, and what brings a frame's compressed bins to the usual level, ``[batch, frames]``."""
-    power = z[..., 0] ** 2 + z[..., 1] ** 2
+    power = spectra.real**2 + spectra.imag**2
     scale = raised(power + SMALL**2, (COMPRESSION - 1) / 2)
     return scale, USUAL_LEVEL / running_level((power * scale**2 + NOTHING).sqrt().mean(2))
 
