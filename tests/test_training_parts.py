@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rtdenoise.training import augment, hearing  # noqa: E402
+from rtdenoise.training import augment, hearing, sounds  # noqa: E402
 from rtdenoise.training.muon import MuonAdamW, orthogonalised  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 
@@ -60,7 +60,16 @@ def test_hearing_gives_gradients_that_help():
     assert torch.isfinite(torch.view_as_real(estimate.grad)).all()
 
 
-@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
+def test_bins_are_weighed_as_the_ear_spaces_them():
+    alike, half, full = (hearing.bin_shares(129, power, "cpu") for power in (0.0, 0.5, 1.0))
+    assert torch.equal(alike, torch.ones(129))
+    for shares in (half, full):
+        assert shares.mean().item() == pytest.approx(1, abs=1e-5)
+        assert (shares.diff() < 0).all(), "low bins count most"
+    assert (full[0] / full[-1]).item() == pytest.approx((half[0] / half[-1]).item() ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16), (3, 8, 40), (5, 16, 12)])
 def test_an_orthogonalised_matrix_has_singular_values_near_one(shape):
     values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=torch.Generator().manual_seed(3))))
     assert values.min() > 0.4
@@ -92,11 +101,60 @@ def test_muon_learns_and_resumes_from_its_state():
     assert steps(twin, other, 60) == last
 
 
+def test_muon_takes_convolutions_and_matrices_side_by_side_as_matrices():
+    torch.manual_seed(6)
+    shapes = {"conv": (8, 4, 1, 3), "many": (5, 8, 6), "bias": (8,)}
+    net = torch.nn.ParameterDict({name: torch.randn(shape) for name, shape in shapes.items()})
+    before = {name: p.detach().clone() for name, p in net.items()}
+    optimizer = MuonAdamW(net, 1e-2, 0.0)
+    for p in net.values():
+        p.grad = torch.randn(p.shape)
+    optimizer.step()
+    moved = {name: (p.detach() - before[name]) for name, p in net.items()}
+    for update in (moved["conv"].flatten(1)[None], moved["many"]):
+        values = torch.linalg.svdvals(update)
+        assert (values.amax(1) < 3 * values.amin(1)).all(), "every direction moves about alike"
+    assert moved["bias"].abs().min() > 0
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+@pytest.mark.parametrize("name", ["coloured", "tones", "clicks", "keys", "wind", "rain"])
+def test_made_noises_are_sound_repeatable_and_never_silent(name, rate):
+    make = getattr(sounds, name)
+    for seed in range(12):
+        noise = make(np.random.default_rng(seed), 2 * rate, rate)
+        assert (noise.dtype.kind, noise.shape) == ("f", (2 * rate,))
+        assert np.isfinite(noise).all()
+        assert sounds.rms(noise) > 2e-4
+        assert np.array_equal(noise, make(np.random.default_rng(seed), 2 * rate, rate))
+
+
+def test_wind_is_low_and_typing_is_mostly_pauses():
+    wind, typing = (make(np.random.default_rng(4), 32000, 16000) for make in (sounds.wind, sounds.keys))
+    power = np.abs(np.fft.rfft(wind)) ** 2
+    assert power[: 2 * 500].sum() > 0.7 * power.sum()
+    level = np.sqrt(np.mean(typing[: 32000 // 160 * 160].reshape(-1, 160) ** 2, 1))
+    assert np.median(level) < 0.2 * level.max()
+
+
+def test_a_texture_has_the_spectrum_of_one_and_the_envelope_of_the_other():
+    random, time_s = np.random.default_rng(7), np.arange(32000) / 16000
+    low = np.convolve(random.standard_normal(32000), np.ones(16) / 16, "same").astype(np.float32)
+    bursts = (np.sin(2 * np.pi * 2 * time_s) > 0) * random.standard_normal(32000).astype(np.float32)
+    for _ in range(5):
+        made = sounds.texture(random, low, bursts, 16000)
+        power = np.abs(np.fft.rfft(made)) ** 2
+        assert power[: 2 * 1000].sum() > 0.8 * power.sum()
+        loud = (bursts != 0).reshape(-1, 2000).mean(1) > 0.9
+        level = np.sqrt(np.mean(made.reshape(-1, 2000) ** 2, 1))
+        assert level[loud].mean() > 2 * level[~loud].mean()
+
+
 @pytest.mark.parametrize("rate", [16000, 48000])
 def test_a_rumble_lies_below_150_hz(rate):
     random = np.random.default_rng(1)
     for _ in range(20):
-        power = np.abs(np.fft.rfft(augment.rumble(random, 2 * rate, rate))) ** 2
+        power = np.abs(np.fft.rfft(sounds.rumble(random, 2 * rate, rate))) ** 2
         assert power[: 2 * 150].sum() > 0.8 * power.sum()
         assert power[: 2 * 150].mean() > 100 * power[2 * 1000 :].mean()
 

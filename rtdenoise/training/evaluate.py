@@ -131,11 +131,11 @@ def attenuation_db(noise: np.ndarray, system: Filter, rate: int) -> float:
 
 def probes(system: Filter) -> dict[str, float]:
     """Attenuation in dB of made noises at 48 kHz: white, and a fan (a wandering tone with harmonics and air)."""
-    from rtdenoise.training import augment
+    from rtdenoise.training import augment, sounds
 
     random, rate = np.random.default_rng(5), 48000
     white = 0.05 * random.standard_normal(int(PROBE_SECONDS * rate), dtype=np.float32)
-    fan = augment.tones(random, len(white), rate)
+    fan = sounds.tones(random, len(white), rate)
     return {
         "white_db": attenuation_db(white, system, rate),
         "fan_db": attenuation_db((0.05 * fan / augment.rms(fan)).astype(np.float32), system, rate),

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft
 
 from rtdenoise.errors import UsageError
-from rtdenoise.training import augment
+from rtdenoise.training import augment, sounds
 from rtdenoise.training.bank import Bank, open_bank
 
 ROOM_S = 0.6
@@ -49,7 +49,16 @@ class Chances:
     fluctuating: float = 0.25
     second_layer: float = 0.45
     synthetic: dict[str, float] = field(
-        default_factory=lambda: {"coloured": 0.12, "babble": 0.10, "tones": 0.07, "clicks": 0.08}
+        default_factory=lambda: {
+            "coloured": 0.09,
+            "babble": 0.09,
+            "tones": 0.06,
+            "clicks": 0.04,
+            "keys": 0.04,
+            "wind": 0.04,
+            "rain": 0.03,
+            "texture": 0.08,
+        }
     )
 
 
@@ -175,7 +184,7 @@ class Mixer:
         if random.random() >= self.chances.rumble:
             return heard
         level = active_level(heard) * 10 ** (random.uniform(-30, -3) / 20)
-        return heard + np.float32(level) * augment.rumble(random, self.count, self.rate)
+        return heard + np.float32(level) * sounds.rumble(random, self.count, self.rate)
 
     def _heard(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
         microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None
@@ -212,7 +221,8 @@ class Mixer:
         for name, chance in self.chances.synthetic.items():
             kind -= chance
             if kind < 0:
-                noise = self._babble(random) if name == "babble" else getattr(augment, name)(random, count, self.rate)
+                own = {"babble": self._babble, "texture": self._texture}.get(name)
+                noise = own(random) if own else getattr(sounds, name)(random, count, self.rate)
                 break
         else:
             noise = self._piece(random, self._noises, self._noise, random.uniform(0.8, 1.25))
@@ -225,6 +235,11 @@ class Mixer:
     def _babble(self, random: augment.Random) -> np.ndarray:
         voices = [self._piece(random, self.banks.speech, self._speech, 1.0) for _ in range(random.integers(3, 8))]
         return np.sum([v * random.uniform(0.3, 1) / (augment.rms(v) + 1e-3) for v in voices], 0)
+
+    def _texture(self, random: augment.Random) -> np.ndarray:
+        noise, voice = (self._noises, self._noise), (self.banks.speech, self._speech)
+        spectrum, course = (self._piece(random, *of, 1.0) for of in (noise, voice if random.random() < 0.3 else noise))
+        return sounds.texture(random, spectrum, course, self.rate)
 
     def _piece(self, random: augment.Random, bank: Bank, weights: np.ndarray, speed: float) -> np.ndarray:
         """A random stretch of a random clip, float32 ``[count]``."""

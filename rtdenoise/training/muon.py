@@ -18,19 +18,21 @@ GATES = 3  # matrices stacked in a recurrence; each is orthogonalised alone
 
 
 def orthogonalised(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
-    """A matrix with the same singular vectors and all singular values near one; products in ``dtype``."""
+    """Matrices ``[..., rows, columns]`` with the same singular vectors and all singular values near one; products in
+    ``dtype``."""
     a, b, c = COEFFICIENTS
-    tall = x.shape[0] > x.shape[1]
-    y = x.T if tall else x
-    y = (y / (y.norm() + 1e-7)).to(dtype)
+    tall = x.shape[-2] > x.shape[-1]
+    y = x.mT if tall else x
+    y = (y / (y.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(ROUNDS):
-        square = y @ y.T
+        square = y @ y.mT
         y = a * y + (b * square + c * (square @ square)) @ y
-    return y.T if tall else y
+    return y.mT if tall else y
 
 
 class Muon(torch.optim.Optimizer):
-    """For ``[out, in]`` matrices. ``stacked`` ones (``out = 3 in``) are a recurrence's three gates."""
+    """For ``[out, in]`` matrices, of which ``out = 3 in`` are a recurrence's three gates; for ``[many, in, out]``
+    matrices side by side; and for convolutions, ``[out, in, height, width]``, as matrices with ``out`` rows."""
 
     def __init__(
         self,
@@ -52,10 +54,11 @@ class Muon(torch.optim.Optimizer):
                 mean = self.state[p].setdefault("mean", torch.zeros_like(p))
                 mean.lerp_(p.grad, 1 - group["momentum"])
                 ahead = p.grad.lerp(mean, group["momentum"])  # Nesterov
-                parts = ahead.chunk(GATES) if p.shape[0] == GATES * p.shape[1] else (ahead,)
+                flat = ahead.flatten(1) if p.ndim > 3 else ahead
+                parts = flat.chunk(GATES) if flat.shape[0] == GATES * flat.shape[1] else (flat,)
                 update = torch.cat([orthogonalised(part, self.dtype) for part in parts])
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * RMS * max(p.shape) ** 0.5)
+                p.add_(update.view_as(p), alpha=-group["lr"] * RMS * max(flat.shape[-2:]) ** 0.5)
 
 
 class MuonAdamW:
@@ -67,7 +70,7 @@ class MuonAdamW:
         rest: list[nn.Parameter] = []
         for name, p in net.named_parameters():
             if p.requires_grad:
-                hidden = p.ndim == 2 and name.split(".")[0] not in outputs
+                hidden = p.ndim > 1 and name.split(".")[0] not in outputs
                 (matrices if hidden else rest).append(p)
         self.parts: list[torch.optim.Optimizer] = []
         if matrices:

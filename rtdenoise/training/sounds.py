@@ -1,0 +1,134 @@
+"""Sounds that no recording provides, or not enough of them. Arrays out, float32 ``[samples]``.
+
+Owns the synthetic noises: coloured, hum and fans, rumble, clicks, typing, wind, rain, and textures, which have the
+spectrum of one recording and the course of another. Every function takes its random generator, so equal seeds give
+equal audio. Levels are not normalised, except where a docstring says so.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft
+from scipy.ndimage import uniform_filter1d
+
+from rtdenoise.training.augment import Random, rms
+
+
+def coloured(random: Random, count: int, rate: int) -> np.ndarray:
+    """Noise with a random slope (white to brown) and two random broad bumps."""
+    hz = np.linspace(0, rate / 2, count // 2 + 1, dtype=np.float32) + 40
+    shape = hz ** random.uniform(-1.2, 0.25)
+    for _ in range(random.integers(0, 3)):
+        centre, width = 60 * (rate / 120) ** random.random(), random.uniform(0.15, 0.8)
+        shape *= 1 + random.uniform(-0.9, 6) * np.exp(-((np.log(hz / centre) / width) ** 2))
+    white = fft.rfft(random.standard_normal(count, dtype=np.float32))
+    return fft.irfft(white * shape, count)
+
+
+def tones(random: Random, count: int, rate: int) -> np.ndarray:
+    """Mains hum or a fan: a fundamental that wanders a little, its harmonics, and some air noise."""
+    mains = random.random() < 0.5
+    base_hz = float(random.choice([50, 60])) if mains else random.uniform(40, 600)
+    partials = int(random.integers(2, 30 if mains else 10))
+    wander = 0.0 if mains else random.uniform(0, 0.02)
+    time_s = np.arange(count, dtype=np.float32) / rate
+    sway = wander * np.sin(2 * np.pi * random.uniform(0.1, 1.0) * time_s + random.uniform(0, 6)) / 2
+    phase = 2 * np.pi * base_hz * (time_s + sway)
+    out = np.zeros(count, np.float32)
+    tilt = random.uniform(0.4, 1.8)
+    for k in range(1, partials + 1):
+        if k * base_hz > 0.45 * rate:
+            break
+        out += np.sin(k * phase + random.uniform(0, 6.3)).astype(np.float32) * (k**-tilt * random.uniform(0.1, 1))
+    return out / rms(out) + coloured(random, count, rate) * random.uniform(0.0, 30)
+
+
+def rumble(random: Random, count: int, rate: int) -> np.ndarray:
+    """What a building, a stand and a microphone's own electronics leave below 150 Hz in most recordings, RMS one:
+    steady noise that falls by 12 to 48 dB an octave above 15 to 100 Hz."""
+    hz = np.linspace(0, rate / 2, count // 2 + 1, dtype=np.float32)
+    edge_hz, order = 15 * (100 / 15) ** random.random(), random.uniform(2, 8)
+    shape = hz / (hz + 8) / (1 + (hz / edge_hz) ** order)
+    noise = fft.irfft(fft.rfft(random.standard_normal(count, dtype=np.float32)) * shape, count)
+    return noise / rms(noise)
+
+
+def clicks(random: Random, count: int, rate: int) -> np.ndarray:
+    """Mouse clicks, knocks, things put down: short bursts of shaped noise at random times."""
+    out = np.zeros(count, np.float32)
+    for _ in range(random.integers(2, 14)):
+        burst = _burst(random, random.uniform(0.004, 0.08), rate) * random.uniform(0.2, 1.5)
+        _add(out, burst, int(random.integers(0, max(1, count - len(burst)))))
+    return out
+
+
+def keys(random: Random, count: int, rate: int) -> np.ndarray:
+    """Typing: every keyboard has a few sounds of its own; strokes follow each other as fingers do, and each key that
+    goes down comes up again, softer."""
+    out = np.zeros(count, np.float32)
+    own = [_burst(random, random.uniform(0.006, 0.04), rate) for _ in range(4)]
+    pace_s, spread = random.uniform(0.1, 0.35), random.uniform(0.2, 0.7)
+    at_s = random.uniform(0, pace_s)
+    while at_s * rate < count:
+        level = 10 ** (random.normal(0, 3) / 20)
+        up_s = random.uniform(0.05, 0.13)
+        for begin_s, loud in ((at_s, level), (at_s + up_s, level * random.uniform(0.2, 0.6))):
+            _add(out, own[int(random.integers(len(own)))] * loud, int(begin_s * rate))
+        at_s += pace_s * float(np.exp(random.normal(0, spread)))
+        if random.random() < 0.05:  # a thought
+            at_s += random.uniform(0.3, 1.5)
+    return out
+
+
+def wind(random: Random, count: int, rate: int) -> np.ndarray:
+    """Wind at a microphone: turbulence below some 100 Hz that comes in gusts, and brightens with them."""
+    hz = np.linspace(0, rate / 2, count // 2 + 1, dtype=np.float32)
+    knots = max(4, int(count / rate * random.uniform(0.5, 4)) + 3)
+    gust = np.exp(random.normal(0, random.uniform(0.3, 1.0), knots)).astype(np.float32)
+    gust = np.interp(np.linspace(0, knots - 1, count), np.arange(knots), gust).astype(np.float32)
+    edge_hz, order = 20 * 10 ** random.random(), random.uniform(1.2, 2.5)
+    out = np.zeros(count, np.float32)
+    for above, share, power in ((1.0, 1.0, 1.0), (random.uniform(4, 12), random.uniform(0.02, 0.3), 2.0)):
+        shape = hz / (hz + 10) / (1 + (hz / (edge_hz * above)) ** order)
+        layer = fft.irfft(fft.rfft(random.standard_normal(count, dtype=np.float32)) * shape, count)
+        out += layer / rms(layer) * share * gust**power
+    return out
+
+
+def rain(random: Random, count: int, rate: int) -> np.ndarray:
+    """Drops of all sizes on something that rings a little, over a bed of those too many to tell apart."""
+    drops = max(1, int(count / rate * 30 * 100 ** random.random()))
+    falls = np.zeros(count, np.float32)
+    size = np.exp(random.normal(0, 1, drops)) * random.choice([-1, 1], drops)
+    np.add.at(falls, random.integers(0, count, drops), size.astype(np.float32))
+    ring = _burst(random, random.uniform(0.002, 0.015), rate)
+    padded = fft.next_fast_len(count + len(ring), real=True)
+    out = fft.irfft(fft.rfft(falls, padded) * fft.rfft(ring, padded), padded)[:count]
+    bed = coloured(random, count, rate)
+    return out / rms(out) + bed / rms(bed) * random.uniform(0, 1)
+
+
+def texture(random: Random, spectrum: np.ndarray, course: np.ndarray, rate: int) -> np.ndarray:
+    """A noise with the long-term spectrum of one recording and the envelope of another, both ``[samples]``: recordings
+    of noise are few, pairs of them are many. With a voice's envelope, close to the noises of ICRA (Dreschler 2001)."""
+    count = len(spectrum)
+    size = np.abs(fft.rfft(spectrum))
+    width = max(1, int(count / rate * 10 * 30 ** random.random()))  # 10 to 300 Hz
+    size = np.sqrt(uniform_filter1d(size**2, width))
+    steady = fft.irfft(size * np.exp(2j * np.pi * random.random(len(size), dtype=np.float32)), count)
+    span = max(1, int(rate * random.uniform(0.01, 0.06)))
+    envelope = np.sqrt(np.maximum(uniform_filter1d(course.astype(np.float32) ** 2, span), 0) + 1e-10)
+    return (steady * envelope ** random.uniform(0.3, 1.0)).astype(np.float32)
+
+
+def _burst(random: Random, seconds: float, rate: int) -> np.ndarray:
+    """A short noise that dies away, of random colour, RMS one."""
+    length = max(8, int(rate * seconds))
+    decay = np.exp(-np.arange(length, dtype=np.float32) / length * random.uniform(3, 9))
+    burst = coloured(random, length + length % 2, rate)[:length] * decay
+    return burst / (rms(burst) + 1e-6)
+
+
+def _add(out: np.ndarray, x: np.ndarray, at: int) -> None:
+    if at < len(out):
+        out[at : at + len(x)] += x[: len(out) - at]
