@@ -60,15 +60,6 @@ def test_hearing_gives_gradients_that_help():
     assert torch.isfinite(torch.view_as_real(estimate.grad)).all()
 
 
-def test_bins_are_weighed_as_the_ear_spaces_them():
-    alike, half, full = (hearing.bin_shares(129, power, "cpu") for power in (0.0, 0.5, 1.0))
-    assert torch.equal(alike, torch.ones(129))
-    for shares in (half, full):
-        assert shares.mean().item() == pytest.approx(1, abs=1e-5)
-        assert (shares.diff() < 0).all(), "low bins count most"
-    assert (full[0] / full[-1]).item() == pytest.approx((half[0] / half[-1]).item() ** 2, rel=1e-3)
-
-
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16), (3, 8, 40), (5, 16, 12)])
 def test_an_orthogonalised_matrix_has_singular_values_near_one(shape):
     values = torch.linalg.svdvals(orthogonalised(torch.randn(shape, generator=torch.Generator().manual_seed(3))))

@@ -46,15 +46,6 @@ def _shares(edges_hz: np.ndarray) -> np.ndarray:
     return np.clip(top - np.maximum(centre_hz - BIN_HZ / 2, edges_hz[None, :-1]), 0, None) / BIN_HZ
 
 
-@lru_cache
-def bin_shares(bins: int, power: float, device: str) -> torch.Tensor:
-    """Weights of the lowest ``bins`` bins, mean one: how many of the ear's bands (ERB; Glasberg and Moore 1990) a bin
-    spans, to a ``power``."""
-    width_hz = 24.7 + 0.108 * BIN_HZ * torch.arange(bins, device=device)
-    share = width_hz**-power
-    return share / share.mean()
-
-
 def disturbance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """MOS points lost, ``[batch]``; about 0 to 4.
 

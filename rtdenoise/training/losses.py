@@ -30,7 +30,6 @@ SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
 class LossWeights:
     magnitude: float = 0.7
     complex: float = 0.3
-    ear: float = 0.0  # how far these two and the next weigh bins as the ear spaces them: 0 all alike, 1 in full
     over_attenuation: float = 0.3  # extra weight of speech that is too quiet: a deleted voice is worse than noise left
     snr: float = 0.01  # per dB
     loudness: float = 0.0  # of `hearing.disturbance`; 16 kHz only, like the next
@@ -59,13 +58,10 @@ def spectral_loss(
     difference = loud_b - loud_a
     turned = a * (loud_a / size_a) - b * (loud_b / size_b)
     total = (
-        weights.magnitude * difference**2
-        + weights.over_attenuation * difference.clamp_min(0) ** 2
-        + weights.complex * power(turned)
+        weights.magnitude * (difference**2).mean()
+        + weights.over_attenuation * (difference.clamp_min(0) ** 2).mean()
+        + weights.complex * power(turned).mean()
     )
-    if weights.ear:
-        total = total * hearing.bin_shares(total.shape[2], weights.ear, str(total.device))
-    total = total.mean()
     plain = (strength.sqrt() + QUIET_BIN) / (strength.sqrt() + PLAIN_QUIET_BIN)
     if weights.huber:
         total = total + weights.huber * F.huber_loss(size_a * plain, size_b * plain)

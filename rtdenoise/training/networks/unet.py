@@ -4,12 +4,8 @@ Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), two blocks of
 time that all sub-bands share, then a mix across sub-bands), decoder with skips back to the bins. It ends in complex
 filter taps: every bin becomes a weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which
 separates harmonics that one 16 ms window cannot. A gain between 0 and 1 stands beside the filter and hushes it where it
-is sure, so that clean speech passes untouched and noise alone ends in silence. What the encoder sees is divided by a
-running level: loud and soft recordings look the same.
-
-A small head gives two numbers for each of the bands above 8 kHz: a gain, and how even its bins shall be. A bin that is
-weak only because voice and noise happened to cancel there is raised towards its band, which is what an estimator of
-log spectra does (Ephraim and Malah 1985) and a gain of the whole band cannot do.
+is sure, so that clean speech passes untouched and noise alone ends in silence. A small head gives gains for the bands
+above 8 kHz. What the encoder sees is divided by a running level: loud and soft recordings look the same.
 
 Memory is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms
 apart and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain remembers four times as long
@@ -42,7 +38,6 @@ LEVEL_DECAY = 1 - 0.004 / 1.0  # of the running level: one second, in hops of 4 
 LEVEL_FLOOR = 0.01  # of the compressed level: about -105 dBFS
 USUAL_LEVEL = 0.086  # of speech at -28 dBFS; what the input is brought to
 NOTHING = 1e-12  # power; keeps square roots away from zero
-UNEVEN = -4.0  # logit at which a training begins: bands keep their bins as they are
 
 
 class Patches(torch.autograd.Function):
@@ -145,7 +140,7 @@ class UNet(nn.Module):
 
     bins, framing = ALL_BINS, CONTRACT_FRAMING
     training_step = CHAINS
-    output_layers = ("place", "taps", "gain", "head_out", "head_even")
+    output_layers = ("place", "taps", "gain", "head_out")
 
     def __init__(self, channels: tuple[int, int, int] = (32, 64, 96), blocks: int = 2, across: int = 2, head: int = 96):
         super().__init__()
@@ -165,9 +160,7 @@ class UNet(nn.Module):
         self.head_core = nn.Linear(SUB_BANDS * c, head)
         self.head_bands = nn.Linear(BANDS * len(BAND_CONTEXT), head)
         self.head_gru = DilatedGRU(head)
-        self.head_out, self.head_even = nn.Linear(head, BANDS), nn.Linear(head, BANDS)
-        nn.init.zeros_(self.head_even.weight)
-        nn.init.constant_(self.head_even.bias, UNEVEN)
+        self.head_out = nn.Linear(head, BANDS)
         self.spread: torch.Tensor
         self.register_buffer("spread", band_shapes())
         self.set_stage("core")
@@ -242,18 +235,14 @@ class UNet(nn.Module):
     def band_gains(
         self, high: torch.Tensor, factor: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int
     ) -> torch.Tensor:
-        """Complex ``[batch, frames, 256]`` and the ``factor`` of its frames -> gains of the chosen frames, ``[batch,
-        chosen, 256]``; no bin becomes stronger than its band's gain makes the loudest of band and bin."""
-        single = (high.real**2 + high.imag**2).unflatten(2, (BANDS, -1))
-        power = single.mean(3) + BAND_FLOOR
-        loud = power ** (COMPRESSION / 2) * factor[..., None]
+        """Complex ``[batch, frames, 256]`` and the ``factor`` of its frames -> gains 0 to 1 of the chosen frames,
+        ``[batch, chosen, 256]``."""
+        power = (high.real**2 + high.imag**2).unflatten(2, (BANDS, -1)).mean(3)
+        loud = (power + BAND_FLOOR) ** (COMPRESSION / 2) * factor[..., None]
         bands = torch.cat(past(loud, BAND_CONTEXT, start, step), 2).transpose(0, 1)
         x = F.relu(self.head_core(bottleneck) + self.head_bands(bands))
         x = x + self.head_gru(x, step)
-        said = torch.stack([self.head_out(x), self.head_even(x)]).float()
-        gain, even = torch.matmul(torch.sigmoid(said), self.spread).transpose(1, 2)
-        lacking = (power[..., None] / (single + BAND_FLOOR)).flatten(2)[:, start::step]
-        return gain * (1 + even * (lacking - 1)).sqrt()
+        return torch.matmul(torch.sigmoid(self.head_out(x)).float(), self.spread).transpose(0, 1)
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
         low, high = spectra[..., :LOW_BINS], spectra[..., LOW_BINS:]

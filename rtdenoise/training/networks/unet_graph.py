@@ -274,22 +274,16 @@ def _head(
     net: Any, g: Graph, y: str, high: str, factor: str, bands: str, state: str, time: Time
 ) -> tuple[str, str, str]:
     """Gains of the bins above 8 kHz ``[rows, 1, 256]``, the next band energies and the next memory."""
-    floor, wide = g.constant(BAND_FLOOR), ALL_BINS - LOW_BINS
-    single = g.op("ReduceSum", g.op("Mul", high, high), g.shape(2), keepdims=0)
-    single = g.op("Reshape", g.op("Add", single, floor), g.shape(0, -1, BANDS, wide // BANDS))
-    power = g.op("ReduceMean", single, g.shape(3), keepdims=1)
-    loud = g.op("Squeeze", g.op("Pow", power, g.constant(COMPRESSION / 2)), g.shape(3))
+    power = g.op("ReduceSum", g.op("Mul", high, high), g.shape(2), keepdims=0)
+    power = g.op("Reshape", power, g.shape(0, -1, BANDS, (ALL_BINS - LOW_BINS) // BANDS))
+    power = g.op("ReduceMean", power, g.shape(3), keepdims=0)
+    loud = g.op("Pow", g.op("Add", power, g.constant(BAND_FLOOR)), g.constant(COMPRESSION / 2))
     loud = g.op("Mul", loud, factor)
     seen, bands_next = g.past(loud, bands, max(BAND_CONTEXT), BAND_CONTEXT)
     rows = g.op("Reshape", g.op("Concat", *seen, axis=2), g.shape(-1, BANDS * len(BAND_CONTEXT)))
     core = g.linear(g.op("Reshape", y, g.shape(-1, net.head_core.in_features)), net.head_core)
     x = g.op("Relu", g.op("Add", core, g.linear(rows, net.head_bands)))
     remembered, following = _gru(net.head_gru, g, x, state, 1, time)
-    ends = net.head_out, net.head_even
-    weight, bias = (np.concatenate(v) for v in ([array(e.weight) for e in ends], [array(e.bias) for e in ends]))
-    said = g.op("Sigmoid", g.gemm(g.op("Add", x, remembered), weight, bias))
-    said = g.op("MatMul", g.op("Reshape", said, g.shape(-1, 2, BANDS)), g.constant(array(net.spread)))
-    gain, even = g.op("Split", said, g.shape(1, 1), outputs=2, axis=1)
-    lacking = g.op("Reshape", g.op("Div", power, single), g.shape(-1, 1, wide))
-    raised = g.op("Add", g.op("Mul", even, g.op("Sub", lacking, g.constant(1.0))), g.constant(1.0))
-    return g.op("Mul", gain, g.op("Sqrt", raised)), bands_next, following
+    gains = g.op("Sigmoid", g.linear(g.op("Add", x, remembered), net.head_out))
+    gains = g.op("MatMul", gains, g.constant(array(net.spread)))
+    return g.op("Unsqueeze", gains, g.shape(1)), bands_next, following
