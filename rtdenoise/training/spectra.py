@@ -82,7 +82,12 @@ def power(spectra: torch.Tensor) -> torch.Tensor:
 
 def compressed(spectra: torch.Tensor) -> torch.Tensor:
     """Complex spectra with their magnitudes to the power 0.3, phases kept."""
-    return spectra * raised(power(spectra) + SMALL**2, (COMPRESSION - 1) / 2)
+    return spectra * compressor(power(spectra))
+
+
+def compressor(power: torch.Tensor) -> torch.Tensor:
+    """What bins of a ``power`` are multiplied by to be compressed."""
+    return raised(power + SMALL**2, (COMPRESSION - 1) / 2)
 
 
 def raised(x: torch.Tensor, exponent: float) -> torch.Tensor:

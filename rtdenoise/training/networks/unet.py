@@ -24,7 +24,7 @@ from torch import nn
 from rtdenoise.geometry import CONTRACT_FRAMING
 from rtdenoise.training.networks.recurrence import Recurrence
 from rtdenoise.training.networks.tapping import TAPS, filtered
-from rtdenoise.training.spectra import COMPRESSION, SMALL, past, raised
+from rtdenoise.training.spectra import COMPRESSION, compressor, past
 
 LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below
 ALL_BINS = 385  # to 24 kHz
@@ -261,7 +261,7 @@ def scales(spectra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Complex ``[batch, frames, bins]`` -> what compresses each bin, as `spectra.compressed` has it, ``[batch, frames,
     bins]``, and what brings a frame's compressed bins to the usual level, ``[batch, frames]``."""
     power = spectra.real**2 + spectra.imag**2
-    scale = raised(power + SMALL**2, (COMPRESSION - 1) / 2)
+    scale = compressor(power)
     return scale, USUAL_LEVEL / running_level((power * scale**2 + NOTHING).sqrt().mean(2))
 
 
