@@ -152,6 +152,20 @@ def test_the_bands_above_8_khz_train_alone(folders):
     assert trained == {"head"}
 
 
+def test_in_use_a_sure_band_passes_untouched_and_an_unlikely_one_not_at_all():
+    net = build("unet", {"channels": (4, 4, 8), "head": 4}).eval()
+    torch.nn.init.zeros_(net.head_out.weight)
+    spectra = torch.randn(1, 20, 385, dtype=torch.complex64)
+    for logit, gain in ((1.0, 1), (-3.5, 0)):
+        torch.nn.init.constant_(net.head_out.bias, logit)
+        with torch.no_grad():
+            assert torch.equal(net(spectra)[..., 129:], spectra[..., 129:] * gain)
+            net.train()
+            soft = (net(spectra)[..., 129:] / spectra[..., 129:]).real
+            net.eval()
+        assert 0.02 < soft.min() <= soft.max() < 0.8, "learning needs the slopes"
+
+
 def test_spectra_return_to_the_wave_they_came_from():
     for rate in (8000, 16000, 44100, 48000):
         wave = torch.randn(2, rate // 2)

@@ -13,7 +13,7 @@ pytest.importorskip("pystoi")
 pytest.importorskip("soxr")
 
 from rtdenoise.cli import main
-from rtdenoise.training import metrics
+from rtdenoise.training import evaluate, metrics
 
 RATE = 16000
 
@@ -92,6 +92,21 @@ def test_evaluate_reports_every_pair_and_its_snr(speech, tmp_path, capsys):
     assert result["mean"]["gain_db"] == pytest.approx(0, abs=0.1)
     assert result["mean"]["clean_in_pesq"] > 4.6
     assert result["worse_than_noisy"] == {"estoi": 0, "si_sdr": 0}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_worst_pairs_are_drawn_side_by_side(speech, tmp_path, count):
+    image = pytest.importorskip("matplotlib.image")
+    pairs = []
+    for name in "ab"[:count]:
+        for side, sound in (("clean", speech), ("noisy", noisy(speech, 5))):
+            (tmp_path / side).mkdir(exist_ok=True)
+            sf.write(tmp_path / side / f"{name}.wav", sound, RATE)
+        pairs.append((name, tmp_path / "noisy" / f"{name}.wav", tmp_path / "clean" / f"{name}.wav"))
+    evaluate.plot(pairs, {"loud": lambda x, rate: 2 * x}, tmp_path / "worst.png")
+    picture = image.imread(tmp_path / "worst.png")[..., :3]
+    assert picture.shape[1] > 600
+    assert picture.std() > 0.1, "something is drawn"
 
 
 def test_evaluate_says_what_is_wrong(tmp_path, capsys):

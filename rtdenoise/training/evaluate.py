@@ -31,6 +31,7 @@ PROBE_SECONDS = 5.0
 LEAST_LOSS = 1e-6  # pystoi adds a trace of random noise: equal sounds differ in the last digits
 PLACES = {"stoi": 3, "estoi": 3, "si_sdr": 1}  # decimals shown; two otherwise
 Filter = Callable[[np.ndarray, int], np.ndarray]
+Pair = tuple[str, Path, Path]  # name, noisy, clean
 COLUMNS = {  # score -> heading
     "pesq_wb": "PESQ-WB",
     "pesq_nb": "PESQ-NB",
@@ -76,7 +77,7 @@ def _run_command(command: str, x: np.ndarray, rate: int) -> np.ndarray:
     return np.pad(out, [(0, missing)] + [(0, 0)] * (x.ndim - 1))[: len(x)]
 
 
-def find_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
+def find_pairs(folder: Path) -> list[Pair]:
     """Name, noisy and clean file of each pair: ``noisy/NAME`` and ``clean/NAME``."""
     noisy, clean = folder / "noisy", folder / "clean"
     if not noisy.is_dir() or not clean.is_dir():
@@ -146,7 +147,7 @@ def at_16_khz(x: np.ndarray, rate: int) -> np.ndarray:
     return x if rate == RATE else soxr.resample(x, rate, RATE)
 
 
-def evaluate(system: Filter, pairs: list[tuple[str, Path, Path]], tell: Callable[[str], None]) -> dict[str, Any]:
+def evaluate(system: Filter, pairs: list[Pair], tell: Callable[[str], None]) -> dict[str, Any]:
     """Scores of every pair, their means, and the means of each 5 dB of SNR, as names state it (``..._-2.5dB``)."""
     rows: dict[str, dict[str, float]] = {}
     for k, (name, noisy, clean) in enumerate(pairs):
@@ -235,26 +236,30 @@ def keep_scores(folder: Path, name: str, tables: str, results: dict[str, Any]) -
         (folder / f"{system}.json").write_text(json.dumps(result, indent=1))
 
 
-def plot(pair: tuple[str, Path, Path], systems: dict[str, Filter], path: Path) -> None:
-    """Spectrograms of clean, noisy and every output, one above the other, as PNG."""
+def plot(pairs: list[Pair], systems: dict[str, Filter], path: Path) -> None:
+    """Spectrograms of clean, noisy and every output, one above the other, a column for each pair, as PNG."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    colours = pyplot.get_cmap("magma", 20)  # few, so that a picture of noise is no large file
-    name, noisy, clean = pair
-    (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
-    sounds = {"clean": c[:, 0], "noisy": x[:, 0]} | {k: run(x[:, 0], rate) for k, run in systems.items()}
-    dither = 1e-9 * np.random.default_rng(0).standard_normal(len(x))  # digital silence has no logarithm
-    figure, axes = pyplot.subplots(
-        len(sounds), 1, figsize=(10, 2.2 * len(sounds)), sharex=True, constrained_layout=True
+    rows = ["clean", "noisy", *systems]
+    size = (10 if len(pairs) == 1 else 3.4 * len(pairs), 2.2 * len(rows))
+    figure, grid = pyplot.subplots(
+        len(rows), len(pairs), figsize=size, sharex="col", squeeze=False, constrained_layout=True
     )
-    for axis, (title, sound) in zip(axes, sounds.items(), strict=True):
-        look = {"NFFT": 1024, "noverlap": 512, "vmin": -140, "vmax": -30, "cmap": colours, "interpolation": "nearest"}
-        axis.specgram(sound + dither[: len(sound)], Fs=rate, **look)
-        axis.set(ylabel="Hz", title=f"{title}: {name}" if title == "clean" else title)
-    axes[-1].set(xlabel="s")
+    colours = pyplot.get_cmap("magma", 20)  # few, so that a picture of noise is no large file
+    for (name, noisy, clean), column in zip(pairs, grid.T, strict=True):
+        (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
+        sounds = [c[:, 0], x[:, 0], *(run(x[:, 0], rate) for run in systems.values())]
+        dither = 1e-9 * np.random.default_rng(0).standard_normal(len(x))  # digital silence has no logarithm
+        for axis, title, sound in zip(column, rows, sounds, strict=True):
+            look = {"NFFT": 1024, "noverlap": 512, "vmin": -140, "vmax": -30, "cmap": colours}
+            axis.specgram(sound + dither[: len(sound)], Fs=rate, interpolation="nearest", **look)
+            axis.set_title(f"{title}: {name}" if title == "clean" else title, fontsize="medium")
+        column[-1].set(xlabel="s")
+    for axis in grid[:, 0]:
+        axis.set(ylabel="Hz")
     figure.savefig(path, dpi=90)
     pyplot.close(figure)
 
@@ -279,7 +284,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="spectrograms of the N pairs that the first system is worst at (PESQ), into --out",
+        help="spectrograms of the N pairs that the first system is worst at (PESQ), as worst.png into --out",
     )
 
 
@@ -309,6 +314,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out:
         keep_scores(args.out, "scores.md", tables, results)
         scored = next(iter(results.values()))["pairs"]
-        for pair in sorted(pairs, key=lambda p: scored[p[0]]["pesq_wb"])[: args.plot]:
-            plot(pair, systems, args.out / f"{pair[0]}.png")
+        if args.plot:
+            worst = sorted(pairs, key=lambda p: scored[p[0]]["pesq_wb"])[: args.plot]
+            plot(worst, systems, args.out / "worst.png")
     return 0

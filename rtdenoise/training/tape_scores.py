@@ -74,7 +74,7 @@ def picture(number: int, path: Path, systems: dict[str, Stereo], folder: Path) -
         noisy, clean = (Path(temporary) / f"{side}.wav" for side in ("noisy", "clean"))
         for target, sound in zip((noisy, clean), sides, strict=True):
             sf.write(target, sound.T, rate, subtype="FLOAT")
-        plot((path.stem, noisy, clean), systems, folder / f"{path.stem}.png")
+        plot([(path.stem, noisy, clean)], systems, folder / f"{path.stem}.png")
 
 
 def _random(number: int, snr_db: float) -> np.random.Generator:

@@ -34,6 +34,7 @@ CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # frames the encoder sees, counted back fro
 BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
 SUB_BANDS = 8
 BAND_FLOOR = 1e-12  # power, -120 dB
+SURE, NEGLIGIBLE = 1.5, 0.05  # in use, a band's gain of 0.7 is one and one of 0.03 nothing; learning needs the slopes
 LEVEL_DECAY = 1 - 0.004 / 1.0  # of the running level: one second, in hops of 4 ms
 LEVEL_FLOOR = 0.01  # of the compressed level: about -105 dBFS
 USUAL_LEVEL = 0.086  # of speech at -28 dBFS; what the input is brought to
@@ -241,8 +242,10 @@ class UNet(nn.Module):
         loud = (power + BAND_FLOOR) ** (COMPRESSION / 2) * factor[..., None]
         bands = torch.cat(past(loud, BAND_CONTEXT, start, step), 2).transpose(0, 1)
         x = F.relu(self.head_core(bottleneck) + self.head_bands(bands))
-        x = x + self.head_gru(x, step)
-        return torch.matmul(torch.sigmoid(self.head_out(x)).float(), self.spread).transpose(0, 1)
+        gains = torch.sigmoid(self.head_out(x + self.head_gru(x, step))).float()
+        if not self.training:
+            gains = (SURE * gains - NEGLIGIBLE).clamp(0, 1)
+        return torch.matmul(gains, self.spread).transpose(0, 1)
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
         low, high = spectra[..., :LOW_BINS], spectra[..., LOW_BINS:]

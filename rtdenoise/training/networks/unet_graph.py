@@ -26,8 +26,10 @@ from rtdenoise.training.networks.unet import (
     LEVEL_DECAY,
     LEVEL_FLOOR,
     LOW_BINS,
+    NEGLIGIBLE,
     NOTHING,
     SUB_BANDS,
+    SURE,
     USUAL_LEVEL,
     DilatedGRU,
     Memory,
@@ -285,5 +287,6 @@ def _head(
     x = g.op("Relu", g.op("Add", core, g.linear(rows, net.head_bands)))
     remembered, following = _gru(net.head_gru, g, x, state, 1, time)
     gains = g.op("Sigmoid", g.linear(g.op("Add", x, remembered), net.head_out))
+    gains = g.op("HardSigmoid", gains, alpha=SURE, beta=-NEGLIGIBLE)
     gains = g.op("MatMul", gains, g.constant(array(net.spread)))
     return g.op("Unsqueeze", gains, g.shape(1)), bands_next, following
