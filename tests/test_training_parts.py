@@ -109,7 +109,7 @@ def test_muon_takes_convolutions_and_matrices_side_by_side_as_matrices():
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
-@pytest.mark.parametrize("name", ["coloured", "tones", "clicks", "keys", "wind", "rain"])
+@pytest.mark.parametrize("name", ["coloured", "tones", "clicks", "keys", "wind", "rain", "motor", "alarm", "cries"])
 def test_made_noises_are_sound_repeatable_and_never_silent(name, rate):
     make = getattr(sounds, name)
     for seed in range(12):
@@ -126,6 +126,16 @@ def test_wind_is_low_and_typing_is_mostly_pauses():
     assert power[: 2 * 500].sum() > 0.7 * power.sum()
     level = np.sqrt(np.mean(typing[: 32000 // 160 * 160].reshape(-1, 160) ** 2, 1))
     assert np.median(level) < 0.2 * level.max()
+
+
+def test_a_motor_turns_and_an_alarm_is_made_of_lines():
+    motors = (sounds.motor(np.random.default_rng(seed), 32000, 16000) for seed in range(10))
+    levels = (np.sqrt(np.mean(motor.reshape(-1, 40) ** 2, 1)) for motor in motors)  # 2.5 ms each
+    turning = [np.abs(np.fft.rfft(level - level.mean())) ** 2 for level in levels]
+    assert np.mean([power.max() / power.sum() for power in turning]) > 0.05, "one rate of turns stands out"
+    alarms = (sounds.alarm(np.random.default_rng(seed), 32000, 16000) for seed in range(10))
+    spectra = (np.sort(np.abs(np.fft.rfft(alarm[:4096] * np.hanning(4096))) ** 2) for alarm in alarms)
+    assert np.median([power[-200:].sum() / power.sum() for power in spectra]) > 0.9
 
 
 def test_a_texture_has_the_spectrum_of_one_and_the_envelope_of_the_other():

@@ -57,6 +57,9 @@ class Chances:
             "keys": 0.04,
             "wind": 0.04,
             "rain": 0.03,
+            "motor": 0.06,
+            "alarm": 0.03,
+            "cries": 0.03,
             "texture": 0.08,
         }
     )

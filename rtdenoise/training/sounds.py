@@ -1,8 +1,8 @@
 """Sounds that no recording provides, or not enough of them. Arrays out, float32 ``[samples]``.
 
-Owns the synthetic noises: coloured, hum and fans, rumble, clicks, typing, wind, rain, and textures, which have the
-spectrum of one recording and the course of another. Every function takes its random generator, so equal seeds give
-equal audio. Levels are not normalised, except where a docstring says so.
+Owns the synthetic noises: coloured, hum and fans, rumble, clicks, typing, wind, rain, motors, alarms, cries, and
+textures, which have the spectrum of one recording and the course of another. Every function takes its random
+generator, so equal seeds give equal audio. Levels are not normalised, except where a docstring says so.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def rumble(random: Random, count: int, rate: int) -> np.ndarray:
 
 
 def clicks(random: Random, count: int, rate: int) -> np.ndarray:
-    """Mouse clicks, knocks, things put down: short bursts of shaped noise at random times."""
+    """Mouse clicks, knocks, blows, things put down: short bursts of shaped noise at random times."""
     out = np.zeros(count, np.float32)
     for _ in range(random.integers(2, 14)):
-        burst = _burst(random, random.uniform(0.004, 0.08), rate) * random.uniform(0.2, 1.5)
+        burst = _burst(random, 0.004 * 80 ** random.random(), rate) * random.uniform(0.2, 1.5)
         _add(out, burst, int(random.integers(0, max(1, count - len(burst)))))
     return out
 
@@ -83,9 +83,7 @@ def keys(random: Random, count: int, rate: int) -> np.ndarray:
 def wind(random: Random, count: int, rate: int) -> np.ndarray:
     """Wind at a microphone: turbulence below some 100 Hz that comes in gusts, and brightens with them."""
     hz = np.linspace(0, rate / 2, count // 2 + 1, dtype=np.float32)
-    knots = max(4, int(count / rate * random.uniform(0.5, 4)) + 3)
-    gust = np.exp(random.normal(0, random.uniform(0.3, 1.0), knots)).astype(np.float32)
-    gust = np.interp(np.linspace(0, knots - 1, count), np.arange(knots), gust).astype(np.float32)
+    gust = np.exp(_wander(random, count, rate, random.uniform(0.3, 1.0))).astype(np.float32)
     edge_hz, order = 20 * 10 ** random.random(), random.uniform(1.2, 2.5)
     out = np.zeros(count, np.float32)
     for above, share, power in ((1.0, 1.0, 1.0), (random.uniform(4, 12), random.uniform(0.02, 0.3), 2.0)):
@@ -108,6 +106,71 @@ def rain(random: Random, count: int, rate: int) -> np.ndarray:
     return out / rms(out) + bed / rms(bed) * random.uniform(0, 1)
 
 
+def motor(random: Random, count: int, rate: int) -> np.ndarray:
+    """Engines, drills, hammers, saws: strokes that ring, as regular as a machine is, no two quite alike, over noise
+    that swells with each turn."""
+    turns_hz = 8 * (250 / 8) ** random.random()
+    course = _wander(random, count, rate, random.uniform(0, 0.2))
+    phase = np.cumsum(turns_hz / rate * np.exp(course))
+    at = np.flatnonzero(np.diff(np.floor(phase), prepend=0))
+    cylinders = np.exp(random.normal(0, random.uniform(0, 0.6), random.integers(1, 9)))
+    strokes = np.zeros(count, np.float32)
+    strokes[at] = cylinders[np.arange(len(at)) % len(cylinders)] * np.exp(random.normal(0, 0.15, len(at)))
+    ring = _burst(random, 0.004 * 25 ** random.random(), rate)
+    padded = fft.next_fast_len(count + len(ring), real=True)
+    out = fft.irfft(fft.rfft(strokes, padded) * fft.rfft(ring, padded), padded)[:count]
+    swell = 1 + random.uniform(0, 1) * np.cos(2 * np.pi * phase + random.uniform(0, 6.3))
+    air = coloured(random, count, rate) * swell.astype(np.float32)
+    return out / (rms(out) + 1e-6) + air / rms(air) * random.uniform(0, 1)
+
+
+def alarm(random: Random, count: int, rate: int) -> np.ndarray:
+    """Sirens, horns, beeps, birds far away: one to three rich tones, still, swept or in steps, often switched."""
+    time_s = np.arange(count, dtype=np.float32) / rate
+    pace_hz, octaves = 0.15 * (15 / 0.15) ** random.random(), random.choice([0, 0, 1]) + random.uniform(0, 0.6)
+    turn = pace_hz * time_s + random.random()
+    sweep = {
+        0: np.zeros(count),
+        1: np.sin(2 * np.pi * turn) / 2,
+        2: turn % 1 - 0.5,
+        3: np.round(turn % 1) - 0.5,
+    }[int(random.integers(4))]
+    out = np.zeros(count, np.float32)
+    base_hz, tilt = 250 * (0.2 * rate / 250) ** random.random(), random.uniform(0.3, 2.5)
+    for _ in range(random.integers(1, 4)):
+        phase = 2 * np.pi * np.cumsum(base_hz / rate * 2 ** (octaves * sweep))
+        top_hz = base_hz * 2 ** (octaves / 2)
+        for k in range(1, min(12, int(0.45 * rate / top_hz)) + 1):
+            out += np.sin(k * phase + random.uniform(0, 6.3)).astype(np.float32) * (k**-tilt * random.uniform(0.3, 1))
+        base_hz *= random.uniform(1.1, 1.6)
+    if random.random() < 0.6:
+        on = (time_s * random.uniform(0.5, 8) + random.random()) % 1 < random.uniform(0.2, 0.9)
+        out *= uniform_filter1d(on.astype(np.float32), max(1, rate // 200))
+    return out / (rms(out) + 1e-6) + coloured(random, count, rate) * random.uniform(0, 3)
+
+
+def cries(random: Random, count: int, rate: int) -> np.ndarray:
+    """Dogs, birds, hinges, brakes: short glides with overtones and breath, now one, now a row of them."""
+    out = np.zeros(count, np.float32)
+    base_hz, tilt = 180 * (0.2 * rate / 180) ** random.random(), random.uniform(0.2, 2)
+    length_s, breath = random.uniform(0.05, 0.6), random.uniform(0, 0.7) ** 2
+    voice_hz, octaves = 400 * (4000 / 400) ** random.random(), random.uniform(-1, 1)
+    at_s = random.uniform(0, 0.5)
+    while at_s * rate < count:
+        length = int(rate * length_s * random.uniform(0.7, 1.3))
+        place = np.linspace(0, 1, length, dtype=np.float32)
+        glide = base_hz * random.uniform(0.9, 1.1) * 2 ** (octaves * (place - 0.5) + 0.3 * np.sin(np.pi * place))
+        phase = 2 * np.pi * np.cumsum(glide / rate)
+        cry = breath * random.standard_normal(length, dtype=np.float32)
+        for k in range(1, min(20, int(0.45 * rate / glide.max())) + 1):
+            near = np.exp(-(np.log(k * base_hz / voice_hz) ** 2))
+            cry += np.sin(k * phase).astype(np.float32) * np.float32(k**-tilt * (0.2 + near))
+        cry *= np.minimum(1, 12 * place) * (1 - place) ** random.uniform(0.3, 2)
+        _add(out, cry * 10 ** (random.normal(0, 4) / 20), int(at_s * rate))
+        at_s += length_s + (random.uniform(0.02, 0.4) if random.random() < 0.7 else random.uniform(0.5, 2))
+    return out
+
+
 def texture(random: Random, spectrum: np.ndarray, course: np.ndarray, rate: int) -> np.ndarray:
     """A noise with the long-term spectrum of one recording and the envelope of another, both ``[samples]``: recordings
     of noise are few, pairs of them are many. With a voice's envelope, close to the noises of ICRA (Dreschler 2001)."""
@@ -119,6 +182,12 @@ def texture(random: Random, spectrum: np.ndarray, course: np.ndarray, rate: int)
     span = max(1, int(rate * random.uniform(0.01, 0.06)))
     envelope = np.sqrt(np.maximum(uniform_filter1d(course.astype(np.float32) ** 2, span), 0) + 1e-10)
     return (steady * envelope ** random.uniform(0.3, 1.0)).astype(np.float32)
+
+
+def _wander(random: Random, count: int, rate: int, depth: float) -> np.ndarray:
+    """A slow random course around zero, ``[count]``, as wide as ``depth``, that turns 0.3 to 4 times a second."""
+    knots = max(4, int(count / rate * random.uniform(0.3, 4)) + 3)
+    return np.interp(np.linspace(0, knots - 1, count), np.arange(knots), random.normal(0, depth, knots))
 
 
 def _burst(random: Random, seconds: float, rate: int) -> np.ndarray:
