@@ -1,7 +1,8 @@
 """U-Net: the default model. Sees 0-8 kHz bin by bin, 8-24 kHz in 32 bands.
 
-Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), two blocks of memory at the bottleneck (a GRU over
-time that all sub-bands share, then a mix across sub-bands), decoder with skips back to the bins. It ends in complex
+Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), a small memory for each of the low 16 of the 32, two
+blocks of memory at the bottleneck (a GRU over time that all sub-bands share, then a mix across sub-bands), decoder with
+skips back to the bins. It ends in complex
 filter taps: every bin becomes a weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which
 separates harmonics that one 16 ms window cannot. A gain between 0 and 1 stands beside the filter and hushes it where it
 is sure, so that clean speech passes untouched and noise alone ends in silence. A small head gives gains for the bands
@@ -33,6 +34,7 @@ CHAINS = 4  # dilation of the memory, frames
 CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # frames the encoder sees, counted back from now
 BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
 SUB_BANDS = 8
+FINE_BANDS = 16  # of 250 Hz each, from 0 to 4 kHz, that remember for themselves
 BAND_FLOOR = 1e-12  # power, -120 dB
 SURE, NEGLIGIBLE = 1.5, 0.05  # in use, a band's gain of 0.7 is one and one of 0.03 nothing; learning needs the slopes
 LEVEL_DECAY = 1 - 0.004 / 1.0  # of the running level: one second, in hops of 4 ms
@@ -130,6 +132,21 @@ class Memory(nn.Module):
         return y + self.widen(F.relu(self.narrow(y.flatten(2)))).view(y.shape)
 
 
+class FineMemory(nn.Module):
+    """Each low sub-band of the first level hears its own past; ``[frames, batch, sub-bands, channels]``. Harmonics and
+    most of what a filter gets wrong lie there, where the bottleneck's sub-bands are too wide to tell them apart."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.place = nn.Parameter(torch.randn(FINE_BANDS, channels) * 0.02)
+        self.gru, self.out = DilatedGRU(channels), nn.Linear(channels, channels)
+
+    def forward(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        low, rest = x.split((FINE_BANDS, x.shape[2] - FINE_BANDS), 2)
+        y = self.out(self.gru((low + self.place).flatten(1, 2), step)).view(low.shape)
+        return torch.cat([low + y, rest], 2)
+
+
 def merged(layer: Any, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
     """A linear ``layer`` of both side by side, after a ReLU."""
     mine, other = layer.weight.split(x.shape[-1], 1)
@@ -143,12 +160,15 @@ class UNet(nn.Module):
     training_step = CHAINS
     output_layers = ("place", "taps", "gain", "head_out")
 
-    def __init__(self, channels: tuple[int, int, int] = (32, 64, 96), blocks: int = 2, across: int = 2, head: int = 96):
+    def __init__(
+        self, channels: tuple[int, int, int] = (32, 64, 96), across: tuple[int, ...] = (96, 192), head: int = 96
+    ):
         super().__init__()
         a, b, c = channels
         self.down = nn.ModuleList([Down(2 * len(CONTEXT), a, 8, 4), Down(a, b, 4, 2), Down(b, c, 4, 2)])
+        self.fine = FineMemory(a)
         self.place = nn.Parameter(torch.randn(SUB_BANDS, c) * 0.02)  # tells the shared GRU which sub-band it hears
-        self.memory = nn.ModuleList(Memory(c, across * c) for _ in range(blocks))
+        self.memory = nn.ModuleList(Memory(c, hidden) for hidden in across)
         self.merge = nn.ModuleList(nn.Linear(2 * k, k) for k in (c, b, a))
         self.up = nn.ModuleList([nn.Linear(c, 2 * b), nn.Linear(b, 2 * a)])
         self.taps = nn.Linear(3 * a, 4 * 2 * TAPS)  # three sub-bands -> four bins
@@ -217,7 +237,7 @@ class UNet(nn.Module):
         of, ``[chosen, batch, 32, 44]``, and the bottleneck ``[chosen, batch, 8 c]``. Time comes first, so that a
         memory's rows lie side by side."""
         first: Any = self.down[0]
-        x = first.of_patches(self.seen(low, scale, start, step))
+        x = self.fine(first.of_patches(self.seen(low, scale, start, step)), step)
         skips = [x]
         for down in self.down[1:]:
             x = down(x)

@@ -7,6 +7,7 @@ Batch norms follow a ReLU, so they are folded into the weights that read them ne
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from rtdenoise.training.networks.unet import (
     BANDS,
     CHAINS,
     CONTEXT,
+    FINE_BANDS,
     LEVEL_DECAY,
     LEVEL_FLOOR,
     LOW_BINS,
@@ -32,6 +34,7 @@ from rtdenoise.training.networks.unet import (
     SURE,
     USUAL_LEVEL,
     DilatedGRU,
+    FineMemory,
     Memory,
     as_convolution,
 )
@@ -46,6 +49,7 @@ def states(net: Any) -> dict[str, tuple[int, ...]]:
     return {
         "state_spectra": (TAPS - 1, 4, LOW_BINS),
         "state_context": (max(CONTEXT), 2, COLUMNS),
+        "state_fine": (CHAINS, FINE_BANDS, net.fine.out.in_features),
         **{f"state_memory_{k}": (CHAINS, SUB_BANDS, channels) for k in range(len(net.memory))},
         "state_level": (2,),
         "state_bands": (max(BAND_CONTEXT), BANDS),
@@ -55,13 +59,13 @@ def states(net: Any) -> dict[str, tuple[int, ...]]:
 
 def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
     """noisy ``[batch, frames, 385, 2]`` to enhanced and the next states."""
-    spectra, context, *memory, level, bands, head = now
+    spectra, context, fine, *memory, level, bands, head = now
     time = Time.of(g, noisy)
     planar = g.op("Transpose", noisy, perm=[0, 1, 3, 2])
     low, high = g.op("Split", planar, g.shape(LOW_BINS, ALL_BINS - LOW_BINS), outputs=2, axis=3)
     columns, factor, level_next = _levelled(g, g.compressed(g.cut(low, 3, 0, COLUMNS)), level, time)
     frames = g.op("Concat", context, columns, axis=1)
-    skips = _encoder(net, g, g.op("Transpose", frames, perm=[0, 2, 1, 3]))
+    skips, fine_next = _encoder(net, g, g.op("Transpose", frames, perm=[0, 2, 1, 3]), fine, time)
     y = g.op("Mul", skips[-1].rows, g.constant(skips[-1].scale))
     y = g.op("Reshape", y, g.shape(-1, SUB_BANDS, net.place.shape[1]))
     y = g.op("Add", y, g.constant(array(net.place) + skips[-1].shift))
@@ -79,21 +83,23 @@ def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[
     rows = g.op("Transpose", g.op("Concat", out, gained, axis=2), perm=[0, 2, 1])
     enhanced = g.op("Reshape", rows, g.op("Concat", time.sizes, g.shape(ALL_BINS, 2), axis=0))
     context_next = g.cut(frames, 1, -max(CONTEXT), END)
-    return enhanced, [spectra_next, context_next, *memory_next, level_next, bands_next, head_next]
+    return enhanced, [spectra_next, context_next, fine_next, *memory_next, level_next, bands_next, head_next]
 
 
 @dataclass(frozen=True)
 class Skip:
-    """An encoder level before its batch norm: rows ``[batch * bins, channels]``, and the norm as scale and shift."""
+    """An encoder level: rows ``[batch * bins, channels]``, and the scale and shift of a batch norm still to be done."""
 
     rows: str
     scale: np.ndarray
     shift: np.ndarray
 
 
-def _encoder(net: Any, g: Graph, x: str) -> list[Skip]:
-    """x ``[batch, 2, context + frames, 128]``: the first convolution runs over time too and picks its context there."""
+def _encoder(net: Any, g: Graph, x: str, fine: str, time: Time) -> tuple[list[Skip], str]:
+    """x ``[batch, 2, context + frames, 128]``: the first convolution runs over time too and picks its context there.
+    All levels, and the next state of the fine memory behind the first."""
     skips: list[Skip] = []
+    fine_next = ""
     bins = COLUMNS
     for down in net.down:
         edge, bins = (down.kernel - down.stride) // 2, bins // down.stride
@@ -113,8 +119,29 @@ def _encoder(net: Any, g: Graph, x: str) -> list[Skip]:
             y = g.op("Conv", x, g.constant(over_time), g.constant(bias), **place)
         x = g.op("Relu", y)
         rows = g.op("Reshape", g.op("Transpose", x, perm=[0, 2, 3, 1]), g.shape(-1, len(bias)))
-        skips.append(Skip(rows, *g.folded(down.norm)))
-    return skips
+        skip = Skip(rows, *g.folded(down.norm))
+        if not skips:
+            skip, x, fine_next = _fine(net.fine, g, skip, bins, fine, time)
+        skips.append(skip)
+    return skips, fine_next
+
+
+def _fine(fine: FineMemory, g: Graph, skip: Skip, bins: int, state: str, time: Time) -> tuple[Skip, str, str]:
+    """The first level with what its low sub-bands remember: as rows, as channels first, and the next state. All of it
+    before the batch norm, whose scale and shift are folded into the weights on both sides."""
+    channels, scale = len(skip.scale), torch.tensor(skip.scale)
+    x = g.op("Reshape", skip.rows, g.shape(-1, bins, channels))
+    low, rest = g.op("Split", x, g.shape(FINE_BANDS, bins - FINE_BANDS), outputs=2, axis=1)
+    heard = g.op("Add", low, g.constant((array(fine.place) + skip.shift) / skip.scale))
+    gru = copy.deepcopy(fine.gru)
+    gru.input.weight.data *= scale
+    remembered, following = _gru(gru, g, g.op("Reshape", heard, g.shape(-1, channels)), state, FINE_BANDS, time)
+    added = g.gemm(remembered, array(fine.out.weight) / skip.scale[:, None], array(fine.out.bias) / skip.scale)
+    added = g.op("Reshape", added, g.shape(-1, FINE_BANDS, channels))
+    x = g.op("Concat", g.op("Add", low, added), rest, axis=1)
+    whole = g.op("Concat", time.sizes, g.shape(bins, channels), axis=0)
+    first = g.op("Transpose", g.op("Reshape", x, whole), perm=[0, 3, 1, 2])
+    return Skip(g.op("Reshape", x, g.shape(-1, channels)), skip.scale, skip.shift), first, following
 
 
 def _gru(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
