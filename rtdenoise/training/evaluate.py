@@ -219,7 +219,7 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
 def how(args: argparse.Namespace) -> str:
     """What a card says about where its tables come from."""
     sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
-    asked = " ".join(["rtdenoise evaluate", *args.systems, *sounds, "--card", args.card.name])
+    asked = shlex.join(["rtdenoise", "evaluate", *args.systems, *sounds, "--card", args.card.name])
     return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtdenoise.live.run import _signals_noted
 from rtdenoise_bench import probes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -120,6 +122,17 @@ def test_a_signal_during_start_leaves_nothing(env, plain_path):
         process.communicate(timeout=30)
         assert process.returncode in (0, 128 + signal.SIGINT)
         assert modules(env) == before
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_while_a_library_calls_back_is_not_lost():
+    arrive = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+    with _signals_noted() as came:
+        arrive()  # Python prints the exception, and drops it
+        assert came == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(came[0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_without_a_server_one_line_says_so(env, tmp_path):
