@@ -13,7 +13,7 @@ pytest.importorskip("onnx")
 
 from rtdenoise.cli import main  # noqa: E402
 from rtdenoise.errors import RtdenoiseError, UsageError  # noqa: E402
-from rtdenoise.model import load_model  # noqa: E402
+from rtdenoise.model import load_model, models_folder  # noqa: E402
 from rtdenoise.training import train  # noqa: E402
 from rtdenoise.training.bank import open_bank  # noqa: E402
 from rtdenoise.training.export import export  # noqa: E402
@@ -141,6 +141,33 @@ def test_fine_tuning_starts_from_the_weights_it_was_given(start, tmp_path):
     first, second = (train.load_checkpoint(tmp_path / name / "last.pt") for name in ("first", "second"))
     change = max((first["ema"][k] - second["network"][k]).abs().max() for k in first["ema"] if "weight" in k)
     assert change < 0.05
+
+
+@pytest.mark.parametrize("name", ["unet", "crced"])
+def test_a_shipped_model_is_fine_tuned_below_8_khz_where_voices_are(name, folders, tmp_path):
+    clean, noise = (str(folders / side) for side in ("clean", "noise"))
+    argv = [
+        "train",
+        "--from",
+        name,
+        "--clean",
+        clean,
+        "--noise",
+        noise,
+        "--steps",
+        "1",
+        "--out",
+        str(tmp_path / "mine"),
+    ]
+    assert main(argv) == 0
+    given, got = (
+        train.load_checkpoint(path) for path in (models_folder() / f"{name}.pt", tmp_path / "mine" / "last.pt")
+    )
+    moved = {
+        k for k, v in got["network"].items() if k.endswith("weight") and not torch.equal(v, given["ema"][k].float())
+    }
+    assert any(k.startswith(("down", "convs")) for k in moved), moved
+    assert json.loads(got["recipe"])["data"]["rate"] == 16000
 
 
 def test_the_bands_above_8_khz_train_alone(folders):

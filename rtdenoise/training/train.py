@@ -32,7 +32,13 @@ from rtdenoise.training.spectra import to_spectra
 from rtdenoise.training.tape_mixer import TapeMixer, mixer_for
 from rtdenoise.training.validate import Validation
 
-FINE_TUNING: dict[str, Any] = {"steps": 600, "learning_rate": 2e-4, "warmup": 50, "decay_from": 0.3}
+FINE_TUNING: dict[str, Any] = {
+    "steps": 600,
+    "learning_rate": 2e-4,
+    "warmup": 50,
+    "decay_from": 0.3,
+    "validate_every": 200,
+}
 
 
 class Batches(torch.utils.data.Dataset):
