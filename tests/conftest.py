@@ -16,9 +16,8 @@ from rtdenoise.model import list_models, load_model
 
 _configuration = tempfile.TemporaryDirectory(prefix="rtdenoise-tests-")
 os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configured must not show in tests
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a shell's background job ignores it, and so would all it starts
+# A shell's background job ignores SIGINT, and so would every command that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 SHIPPED = [info.name for info in list_models()]

@@ -146,26 +146,13 @@ def test_fine_tuning_starts_from_the_weights_it_was_given(start, tmp_path):
 @pytest.mark.parametrize("name", ["unet", "crced"])
 def test_a_shipped_model_is_fine_tuned_below_8_khz_where_voices_are(name, folders, tmp_path):
     clean, noise = (str(folders / side) for side in ("clean", "noise"))
-    argv = [
-        "train",
-        "--from",
-        name,
-        "--clean",
-        clean,
-        "--noise",
-        noise,
-        "--steps",
-        "1",
-        "--out",
-        str(tmp_path / "mine"),
-    ]
+    mine = tmp_path / "mine"
+    argv = ["train", "--from", name, "--clean", clean, "--noise", noise, "--steps", "1", "--out", str(mine)]
     assert main(argv) == 0
-    given, got = (
-        train.load_checkpoint(path) for path in (models_folder() / f"{name}.pt", tmp_path / "mine" / "last.pt")
-    )
-    moved = {
-        k for k, v in got["network"].items() if k.endswith("weight") and not torch.equal(v, given["ema"][k].float())
-    }
+    before = train.load_checkpoint(models_folder() / f"{name}.pt")["ema"]
+    got = train.load_checkpoint(mine / "last.pt")
+    weights = {k: v for k, v in got["network"].items() if k.endswith("weight")}
+    moved = {k for k, v in weights.items() if not torch.equal(v, before[k].float())}
     assert any(k.startswith(("down", "convs")) for k in moved), moved
     assert json.loads(got["recipe"])["data"]["rate"] == 16000
 

@@ -100,8 +100,7 @@ def rain(random: Random, count: int, rate: int) -> np.ndarray:
     size = np.exp(random.normal(0, 1, drops)) * random.choice([-1, 1], drops)
     np.add.at(falls, random.integers(0, count, drops), size.astype(np.float32))
     ring = _burst(random, random.uniform(0.002, 0.015), rate)
-    padded = fft.next_fast_len(count + len(ring), real=True)
-    out = fft.irfft(fft.rfft(falls, padded) * fft.rfft(ring, padded), padded)[:count]
+    out = _ringing(falls, ring)
     bed = coloured(random, count, rate)
     return out / rms(out) + bed / rms(bed) * random.uniform(0, 1)
 
@@ -117,8 +116,7 @@ def motor(random: Random, count: int, rate: int) -> np.ndarray:
     strokes = np.zeros(count, np.float32)
     strokes[at] = cylinders[np.arange(len(at)) % len(cylinders)] * np.exp(random.normal(0, 0.15, len(at)))
     ring = _burst(random, 0.004 * 25 ** random.random(), rate)
-    padded = fft.next_fast_len(count + len(ring), real=True)
-    out = fft.irfft(fft.rfft(strokes, padded) * fft.rfft(ring, padded), padded)[:count]
+    out = _ringing(strokes, ring)
     swell = 1 + random.uniform(0, 1) * np.cos(2 * np.pi * phase + random.uniform(0, 6.3))
     air = coloured(random, count, rate) * swell.astype(np.float32)
     return out / (rms(out) + 1e-6) + air / rms(air) * random.uniform(0, 1)
@@ -196,6 +194,12 @@ def _burst(random: Random, seconds: float, rate: int) -> np.ndarray:
     decay = np.exp(-np.arange(length, dtype=np.float32) / length * random.uniform(3, 9))
     burst = coloured(random, length + length % 2, rate)[:length] * decay
     return burst / (rms(burst) + 1e-6)
+
+
+def _ringing(strokes: np.ndarray, ring: np.ndarray) -> np.ndarray:
+    """What is heard when each sample of ``strokes`` sets off a ``ring`` of its own size; as long as ``strokes``."""
+    padded = fft.next_fast_len(len(strokes) + len(ring), real=True)
+    return fft.irfft(fft.rfft(strokes, padded) * fft.rfft(ring, padded), padded)[: len(strokes)]
 
 
 def _add(out: np.ndarray, x: np.ndarray, at: int) -> None:

@@ -2,11 +2,11 @@
 
 Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), a small memory for each of the low 16 of the 32, two
 blocks of memory at the bottleneck (a GRU over time that all sub-bands share, then a mix across sub-bands), decoder with
-skips back to the bins. It ends in complex
-filter taps: every bin becomes a weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which
-separates harmonics that one 16 ms window cannot. A gain between 0 and 1 stands beside the filter and hushes it where it
-is sure, so that clean speech passes untouched and noise alone ends in silence. A small head gives gains for the bands
-above 8 kHz. What the encoder sees is divided by a running level: loud and soft recordings look the same.
+skips back to the bins. It ends in complex filter taps: every bin becomes a weighted sum of its own last five spectra
+(deep filtering, arXiv 1904.08369), which separates harmonics that one 16 ms window cannot. A gain between 0 and 1
+stands beside the filter and hushes it where it is sure, so that clean speech passes untouched and noise alone ends in
+silence. A small head gives gains for the bands above 8 kHz. What the encoder sees is divided by a running level: loud
+and soft recordings look the same.
 
 Memory is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms
 apart and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain remembers four times as long
