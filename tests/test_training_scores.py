@@ -12,6 +12,7 @@ pytest.importorskip("pesq")
 pytest.importorskip("pystoi")
 pytest.importorskip("soxr")
 
+import rtdenoise
 from rtdenoise.cli import main
 from rtdenoise.training import evaluate, metrics
 
@@ -107,6 +108,14 @@ def test_the_worst_pairs_are_drawn_side_by_side(speech, tmp_path, count):
     picture = image.imread(tmp_path / "worst.png")[..., :3]
     assert picture.shape[1] > 600
     assert picture.std() > 0.1, "something is drawn"
+
+
+def test_a_model_with_low_behind_it_is_scored_at_8_ms(speech):
+    x = noisy(speech, 5).astype(np.float32)
+    for text, latency in (("unet", "normal"), ("unet@low", "low")):
+        name, system = evaluate.open_system(text)
+        assert name == text
+        np.testing.assert_array_equal(system(x, RATE), rtdenoise.denoise(x, RATE, model="unet", latency=latency))
 
 
 def test_evaluate_says_what_is_wrong(tmp_path, capsys):

@@ -11,21 +11,19 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from rtdenoise import ui
 from rtdenoise.errors import UsageError
+from rtdenoise.live import signals
 from rtdenoise.live.devices import ALIASES
 from rtdenoise.live.portaudio import only_python_speaks
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
-from rtdenoise.live.virtual_mic import DESCRIPTION, ENDING_SIGNALS, VirtualMicrophone
+from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
 from rtdenoise.model import DEFAULT_MODEL
 
 VIRTUAL_MIC = "virtual-mic"
@@ -38,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Filter from device to device until interrupted; 0 after Ctrl-C, since that is how one ends it."""
     with ExitStack() as stack:
         stack.enter_context(only_python_speaks())
-        came = stack.enter_context(_signals_noted())
+        came = stack.enter_context(signals.noted())
         target, microphone = args.target, VirtualMicrophone(bool(args.monitor))
         if target == VIRTUAL_MIC:
             target = stack.enter_context(microphone).output
@@ -88,30 +86,6 @@ def run(args: argparse.Namespace) -> int:
     if file and not live.recorded_s and not live.problems:
         ui.say(f"error: {file} was not written, since no sound came; see `rtdenoise doctor`")
     return int(bool(live.problems or (file and not live.recorded_s)))
-
-
-@contextmanager
-def _signals_noted() -> Iterator[list[int]]:
-    """The signals to end that came so far. Each raises its exception as ever; but Python drops an exception that is
-    raised while a C library calls back, as PortAudio and PulseAudio do during a start, and then the note remains."""
-    if threading.current_thread() is not threading.main_thread():
-        yield []
-        return
-    came: list[int] = []
-    before: dict[int, Any] = {n: signal.getsignal(n) for n in ENDING_SIGNALS}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        before[number](number, frame)
-
-    taken = [n for n, handler in before.items() if callable(handler)]
-    for number in taken:
-        signal.signal(number, note)
-    try:
-        yield came
-    finally:
-        for number in taken:
-            signal.signal(number, before[number])
 
 
 def _device(text: str) -> str | None:

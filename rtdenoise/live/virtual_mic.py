@@ -14,19 +14,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtdenoise.errors import DeviceError
-from rtdenoise.live import pulse
+from rtdenoise.live import pulse, signals
 from rtdenoise.live.devices import find_device, list_devices
 
 SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}microphone", "rtdenoise microphone"
-ENDING_SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 MARK = "rtdenoise.owner"
 FOREVER = "nobody"  # owner of a microphone that outlives its maker
 RATE_HZ = 48_000
@@ -66,7 +62,7 @@ class VirtualMicrophone:
                 raise DeviceError("--monitor needs PulseAudio or PipeWire; here let your system play the cable")
             self.output = _cable()
             return self
-        with _undisturbed(), _server() as client:
+        with signals.held(), _server() as client:
             _sweep(client)
             owner = _living_owner(client)
             if owner is not None:
@@ -80,7 +76,7 @@ class VirtualMicrophone:
 
     def __exit__(self, *_: object) -> None:
         """Everything that bears our mark goes, whatever happened since it was made."""
-        with _undisturbed(), pulse.connection() as client:
+        with signals.held(), pulse.connection() as client:
             if client is not None:
                 _unload(client, [m for m, owner in _owners(client).items() if owner == _this_process()])
 
@@ -127,25 +123,6 @@ def _server():
                 "check that pulsectl is installed"
             )
         yield client
-
-
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Signals wait meanwhile: one between making a module and noting it would leave it behind, and one that arrives
-    while pulsectl calls back would be swallowed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    wait = lambda number, _: came.append(number)
-    before = {n: signal.signal(n, wait) or signal.SIG_DFL for n in ENDING_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    for arrived in came[:1]:
-        signal.raise_signal(arrived)
 
 
 def _load(client, owner: str, modules: list[tuple[str, str]]) -> None:

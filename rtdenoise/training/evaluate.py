@@ -27,6 +27,7 @@ from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.metrics import RATE
 
+LOW = "@low"  # behind a model: --latency low
 PROBE_SECONDS = 5.0
 LEAST_LOSS = 1e-6  # pystoi adds a trace of random noise: equal sounds differ in the last digits
 PLACES = {"stoi": 3, "estoi": 3, "si_sdr": 1}  # decimals shown; two otherwise
@@ -47,7 +48,8 @@ COLUMNS = {  # score -> heading
 
 
 def open_system(text: str) -> tuple[str, Filter]:
-    """A model (name or file) or ``name=command {in} {out}`` as a name and a function of ``(samples, rate)``."""
+    """A model (name or file; with ``@low`` behind it in the 8 ms mode) or ``name=command {in} {out}`` as a name and a
+    function of ``(samples, rate)``."""
     name, is_command, command = text.partition("=")
     if is_command:
         if "{in}" not in command or "{out}" not in command:
@@ -56,7 +58,9 @@ def open_system(text: str) -> tuple[str, Filter]:
     import rtdenoise
     from rtdenoise.model import load_model
 
-    loaded = load_model(text)
+    loaded = load_model(text.removesuffix(LOW))
+    if text.endswith(LOW):
+        return loaded.name + LOW, lambda x, rate: rtdenoise.denoise(x, rate, model=loaded, latency="low")
     return loaded.name, lambda x, rate: rtdenoise.denoise(x, rate, model=loaded)
 
 
@@ -265,7 +269,12 @@ def plot(pairs: list[Pair], systems: dict[str, Filter], path: Path) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="a model (name or file), or 'name=cmd {in} {out}'")
+    parser.add_argument(
+        "systems",
+        nargs="+",
+        metavar="SYSTEM",
+        help="a model (name or file; with @low behind it at 8 ms of delay), or 'name=command {in} {out}'",
+    )
     parser.add_argument("pairs", type=Path, metavar="PAIRS_DIR", help="folder with noisy/ and clean/, same file names")
     parser.add_argument(
         "--tape",

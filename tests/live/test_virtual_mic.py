@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdenoise.live.run import _signals_noted
+from rtdenoise.live import signals
 from rtdenoise_bench import probes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,7 +127,7 @@ def test_a_signal_during_start_leaves_nothing(env, plain_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_that_comes_while_a_library_calls_back_is_not_lost():
     arrive = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
-    with _signals_noted() as came:
+    with signals.noted() as came:
         arrive()  # Python prints the exception, and drops it
         assert came == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
