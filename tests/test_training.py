@@ -17,6 +17,7 @@ from rtdenoise.model import load_model, models_folder  # noqa: E402
 from rtdenoise.training import train  # noqa: E402
 from rtdenoise.training.bank import open_bank  # noqa: E402
 from rtdenoise.training.export import export  # noqa: E402
+from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
 from rtdenoise.training.mixer import Banks, Chances, Mixer  # noqa: E402
 from rtdenoise.training.networks import build  # noqa: E402
 from rtdenoise.training.recipe import load_recipe  # noqa: E402
@@ -245,6 +246,21 @@ def test_an_exported_model_that_differs_from_torch_is_refused(monkeypatch):
     monkeypatch.setattr("rtdenoise.training.export.TOLERANCE", 0.0)
     with pytest.raises(RtdenoiseError, match="differs from torch"):
         export(build("crced", {"channels": 4, "layers": 3, "local": 4}), "crced", {})
+
+
+def test_how_loud_an_estimate_is_costs_nothing_in_snr_but_too_soft_a_voice_does():
+    target, error = torch.randn(2, 3, 20, 129, dtype=torch.complex64)
+    estimate = target + 0.5 * error
+    plain = {"magnitude": 0.0, "complex": 0.0, "over_attenuation": 0.0}
+    near, soft = (spectral_loss(g * estimate, target, LossWeights(**plain, snr=1.0)) for g in (1.0, 0.5))
+    assert near[0].item() == pytest.approx(soft[0].item(), abs=1e-3)
+    assert near[1].item() == pytest.approx(10 * np.log10(1 / 0.25), abs=0.3)
+    soft, loud = (
+        spectral_loss(g * target, target, LossWeights(**plain | {"over_attenuation": 1.0}, snr=0.0))[0].item()
+        for g in (0.5, 2.0)
+    )
+    assert soft > 0.01
+    assert loud == pytest.approx(0, abs=1e-6)
 
 
 def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_checkpoint(start, tmp_path, monkeypatch, capsys):

@@ -31,7 +31,7 @@ class LossWeights:
     magnitude: float = 0.7
     complex: float = 0.3
     over_attenuation: float = 0.3  # extra weight of speech that is too quiet: a deleted voice is worse than noise left
-    snr: float = 0.01  # per dB
+    snr: float = 0.01  # per dB of the scale-invariant SNR: the level is for the other terms to set
     loudness: float = 0.0  # of `hearing.disturbance`; 16 kHz only, like the next
     envelope: float = 0.0  # of what `hearing.envelope_match` lacks to 1
     wave: float = 0.3  # of `wave_loss`, once every frame is used
@@ -47,8 +47,8 @@ def spectral_loss(
     """Complex ``[batch, frames, bins]`` twice -> loss, and the mean SNR in dB of the clips with speech.
 
     Compressed magnitude and complex error (arXiv 2101.07052 and others), an asymmetric term for over-attenuated
-    speech (arXiv 2009.12286 uses one), the SNR of the plain spectrum, which by Parseval follows the waveform's, and
-    what a listener would say. ``spacing``: frames from one of the given to the next.
+    speech (arXiv 2009.12286 uses one), the SI-SDR (arXiv 1811.02508) of the plain spectrum, which by Parseval follows
+    the waveform's, and what a listener would say. ``spacing``: frames from one of the given to the next.
     """
     strength = power(target).mean((1, 2), keepdim=True)
     level = LEVEL / (strength.sqrt() + QUIET_BIN)
@@ -71,7 +71,7 @@ def spectral_loss(
         total = total + weights.level * level_error(size_a, size_b)
     if weights.bce:
         total = total + weights.bce * F.binary_cross_entropy(*_shares(size_a, size_b))
-    snr_db = _snr_db(target, estimate - target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
+    snr_db = _si_snr_db(estimate, target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
     with_speech = strength.flatten() > QUIET_BIN**2
     if with_speech.any():
         if weights.loudness or weights.envelope:
@@ -119,7 +119,10 @@ def _shares(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
     return first, second
 
 
-def _snr_db(target: torch.Tensor, error: torch.Tensor, floor: float) -> torch.Tensor:
-    """``[batch]``, soft at 30 dB and in silence."""
-    signal, noise = (power(s).sum((1, 2)) for s in (target, error))
+def _si_snr_db(estimate: torch.Tensor, target: torch.Tensor, floor: float) -> torch.Tensor:
+    """``[batch]``, soft at 30 dB and in silence. Blind to the estimate's level: plain SNR asks for a voice that noise
+    half hides to be softer than it is, by a factor of SNR / (1 + SNR)."""
+    whole = power(target).sum((1, 2), keepdim=True) + floor
+    gain = (estimate * target.conj()).real.sum((1, 2), keepdim=True) / whole
+    signal, noise = (power(s).sum((1, 2)) for s in (gain * target, estimate - gain * target))
     return 10 * torch.log10((signal + floor) / (noise + SNR_CEILING * signal + floor))
