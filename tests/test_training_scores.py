@@ -14,7 +14,7 @@ pytest.importorskip("soxr")
 
 import rtdenoise
 from rtdenoise.cli import main
-from rtdenoise.training import evaluate, metrics
+from rtdenoise.training import evaluate, metrics, score_tables
 
 RATE = 16000
 
@@ -93,6 +93,21 @@ def test_evaluate_reports_every_pair_and_its_snr(speech, tmp_path, capsys):
     assert result["mean"]["gain_db"] == pytest.approx(0, abs=0.1)
     assert result["mean"]["clean_in_pesq"] > 4.6
     assert result["worse_than_noisy"] == {"estoi": 0, "si_sdr": 0}
+
+
+def test_systems_are_compared_pair_by_pair_with_the_first():
+    def system(*si_sdr):
+        rows = {
+            k: dict.fromkeys(score_tables.COLUMNS, 1.0) | {"si_sdr": v} for k, v in zip("abcd", si_sdr, strict=True)
+        }
+        return {"pairs": rows}
+
+    (lines,) = score_tables.differences({"old": system(1, 2, 3, 4), "new": system(2, 4, 4, 6)})
+    cells = dict(zip(*([c.strip() for c in line.split("|")[1:-1]] for line in lines.splitlines()[::2]), strict=True))
+    assert cells["mean difference ± 2 standard errors"] == "new minus old"
+    assert cells["SI-SDR"] == "+1.5 ± 0.6", "differences 1, 2, 1, 2: twice 0.577 / sqrt(4)"
+    assert cells["PESQ-WB"] == "+0.00 ± 0.00"
+    assert not score_tables.differences({"old": system(1, 2, 3, 4)})
 
 
 @pytest.mark.parametrize("count", [1, 2])

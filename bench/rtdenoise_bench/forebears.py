@@ -22,10 +22,11 @@ from rtdenoise import Denoiser, denoise
 from rtdenoise.errors import UsageError
 from rtdenoise.model import load_model
 from rtdenoise.training import cards, metrics
-from rtdenoise.training.evaluate import at_16_khz, find_pairs, table
+from rtdenoise.training.evaluate import at_16_khz, find_pairs
 from rtdenoise.training.export import export
 from rtdenoise.training.networks import build
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
+from rtdenoise.training.score_tables import table
 from rtdenoise.training.train import Batches, Trainer, load_checkpoint
 from rtdenoise_bench import machine
 

@@ -7,7 +7,6 @@ through the streaming core at the rate of the file; scores are taken at 16 kHz, 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import re
@@ -26,25 +25,13 @@ import soxr
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.metrics import RATE
+from rtdenoise.training.score_tables import COLUMNS, as_markdown, keep_scores
 
 LOW = "@low"  # behind a model: --latency low
 PROBE_SECONDS = 5.0
 LEAST_LOSS = 1e-6  # pystoi adds a trace of random noise: equal sounds differ in the last digits
-PLACES = {"stoi": 3, "estoi": 3, "si_sdr": 1}  # decimals shown; two otherwise
 Filter = Callable[[np.ndarray, int], np.ndarray]
 Pair = tuple[str, Path, Path]  # name, noisy, clean
-COLUMNS = {  # score -> heading
-    "pesq_wb": "PESQ-WB",
-    "pesq_nb": "PESQ-NB",
-    "stoi": "STOI",
-    "estoi": "ESTOI",
-    "si_sdr": "SI-SDR",
-    "ssnr": "SSNR",
-    "lsd": "LSD",
-    "csig": "CSIG",
-    "cbak": "CBAK",
-    "covl": "COVL",
-}
 
 
 def open_system(text: str) -> tuple[str, Filter]:
@@ -180,64 +167,11 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {k: round(float(np.mean([r[k] for r in rows if k in r])), 4) for k in keys}
 
 
-def as_markdown(results: dict[str, dict[str, Any]]) -> str:
-    """Three tables: the scores, some of them by SNR, and what else was asked."""
-    first = next(iter(results.values()))
-    snrs, lowest = list(first["by_snr"]), next(iter(first["by_snr"]))
-    score = lambda r, k: f"{r[k]:.{PLACES.get(k, 2)}f}"
-    rows = [[name, *(score(r["mean"], k) for k in COLUMNS)] for name, r in results.items()]
-    main = table(["system", *COLUMNS.values()], rows)
-    shown = [(k, s) for k in ("pesq_wb", "si_sdr", "estoi") for s in snrs]
-    rows = [[name, *(score(r["by_snr"][s], k) for k, s in shown)] for name, r in results.items()]
-    by_snr = table(["system", *(f"{COLUMNS[k]} at {s} dB" for k, s in shown)], rows)
-    rows = []
-    for name, r in results.items():
-        mean, worse, probe = r["mean"], r["worse_than_noisy"], r["probes"]
-        rows.append(
-            [
-                name,
-                f"{worse['estoi']} / {worse['si_sdr']} of {len(r['pairs'])}",
-                f"{r['by_snr'][lowest]['gain_db']:.1f} dB",
-                f"{mean['clean_in_si_sdr']:.1f} dB / {mean['clean_in_pesq']:.2f}",
-                f"{mean['noise_in_db']:.0f} / {probe['white_db']:.0f} / {probe['fan_db']:.0f} dB",
-                *(
-                    f"{mean[k]:.2f} ({mean[f'{k}_noisy']:.2f})" if k in mean else "-"
-                    for k in ("lsd_8_20k", "si_sdr_48k")
-                ),
-                f"{mean['rtf']:.3f}",
-            ]
-        )
-    titles = [
-        "system",
-        "worse than noisy, ESTOI / SI-SDR",
-        f"gain on the clean part at {lowest} dB",
-        "clean in: SI-SDR / PESQ-WB",
-        "noise alone, attenuation: pairs / white / fan",
-        "LSD 8-20 kHz (noisy)",
-        "SI-SDR at 48 kHz (noisy)",
-        "RTF",
-    ]
-    return "\n".join([main, by_snr, table(titles, rows)])
-
-
 def how(args: argparse.Namespace) -> str:
     """What a card says about where its tables come from."""
     sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
     asked = shlex.join(["rtdenoise", "evaluate", *args.systems, *sounds, "--card", args.card.name])
     return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"
-
-
-def table(titles: list[str], rows: list[list[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def keep_scores(folder: Path, name: str, tables: str, results: dict[str, Any]) -> None:
-    """The tables as ``name`` and every system's figures as ``SYSTEM.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(tables)
-    for system, result in results.items():
-        (folder / f"{system}.json").write_text(json.dumps(result, indent=1))
 
 
 def plot(pairs: list[Pair], systems: dict[str, Filter], path: Path) -> None:

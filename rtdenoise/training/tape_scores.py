@@ -18,7 +18,8 @@ from rtdenoise import ui
 from rtdenoise.errors import UsageError
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.bank import AUDIO_SUFFIXES
-from rtdenoise.training.evaluate import how, keep_scores, open_system, plot, table
+from rtdenoise.training.evaluate import how, open_system, plot
+from rtdenoise.training.score_tables import keep_scores, table
 from rtdenoise.training.tape import on_tape
 
 SNRS_DB = (15.0, 20.0, 25.0)

@@ -1,0 +1,90 @@
+"""What `evaluate` prints and keeps: scores as Markdown tables and JSON, means and paired differences."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PLACES = {"stoi": 3, "estoi": 3, "si_sdr": 1}  # decimals shown; two otherwise
+COLUMNS = {  # score -> heading
+    "pesq_wb": "PESQ-WB",
+    "pesq_nb": "PESQ-NB",
+    "stoi": "STOI",
+    "estoi": "ESTOI",
+    "si_sdr": "SI-SDR",
+    "ssnr": "SSNR",
+    "lsd": "LSD",
+    "csig": "CSIG",
+    "cbak": "CBAK",
+    "covl": "COVL",
+}
+
+
+def as_markdown(results: dict[str, dict[str, Any]]) -> str:
+    """Tables: the scores, some of them by SNR, what else was asked, and how the others differ from the first."""
+    first = next(iter(results.values()))
+    snrs, lowest = list(first["by_snr"]), next(iter(first["by_snr"]))
+    score = lambda r, k: f"{r[k]:.{PLACES.get(k, 2)}f}"
+    rows = [[name, *(score(r["mean"], k) for k in COLUMNS)] for name, r in results.items()]
+    main = table(["system", *COLUMNS.values()], rows)
+    shown = [(k, s) for k in ("pesq_wb", "si_sdr", "estoi") for s in snrs]
+    rows = [[name, *(score(r["by_snr"][s], k) for k, s in shown)] for name, r in results.items()]
+    by_snr = table(["system", *(f"{COLUMNS[k]} at {s} dB" for k, s in shown)], rows)
+    rows = []
+    for name, r in results.items():
+        mean, worse, probe = r["mean"], r["worse_than_noisy"], r["probes"]
+        rows.append(
+            [
+                name,
+                f"{worse['estoi']} / {worse['si_sdr']} of {len(r['pairs'])}",
+                f"{r['by_snr'][lowest]['gain_db']:.1f} dB",
+                f"{mean['clean_in_si_sdr']:.1f} dB / {mean['clean_in_pesq']:.2f}",
+                f"{mean['noise_in_db']:.0f} / {probe['white_db']:.0f} / {probe['fan_db']:.0f} dB",
+                *(
+                    f"{mean[k]:.2f} ({mean[f'{k}_noisy']:.2f})" if k in mean else "-"
+                    for k in ("lsd_8_20k", "si_sdr_48k")
+                ),
+                f"{mean['rtf']:.3f}",
+            ]
+        )
+    titles = [
+        "system",
+        "worse than noisy, ESTOI / SI-SDR",
+        f"gain on the clean part at {lowest} dB",
+        "clean in: SI-SDR / PESQ-WB",
+        "noise alone, attenuation: pairs / white / fan",
+        "LSD 8-20 kHz (noisy)",
+        "SI-SDR at 48 kHz (noisy)",
+        "RTF",
+    ]
+    return "\n".join([main, by_snr, table(titles, rows), *differences(results)])
+
+
+def differences(results: dict[str, dict[str, Any]]) -> list[str]:
+    """A table of the others minus the first, pair by pair: means and twice their standard errors. Less is a tie."""
+    (first, one), *others = results.items()
+    rows = []
+    for name, other in others:
+        cells = [f"{name} minus {first}"]
+        for key in COLUMNS:
+            apart = np.array([other["pairs"][pair][key] - row[key] for pair, row in one["pairs"].items()])
+            error = np.std(apart, ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.inf
+            cells.append("{:+.{places}f} ± {:.{places}f}".format(apart.mean(), 2 * error, places=PLACES.get(key, 2)))
+        rows.append(cells)
+    return [table(["mean difference ± 2 standard errors", *COLUMNS.values()], rows)] if rows else []
+
+
+def table(titles: list[str], rows: list[list[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def keep_scores(folder: Path, name: str, tables: str, results: dict[str, Any]) -> None:
+    """The tables as ``name`` and every system's figures as ``SYSTEM.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(tables)
+    for system, result in results.items():
+        (folder / f"{system}.json").write_text(json.dumps(result, indent=1))
