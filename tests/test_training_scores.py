@@ -97,10 +97,8 @@ def test_evaluate_reports_every_pair_and_its_snr(speech, tmp_path, capsys):
 
 def test_systems_are_compared_pair_by_pair_with_the_first():
     def system(*si_sdr):
-        rows = {
-            k: dict.fromkeys(score_tables.COLUMNS, 1.0) | {"si_sdr": v} for k, v in zip("abcd", si_sdr, strict=True)
-        }
-        return {"pairs": rows}
+        alike = dict.fromkeys(score_tables.COLUMNS, 1.0)
+        return {"pairs": {pair: alike | {"si_sdr": v} for pair, v in zip("abcd", si_sdr, strict=True)}}
 
     (lines,) = score_tables.differences({"old": system(1, 2, 3, 4), "new": system(2, 4, 4, 6)})
     cells = dict(zip(*([c.strip() for c in line.split("|")[1:-1]] for line in lines.splitlines()[::2]), strict=True))

@@ -23,6 +23,7 @@ import soundfile as sf
 import soxr
 
 from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.geometry import Latency
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.metrics import RATE
 from rtdenoise.training.score_tables import COLUMNS, as_markdown, keep_scores
@@ -46,9 +47,9 @@ def open_system(text: str) -> tuple[str, Filter]:
     from rtdenoise.model import load_model
 
     loaded = load_model(text.removesuffix(LOW))
-    if text.endswith(LOW):
-        return loaded.name + LOW, lambda x, rate: rtdenoise.denoise(x, rate, model=loaded, latency="low")
-    return loaded.name, lambda x, rate: rtdenoise.denoise(x, rate, model=loaded)
+    latency: Latency = "low" if text.endswith(LOW) else "normal"
+    name = loaded.name + LOW if latency == "low" else loaded.name
+    return name, lambda x, rate: rtdenoise.denoise(x, rate, model=loaded, latency=latency)
 
 
 def _run_command(command: str, x: np.ndarray, rate: int) -> np.ndarray:
