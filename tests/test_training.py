@@ -19,7 +19,8 @@ from rtdenoise.training.bank import open_bank  # noqa: E402
 from rtdenoise.training.export import export  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
 from rtdenoise.training.mixer import Banks, Chances, Mixer  # noqa: E402
-from rtdenoise.training.networks import build  # noqa: E402
+from rtdenoise.training.networks import build, load_weights  # noqa: E402
+from rtdenoise.training.networks.memory import sub_bands  # noqa: E402
 from rtdenoise.training.recipe import load_recipe  # noqa: E402
 from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
 
@@ -40,7 +41,7 @@ all_frames_from = 0.75
 save_every = 3
 validate_every = 12
 """
-OPTIONS = {"unet": "channels = [4, 4, 8]\nhead = 4", "crced": "channels = 4\nlayers = 3\nlocal = 4"}
+OPTIONS = {"unet": "channels = [4, 4, 8]\npitch = 4\nhead = 4", "crced": "channels = 4\nlayers = 3\nlocal = 4"}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +143,34 @@ def test_fine_tuning_starts_from_the_weights_it_was_given(start, tmp_path):
     first, second = (train.load_checkpoint(tmp_path / name / "last.pt") for name in ("first", "second"))
     change = max((first["ema"][k] - second["network"][k]).abs().max() for k in first["ema"] if "weight" in k)
     assert change < 0.05
+
+
+def test_a_checkpoint_from_before_the_network_grew_does_what_it_did():
+    old = build("unet", {"channels": (4, 4, 8), "head": 4}).eval()
+    weights = {k: v for k, v in old.state_dict().items() if not k.startswith("pitch")}
+    assert len(weights) < len(old.state_dict())
+    new = build("unet", {"channels": (4, 4, 8), "head": 4}).eval()
+    spectra = torch.randn(1, 30, 385, dtype=torch.complex64)
+    with torch.no_grad():
+        assert not torch.equal(new(spectra), old(spectra))
+        load_weights(new, weights)
+        assert torch.equal(new(spectra), old(spectra))
+    with pytest.raises(UsageError, match="other network or other options"):
+        load_weights(build("unet", {"channels": (4, 4, 12), "head": 4}), weights)
+    with pytest.raises(UsageError, match=r"down\.0\.linear\.bias does not fit"):
+        load_weights(new, {k: v for k, v in weights.items() if k != "down.0.linear.bias"})
+
+
+def test_harmonics_that_share_a_bin_fall_into_sub_bands_of_their_own():
+    """A window of 16 ms has bins 62.5 Hz apart; four side by side tell tones apart that are 15.6 Hz from another."""
+    seconds = torch.arange(16000) / 16000
+    for sub_band in range(4):
+        tone = torch.sin(2 * torch.pi * (6 * 62.5 + 15.625 * (sub_band - 1)) * seconds)[None]
+        low = to_spectra(tone, 16000)
+        sizes = sub_bands(low, torch.ones(low.shape), 40, 4).unflatten(2, (-1, 4))[:, 0, 6]
+        loudest = (1 - sub_band) % 4  # frames are counted back
+        others = [k for k in range(4) if k != loudest]
+        assert (sizes[:, loudest, None] > 100 * sizes[:, others]).all()
 
 
 @pytest.mark.parametrize("name", ["unet", "crced"])

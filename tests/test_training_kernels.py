@@ -6,9 +6,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from rtdenoise.training.networks.memory import DilatedGRU  # noqa: E402
 from rtdenoise.training.networks.recurrence import Recurrence  # noqa: E402
 from rtdenoise.training.networks.tapping import filtered  # noqa: E402
-from rtdenoise.training.networks.unet import DilatedGRU, patches  # noqa: E402
+from rtdenoise.training.networks.unet import patches  # noqa: E402
 from rtdenoise.training.spectra import power  # noqa: E402
 
 CLOSE = 2e-6  # float32 sums in another order, of values around one

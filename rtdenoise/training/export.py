@@ -21,7 +21,7 @@ import torch
 from rtdenoise.contract import fixed_metadata
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.training.graph import streaming_model
-from rtdenoise.training.networks import build
+from rtdenoise.training.networks import build, load_weights
 from rtdenoise.training.train import load_checkpoint
 
 TOLERANCE = 1e-4  # of the loudest input bin so far: float32 sums in another order
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     state = load_checkpoint(args.checkpoint)
     recipe = json.loads(state["recipe"])
     net = build(recipe["network"], recipe["options"])
-    net.load_state_dict(state["ema"])
+    load_weights(net, state["ema"])
     if args.keep_input:
         net.keep_input(args.keep_input)
     metadata = {

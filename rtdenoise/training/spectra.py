@@ -16,6 +16,7 @@ from rtdenoise.geometry import CONTRACT_FRAMING, Framing, Geometry
 
 COMPRESSION = 0.3  # power that brings magnitudes near to how loud they sound
 SMALL = 1e-6  # magnitude below which compression is linear: -120 dB of a full-scale tone
+NOTHING = 1e-12  # power; keeps the slopes of square roots finite
 
 
 @lru_cache

@@ -25,7 +25,7 @@ from rtdenoise.model import models_folder
 from rtdenoise.training.losses import spectral_loss, wave_loss
 from rtdenoise.training.mixer import Banks, Mixer
 from rtdenoise.training.muon import MuonAdamW
-from rtdenoise.training.networks import build
+from rtdenoise.training.networks import build, load_weights
 from rtdenoise.training.parallel import Peers, run_together
 from rtdenoise.training.recipe import Recipe, Schedule, load_recipe, recipe_from_json
 from rtdenoise.training.spectra import to_spectra
@@ -71,7 +71,7 @@ class Trainer:
         torch.manual_seed(recipe.schedule.seed)
         self.net = build(recipe.network, recipe.options).to(device)
         if weights is not None:
-            self.net.load_state_dict(weights)
+            load_weights(self.net, weights)
         self.net.set_stage(recipe.stage)
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
         self.half = _half(recipe.schedule, device)

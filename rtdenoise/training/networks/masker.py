@@ -25,7 +25,8 @@ from torch import nn
 from rtdenoise.contract import model_bins
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing
-from rtdenoise.training.networks.unet import CHAINS, CONTEXT, Down, Memory, merged, patches
+from rtdenoise.training.networks.memory import CHAINS, Memory
+from rtdenoise.training.networks.unet import CONTEXT, Down, merged, patches
 from rtdenoise.training.spectra import deep_filtered, past
 
 TARGETS = ("noise", "db", "mask")

@@ -23,8 +23,9 @@ from rtdenoise.training.networks.masker import (
     QUICK_S,
     SLOW_S,
 )
-from rtdenoise.training.networks.unet import CHAINS, CONTEXT, as_convolution
-from rtdenoise.training.networks.unet_graph import Time, remember
+from rtdenoise.training.networks.memory import CHAINS
+from rtdenoise.training.networks.memory_graph import Time, remember
+from rtdenoise.training.networks.unet import CONTEXT, as_convolution
 
 CEILING = 12.0  # above every level. A floor is kept as its depth below it, so that a state of zeros is no floor yet
 

@@ -1,16 +1,12 @@
 """U-Net: the default model. Sees 0-8 kHz bin by bin, 8-24 kHz in 32 bands.
 
-Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), a small memory for each of the low 16 of the 32, two
-blocks of memory at the bottleneck (a GRU over time that all sub-bands share, then a mix across sub-bands), decoder with
-skips back to the bins. It ends in complex filter taps: every bin becomes a weighted sum of its own last five spectra
-(deep filtering, arXiv 1904.08369), which separates harmonics that one 16 ms window cannot. A gain between 0 and 1
-stands beside the filter and hushes it where it is sure, so that clean speech passes untouched and noise alone ends in
-silence. A small head gives gains for the bands above 8 kHz. What the encoder sees is divided by a running level: loud
-and soft recordings look the same.
-
-Memory is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms
-apart and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain remembers four times as long
-for the same number of steps, and training may evaluate one chain alone, every fourth frame, for a quarter of the work.
+Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), a small memory for each of the low 16 of the 32 and
+one for all that lies below 1 kHz, two blocks of memory at the bottleneck (a GRU over time that all sub-bands share,
+then a mix across sub-bands), decoder with skips back to the bins. It ends in complex filter taps: every bin becomes a
+weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which separates harmonics that one 16 ms
+window cannot. A gain between 0 and 1 stands beside the filter and hushes it where it is sure, so that clean speech
+passes untouched and noise alone ends in silence. A small head gives gains for the bands above 8 kHz. What the encoder
+sees is divided by a running level: loud and soft recordings look the same.
 """
 
 from __future__ import annotations
@@ -23,24 +19,29 @@ import torch.nn.functional as F
 from torch import nn
 
 from rtdenoise.geometry import CONTRACT_FRAMING
-from rtdenoise.training.networks.recurrence import Recurrence
+from rtdenoise.training.networks.memory import (
+    CHAINS,
+    PITCH_ROWS,
+    DilatedGRU,
+    FineMemory,
+    Memory,
+    PitchMemory,
+    sub_bands,
+)
 from rtdenoise.training.networks.tapping import TAPS, filtered
-from rtdenoise.training.spectra import COMPRESSION, compressor, past
+from rtdenoise.training.spectra import COMPRESSION, NOTHING, compressor, past
 
 LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below
 ALL_BINS = 385  # to 24 kHz
 BANDS = 32  # of 8 bins, 0.5 kHz each, above LOW_BINS
-CHAINS = 4  # dilation of the memory, frames
 CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # frames the encoder sees, counted back from now
 BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
-SUB_BANDS = 8
-FINE_BANDS = 16  # of 250 Hz each, from 0 to 4 kHz, that remember for themselves
 BAND_FLOOR = 1e-12  # power, -120 dB
 SURE, NEGLIGIBLE = 1.5, 0.05  # in use, a band's gain of 0.7 is one and one of 0.03 nothing; learning needs the slopes
 LEVEL_DECAY = 1 - 0.004 / 1.0  # of the running level: one second, in hops of 4 ms
 LEVEL_FLOOR = 0.01  # of the compressed level: about -105 dBFS
+SUB_BANDS = 8  # of 1 kHz each, at the bottleneck
 USUAL_LEVEL = 0.086  # of speech at -28 dBFS; what the input is brought to
-NOTHING = 1e-12  # power; keeps square roots away from zero
 
 
 class Patches(torch.autograd.Function):
@@ -81,25 +82,6 @@ def as_convolution(weight: np.ndarray, kernel: int) -> np.ndarray:
     return np.ascontiguousarray(weight.reshape(len(weight), kernel, 1, -1).transpose(0, 3, 2, 1))
 
 
-class DilatedGRU(nn.Module):
-    """A GRU whose state at frame t comes from frame t - 4: four chains with the same weights. Rows are independent."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.input, self.hidden = nn.Linear(channels, 3 * channels), nn.Linear(channels, 3 * channels)
-        nn.init.uniform_(self.input.weight, -(channels**-0.5), channels**-0.5)
-        nn.init.orthogonal_(self.hidden.weight)
-
-    def forward(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """``[frames, rows, channels]`` of every frame (step 1) or of one chain alone (step 4)."""
-        frames, rows, channels = x.shape
-        if step != CHAINS:  # chains are rows of their own
-            x = F.pad(x, (0, 0, 0, 0, 0, -frames % CHAINS)).view(-1, CHAINS * rows, channels)
-        layers = (self.input, self.hidden)
-        y = Recurrence.apply(x, *(p for layer in layers for p in (layer.weight, layer.bias)))
-        return y.view(-1, rows, channels)[:frames]
-
-
 class Down(nn.Module):
     """Convolution along bins with a stride: ``[..., bins, a]`` -> ``[..., bins / stride, b]``."""
 
@@ -119,34 +101,6 @@ class Down(nn.Module):
         return as_convolution(self.linear.weight.detach().numpy(), self.kernel)
 
 
-class Memory(nn.Module):
-    """One bottleneck block on ``[frames, batch, sub-bands, channels]``: over time, then across sub-bands."""
-
-    def __init__(self, channels: int, hidden: int, bands: int = SUB_BANDS):
-        super().__init__()
-        self.norm, self.gru, self.out = nn.LayerNorm(channels), DilatedGRU(channels), nn.Linear(channels, channels)
-        self.narrow, self.widen = nn.Linear(bands * channels, hidden), nn.Linear(hidden, bands * channels)
-
-    def forward(self, y: torch.Tensor, step: int) -> torch.Tensor:
-        y = y + self.out(self.gru(self.norm(y).flatten(1, 2), step)).view(y.shape)
-        return y + self.widen(F.relu(self.narrow(y.flatten(2)))).view(y.shape)
-
-
-class FineMemory(nn.Module):
-    """Each low sub-band of the first level hears its own past; ``[frames, batch, sub-bands, channels]``. Harmonics and
-    most of what a filter gets wrong lie there, where the bottleneck's sub-bands are too wide to tell them apart."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.place = nn.Parameter(torch.randn(FINE_BANDS, channels) * 0.02)
-        self.gru, self.out = DilatedGRU(channels), nn.Linear(channels, channels)
-
-    def forward(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        low, rest = x.split((FINE_BANDS, x.shape[2] - FINE_BANDS), 2)
-        y = self.out(self.gru((low + self.place).flatten(1, 2), step)).view(low.shape)
-        return torch.cat([low + y, rest], 2)
-
-
 def merged(layer: Any, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
     """A linear ``layer`` of both side by side, after a ReLU."""
     mine, other = layer.weight.split(x.shape[-1], 1)
@@ -158,17 +112,23 @@ class UNet(nn.Module):
 
     bins, framing = ALL_BINS, CONTRACT_FRAMING
     training_step = CHAINS
-    output_layers = ("place", "taps", "gain", "head_out")
+    silent_parts = ("pitch", "pitch_taps")  # until trained
+    output_layers = ("place", "taps", "gain", "pitch_taps", "head_out")
 
     def __init__(
-        self, channels: tuple[int, int, int] = (32, 64, 96), across: tuple[int, ...] = (96, 192), head: int = 96
+        self,
+        channels: tuple[int, int, int] = (32, 64, 96),
+        across: tuple[int, ...] = (96, 192),
+        pitch: int = 128,
+        head: int = 96,
     ):
         super().__init__()
         a, b, c = channels
         self.down = nn.ModuleList([Down(2 * len(CONTEXT), a, 8, 4), Down(a, b, 4, 2), Down(b, c, 4, 2)])
         self.fine = FineMemory(a)
+        self.pitch = PitchMemory(a, pitch)
         self.place = nn.Parameter(torch.randn(SUB_BANDS, c) * 0.02)  # tells the shared GRU which sub-band it hears
-        self.memory = nn.ModuleList(Memory(c, hidden) for hidden in across)
+        self.memory = nn.ModuleList(Memory(c, hidden, SUB_BANDS) for hidden in across)
         self.merge = nn.ModuleList(nn.Linear(2 * k, k) for k in (c, b, a))
         self.up = nn.ModuleList([nn.Linear(c, 2 * b), nn.Linear(b, 2 * a)])
         self.taps = nn.Linear(3 * a, 4 * 2 * TAPS)  # three sub-bands -> four bins
@@ -177,6 +137,8 @@ class UNet(nn.Module):
         nn.init.normal_(self.gain.weight, std=0.02)
         nn.init.zeros_(self.taps.bias)
         nn.init.zeros_(self.gain.bias)  # begin as half the input
+        self.pitch_taps = nn.Linear(pitch, PITCH_ROWS * 4 * (1 + 2 * TAPS), bias=False)  # gains first, as in `core`
+        nn.init.zeros_(self.pitch_taps.weight)
         self.kept = 0.0
         self.head_core = nn.Linear(SUB_BANDS * c, head)
         self.head_bands = nn.Linear(BANDS * len(BAND_CONTEXT), head)
@@ -238,6 +200,7 @@ class UNet(nn.Module):
         memory's rows lie side by side."""
         first: Any = self.down[0]
         x = self.fine(first.of_patches(self.seen(low, scale, start, step)), step)
+        x, known = self.pitch(x, sub_bands(low, scale, start, step), step)
         skips = [x]
         for down in self.down[1:]:
             x = down(x)
@@ -251,7 +214,9 @@ class UNet(nn.Module):
             if k < len(self.up):
                 x = F.relu(self.up[k](x)).reshape(*x.shape[:2], 2 * x.shape[2], -1)
         weight, bias = (torch.cat(v) for v in ((self.gain.weight, self.taps.weight), (self.gain.bias, self.taps.bias)))
-        return F.linear(patches(x, 3, 1), weight, bias).float(), y.flatten(2)
+        raw = F.linear(patches(x, 3, 1), weight, bias).float()
+        raw[:, :, :PITCH_ROWS] += self.pitch_taps(known).float().unflatten(2, (PITCH_ROWS, -1))
+        return raw, y.flatten(2)
 
     def band_gains(
         self, high: torch.Tensor, factor: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int
