@@ -14,7 +14,9 @@ pytest.importorskip("soxr")
 
 import rtdenoise
 from rtdenoise.cli import main
+from rtdenoise.errors import UsageError
 from rtdenoise.training import evaluate, metrics, score_tables
+from rtdenoise.training.dnsmos import SAMPLES, Dnsmos
 
 RATE = 16000
 
@@ -129,6 +131,54 @@ def test_a_model_with_low_behind_it_is_scored_at_8_ms(speech):
         name, system = evaluate.open_system(text)
         assert name == text
         np.testing.assert_array_equal(system(x, RATE), rtdenoise.denoise(x, RATE, model="unet", latency=latency))
+
+
+@pytest.fixture
+def samples_picker(tmp_path):
+    """Makes a model of DNSMOS's shape whose three raw outputs are samples of its input."""
+    onnx = pytest.importorskip("onnx")
+
+    def make(*which, samples=SAMPLES):
+        declare = lambda name, size: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", size])
+        at = onnx.numpy_helper.from_array(np.array(which), "at")
+        node = onnx.helper.make_node("Gather", ["x", "at"], ["y"], axis=1)
+        graph = onnx.helper.make_graph([node], "picker", [declare("x", samples)], [declare("y", len(which))], [at])
+        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+        onnx.save(model, tmp_path / "picker.onnx")
+        return tmp_path / "picker.onnx"
+
+    return make
+
+
+def test_dnsmos_repeats_a_short_sound_and_maps_to_opinions(samples_picker):
+    model = Dnsmos(samples_picker(0, 1999, 2000 * 3 + 5))
+    x = np.linspace(1, 5, 2000)
+    got = model(x)
+    assert got["sig"] == pytest.approx(-0.08397278 + 1.22083953 + 0.0052439, abs=1e-6), "of a raw 1"
+    assert got["bak"] == pytest.approx(-0.13166888 * 25 + 1.60915514 * 5 - 0.39604546, abs=1e-5), "of a raw 5"
+    assert got["ovrl"] == pytest.approx(-0.06766283 * x[5] ** 2 + 1.11546468 * x[5] + 0.04602535, abs=1e-5)
+    assert model(np.tile(x, 3)) == got
+
+
+def test_dnsmos_refuses_other_files(samples_picker, tmp_path):
+    with pytest.raises(UsageError, match="no P\\.835 model"):
+        Dnsmos(samples_picker(0, 1, 2, samples=1000))
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    for name in ("broken.onnx", "missing.onnx"):
+        with pytest.raises(UsageError, match="cannot read"):
+            Dnsmos(tmp_path / name)
+
+
+def test_evaluate_adds_opinions_where_asked(speech, samples_picker, tmp_path, capsys):
+    for side, sound in (("clean", speech), ("noisy", noisy(speech, 5))):
+        (tmp_path / side).mkdir()
+        sf.write(tmp_path / side / "a.wav", sound, RATE)
+    model = str(samples_picker(0, 1, 2))
+    assert main(["evaluate", "copy=cp {in} {out}", "same=cp {in} {out}", str(tmp_path), "--dnsmos", model]) == 0
+    tables = capsys.readouterr().out.split("\n\n")
+    assert all("| COVL | SIG | BAK | OVRL |" in tables[k] for k in (0, 3)), "scores and differences"
+    assert "+0.00 ± inf" in tables[3]
+    assert main(["evaluate", "tape", str(tmp_path), "--tape", "--dnsmos", model]) == 2
 
 
 def test_evaluate_says_what_is_wrong(tmp_path, capsys):

@@ -25,6 +25,7 @@ import soxr
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Latency
 from rtdenoise.training import cards, metrics
+from rtdenoise.training.dnsmos import Dnsmos
 from rtdenoise.training.metrics import RATE
 from rtdenoise.training.score_tables import COLUMNS, as_markdown, keep_scores
 
@@ -32,6 +33,7 @@ LOW = "@low"  # behind a model: --latency low
 PROBE_SECONDS = 5.0
 LEAST_LOSS = 1e-6  # pystoi adds a trace of random noise: equal sounds differ in the last digits
 Filter = Callable[[np.ndarray, int], np.ndarray]
+Opinion = Callable[[np.ndarray], dict[str, float]]  # of a sound at 16 kHz
 Pair = tuple[str, Path, Path]  # name, noisy, clean
 
 
@@ -80,13 +82,15 @@ def find_pairs(folder: Path) -> list[Pair]:
     return pairs
 
 
-def score_pair(clean: np.ndarray, noisy: np.ndarray, rate: int, system: Filter) -> dict[str, float]:
+def score_pair(
+    clean: np.ndarray, noisy: np.ndarray, rate: int, system: Filter, opinion: Opinion | None = None
+) -> dict[str, float]:
     """All scores of one pair. ``gain_db`` is what the clean part was multiplied by."""
     begin = time.perf_counter()
     out = system(noisy, rate)
     seconds = time.perf_counter() - begin
     c, y, n = (at_16_khz(x, rate) for x in (clean, out, noisy))
-    row = scores(c, y)
+    row = scores(c, y) | (opinion(y) if opinion else {})
     before = {"estoi": metrics.estoi(c, n), "si_sdr": metrics.si_sdr_db(c, n)}
     row |= {f"{k}_noisy": v for k, v in before.items()}
     row["gain_db"] = 20 * np.log10(abs(np.dot(c, y) / np.dot(c, c)) + 1e-6)
@@ -139,14 +143,16 @@ def at_16_khz(x: np.ndarray, rate: int) -> np.ndarray:
     return x if rate == RATE else soxr.resample(x, rate, RATE)
 
 
-def evaluate(system: Filter, pairs: list[Pair], tell: Callable[[str], None]) -> dict[str, Any]:
+def evaluate(
+    system: Filter, pairs: list[Pair], tell: Callable[[str], None], opinion: Opinion | None = None
+) -> dict[str, Any]:
     """Scores of every pair, their means, and the means of each 5 dB of SNR, as names state it (``..._-2.5dB``)."""
     rows: dict[str, dict[str, float]] = {}
     for k, (name, noisy, clean) in enumerate(pairs):
         (x, rate), (c, clean_rate) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
         if rate != clean_rate or len(x) != len(c):
             raise RtdenoiseError(f"pair {name}: noisy and clean differ in rate or length; leave it out or mix it again")
-        rows[name] = score_pair(c[:, 0], x[:, 0], rate, system)
+        rows[name] = score_pair(c[:, 0], x[:, 0], rate, system, opinion)
         tell(f"{k + 1}/{len(pairs)} {name}: PESQ-WB {rows[name]['pesq_wb']:.2f}, SI-SDR {rows[name]['si_sdr']:.1f} dB")
     buckets: dict[float, list[dict[str, float]]] = {}
     for name, row in rows.items():
@@ -171,6 +177,7 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
 def how(args: argparse.Namespace) -> str:
     """What a card says about where its tables come from."""
     sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
+    sounds += ["--dnsmos", args.dnsmos.name] if args.dnsmos else []
     asked = shlex.join(["rtdenoise", "evaluate", *args.systems, *sounds, "--card", args.card.name])
     return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"
 
@@ -224,6 +231,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="put the tables between the marks <!-- scores --> of a model's card",
     )
     parser.add_argument(
+        "--dnsmos",
+        type=Path,
+        metavar="FILE.onnx",
+        help="also what listeners would say, by the DNS challenge's sig_bak_ovr.onnx: SIG, BAK, OVRL",
+    )
+    parser.add_argument(
         "--plot",
         type=int,
         default=0,
@@ -240,6 +253,8 @@ def run(args: argparse.Namespace) -> int:
     if args.tape:
         from rtdenoise.training import tape_scores
 
+        if args.dnsmos:
+            raise UsageError("--dnsmos judges speech; leave it out with --tape")
         return tape_scores.run(args)
     try:
         import pesq  # noqa: F401
@@ -248,9 +263,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{error.name} is missing; install it with: pip install 'rtdenoise[eval]'") from error
     if args.plot and not args.out:
         raise UsageError("--plot needs --out DIR, where the pictures go")
+    opinion = Dnsmos(args.dnsmos) if args.dnsmos else None
     pairs = find_pairs(args.pairs)
     systems = dict(open_system(text) for text in args.systems)
-    results = {name: evaluate(system, pairs, ui.say) for name, system in systems.items()}
+    results = {name: evaluate(system, pairs, ui.say, opinion) for name, system in systems.items()}
     tables = as_markdown(results)
     print(tables, end="")
     if args.card:

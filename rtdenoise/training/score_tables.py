@@ -21,15 +21,17 @@ COLUMNS = {  # score -> heading
     "cbak": "CBAK",
     "covl": "COVL",
 }
+OPINIONS = {"sig": "SIG", "bak": "BAK", "ovrl": "OVRL"}  # of `dnsmos`, where it was asked for
 
 
 def as_markdown(results: dict[str, dict[str, Any]]) -> str:
     """Tables: the scores, some of them by SNR, what else was asked, and how the others differ from the first."""
     first = next(iter(results.values()))
     snrs, lowest = list(first["by_snr"]), next(iter(first["by_snr"]))
+    columns = _columns(first["mean"])
     score = lambda r, k: f"{r[k]:.{PLACES.get(k, 2)}f}"
-    rows = [[name, *(score(r["mean"], k) for k in COLUMNS)] for name, r in results.items()]
-    main = table(["system", *COLUMNS.values()], rows)
+    rows = [[name, *(score(r["mean"], k) for k in columns)] for name, r in results.items()]
+    main = table(["system", *columns.values()], rows)
     shown = [(k, s) for k in ("pesq_wb", "si_sdr", "estoi") for s in snrs]
     rows = [[name, *(score(r["by_snr"][s], k) for k, s in shown)] for name, r in results.items()]
     by_snr = table(["system", *(f"{COLUMNS[k]} at {s} dB" for k, s in shown)], rows)
@@ -66,15 +68,20 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
 def differences(results: dict[str, dict[str, Any]]) -> list[str]:
     """A table of the others minus the first, pair by pair: means and twice their standard errors. Less is a tie."""
     (first, one), *others = results.items()
+    columns = _columns(next(iter(one["pairs"].values())))
     rows = []
     for name, other in others:
         cells = [f"{name} minus {first}"]
-        for key in COLUMNS:
+        for key in columns:
             apart = np.array([other["pairs"][pair][key] - row[key] for pair, row in one["pairs"].items()])
             error = np.std(apart, ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.inf
             cells.append("{:+.{places}f} ± {:.{places}f}".format(apart.mean(), 2 * error, places=PLACES.get(key, 2)))
         rows.append(cells)
-    return [table(["mean difference ± 2 standard errors", *COLUMNS.values()], rows)] if rows else []
+    return [table(["mean difference ± 2 standard errors", *columns.values()], rows)] if rows else []
+
+
+def _columns(scored: dict[str, float]) -> dict[str, str]:
+    return COLUMNS | {k: heading for k, heading in OPINIONS.items() if k in scored}
 
 
 def table(titles: list[str], rows: list[list[str]]) -> str:
