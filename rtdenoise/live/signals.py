@@ -17,7 +17,11 @@ ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr
 
 @contextmanager
 def noted() -> Iterator[list[int]]:
-    """The signals to end that have come so far. Each also does at once what it did before."""
+    """The signals to end that have come so far. Each also does at once what it did before.
+
+    An error after one is taken for its doing, as a list of devices that a dropped exception cut short: the signal comes
+    again instead.
+    """
     came: list[int] = []
     before = {n: handler for n in ENDING if callable(handler := signal.getsignal(n))}
 
@@ -26,7 +30,13 @@ def noted() -> Iterator[list[int]]:
         before[number](number, frame)
 
     with _handled(before, note):
-        yield came
+        try:
+            yield came
+            return
+        except Exception:
+            if not came:
+                raise
+    signal.raise_signal(came[0])
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rtdenoise.errors import UsageError
 from rtdenoise.live import signals
 from rtdenoise_bench import probes
 
@@ -133,6 +134,22 @@ def test_a_signal_that_comes_while_a_library_calls_back_is_not_lost():
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(came[0])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_error_that_a_dropped_signal_led_to_is_not_what_the_user_reads():
+    """Seen: Ctrl-C cut a list of devices short, and "no input fits" was all that came out."""
+    arrive = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+
+    def look():
+        with signals.noted():
+            arrive()
+            raise UsageError("no input fits 'A.monitor'")
+
+    with pytest.raises(KeyboardInterrupt):
+        look()
+    with pytest.raises(UsageError, match="a reason of its own"), signals.noted():
+        raise UsageError("a reason of its own")
 
 
 def test_without_a_server_one_line_says_so(env, tmp_path):
