@@ -37,26 +37,8 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.enter_context(only_python_speaks())
         came = stack.enter_context(signals.noted())
-        target, microphone = args.target, VirtualMicrophone(bool(args.monitor))
-        if target == VIRTUAL_MIC:
-            target = stack.enter_context(microphone).output
-        live = LiveDenoiser(
-            args.source if isinstance(args.source, Path) else _device(args.source),
-            target if isinstance(target, Path) else _device(target),
-            args.model or DEFAULT_MODEL,
-            rate=args.rate,
-            channels=args.channels,
-            strength_db=args.strength,
-            latency=args.latency,
-            blocksize=args.blocksize,
-            budget_ms=args.budget,
-            worker=args.worker,
-            tee=args.tee,
-        )
-        if microphone.heard_on and live.input.endpoint == f"{microphone.heard_on}.monitor":
-            raise UsageError(f"{live.input.name} records what --monitor plays: a loop; choose another input")
-        live.bypass = args.bypass
-        stack.enter_context(live)
+        with signals.heeded(came):
+            live = _opened(args, stack)
         over = lambda: bool(came) or live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)
         try:
             if args.json:
@@ -86,6 +68,30 @@ def run(args: argparse.Namespace) -> int:
     if file and not live.recorded_s and not live.problems:
         ui.say(f"error: {file} was not written, since no sound came; see `rtdenoise doctor`")
     return int(bool(live.problems or (file and not live.recorded_s)))
+
+
+def _opened(args: argparse.Namespace, stack: ExitStack) -> LiveDenoiser:
+    """The running session that was asked for; ``stack`` ends it, and takes the virtual microphone away."""
+    target, microphone = args.target, VirtualMicrophone(bool(args.monitor))
+    if target == VIRTUAL_MIC:
+        target = stack.enter_context(microphone).output
+    live = LiveDenoiser(
+        args.source if isinstance(args.source, Path) else _device(args.source),
+        target if isinstance(target, Path) else _device(target),
+        args.model or DEFAULT_MODEL,
+        rate=args.rate,
+        channels=args.channels,
+        strength_db=args.strength,
+        latency=args.latency,
+        blocksize=args.blocksize,
+        budget_ms=args.budget,
+        worker=args.worker,
+        tee=args.tee,
+    )
+    if microphone.heard_on and live.input.endpoint == f"{microphone.heard_on}.monitor":
+        raise UsageError(f"{live.input.name} records what --monitor plays: a loop; choose another input")
+    live.bypass = args.bypass
+    return stack.enter_context(live)
 
 
 def _device(text: str) -> str | None:

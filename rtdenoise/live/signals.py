@@ -17,11 +17,7 @@ ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr
 
 @contextmanager
 def noted() -> Iterator[list[int]]:
-    """The signals to end that have come so far. Each also does at once what it did before.
-
-    An error after one is taken for its doing, as a list of devices that a dropped exception cut short: the signal comes
-    again instead.
-    """
+    """The signals to end that have come so far. Each also does at once what it did before."""
     came: list[int] = []
     before = {n: handler for n in ENDING if callable(handler := signal.getsignal(n))}
 
@@ -30,13 +26,19 @@ def noted() -> Iterator[list[int]]:
         before[number](number, frame)
 
     with _handled(before, note):
-        try:
-            yield came
-            return
-        except Exception:
-            if not came:
-                raise
-    signal.raise_signal(came[0])
+        yield came
+
+
+@contextmanager
+def heeded(came: list[int]) -> Iterator[None]:
+    """An error after one of the signals that `noted` gave is taken for its doing, as when a dropped exception cut a
+    list of devices short: the signal comes again instead. For the way in alone; on the way out errors are true."""
+    try:
+        yield
+    except Exception:
+        if came:
+            signal.raise_signal(came[0])
+        raise
 
 
 @contextmanager

@@ -142,13 +142,13 @@ def test_an_error_that_a_dropped_signal_led_to_is_not_what_the_user_reads():
     arrive = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
 
     def look():
-        with signals.noted():
+        with signals.noted() as came, signals.heeded(came):
             arrive()
             raise UsageError("no input fits 'A.monitor'")
 
     with pytest.raises(KeyboardInterrupt):
         look()
-    with pytest.raises(UsageError, match="a reason of its own"), signals.noted():
+    with pytest.raises(UsageError, match="a reason of its own"), signals.noted() as came, signals.heeded(came):
         raise UsageError("a reason of its own")
 
 
