@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
-from rtdenoise.errors import UsageError
+from rtdenoise.errors import ModelError, UsageError
+from rtdenoise.model import open_session
 
 SAMPLES = 144160  # the model's input: 9.01 s at 16 kHz
 TO_OPINIONS = {  # raw output -> mean opinion score; highest power first
@@ -26,13 +26,11 @@ class Dnsmos:
     """The model in ``path``. Raises UsageError for a file that is no such model."""
 
     def __init__(self, path: Path):
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            shapes = [v.shape for v in (*self._session.get_inputs(), *self._session.get_outputs())]
-        except Exception as error:  # onnxruntime's own types differ from version to version
-            raise UsageError(f"cannot read {path} ({str(error).splitlines()[0]}); give DNSMOS's file") from error
+            self._session = open_session(path)
+        except ModelError as error:
+            raise UsageError(f"cannot read {path} as a model; give DNSMOS's sig_bak_ovr.onnx") from error
+        shapes = [v.shape for v in (*self._session.get_inputs(), *self._session.get_outputs())]
         if [s[1:] for s in shapes] != [[SAMPLES], [len(TO_OPINIONS)]]:
             raise UsageError(f"{path} is no P.835 model; take sig_bak_ovr.onnx, the one that is not personalised")
 

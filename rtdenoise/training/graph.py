@@ -93,8 +93,11 @@ class Graph:
         sequence ``[batch, frames, ...]``, before ``[batch, longest, ...]``: the frames before it, oldest first.
         """
         frames = self.op("Concat", before, sequence, axis=1)
-        seen = [self.cut(frames, 1, longest - k, -k if k else END) for k in offsets]
-        return seen, self.cut(frames, 1, -longest, END)
+        return self.ago(frames, longest, offsets), self.cut(frames, 1, -longest, END)
+
+    def ago(self, frames: str, longest: int, offsets: Sequence[int]) -> list[str]:
+        """For each offset the frames that many frames ago, of ``frames`` that begin with ``longest`` earlier ones."""
+        return [self.cut(frames, 1, longest - k, -k if k else END) for k in offsets]
 
     def scan(
         self,

@@ -175,11 +175,11 @@ def _pitch(
 
 
 def _sub_bands(g: Graph, frames: str) -> str:
-    """`unet.sub_bands` of frames ``[batch, context + frames, 2, 128]``, as rows ``[batch * frames, 64]``, all bins of a
+    """`memory.sub_bands` of frames ``[batch, context + frames, 2, 128]``: rows ``[batch * frames, 64]``, all bins of a
     sub-band side by side."""
     low = g.cut(frames, 3, 0, PITCH_BINS)
-    longest, count = max(CONTEXT), len(PITCH_FRAMES)
-    beside = g.op("Concat", *(g.cut(low, 1, longest - k, -k if k else END) for k in PITCH_FRAMES), axis=2)
+    count = len(PITCH_FRAMES)
+    beside = g.op("Concat", *g.ago(low, max(CONTEXT), PITCH_FRAMES), axis=2)
     turns = np.fft.fft(np.eye(count), norm="ortho")
     real = np.array([[turns.real, -turns.imag], [turns.imag, turns.real]])  # [part, of part, band, frame]
     split = g.op("MatMul", g.constant(real.transpose(0, 2, 3, 1).reshape(2 * count, 2 * count)), beside)
