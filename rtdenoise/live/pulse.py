@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from rtdenoise.live import signals
+
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
 OWN_PREFIX = "rtdenoise_"  # sinks and sources that we made
 ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
@@ -38,13 +40,15 @@ class Endpoint:
 
 @contextmanager
 def connection() -> Iterator:
-    """A short-lived connection (pulsectl), or None where there is no server or no pulsectl."""
-    client = _connect() if sys.platform == "linux" else None
-    try:
-        yield client
-    finally:
-        if client is not None:
-            client.close()
+    """A short-lived connection (pulsectl), or None where there is no server or no pulsectl. Signals wait until it is
+    over: pulsectl waits for ever for an answer whose callback a signal cut short."""
+    with signals.held():
+        client = _connect() if sys.platform == "linux" else None
+        try:
+            yield client
+        finally:
+            if client is not None:
+                client.close()
 
 
 def _connect():

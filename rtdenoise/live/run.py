@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.enter_context(only_python_speaks())
         came = stack.enter_context(signals.noted())
-        with signals.heeded(came):
-            live = _opened(args, stack)
+        live = _opened(args, stack)
         over = lambda: bool(came) or live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)
         try:
             if args.json:

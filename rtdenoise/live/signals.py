@@ -1,18 +1,22 @@
 """The signals that end a live session, while libraries call back into Python.
 
-Python drops an exception that a signal's handler raises while a C library calls back, as PortAudio and PulseAudio do;
-so whoever talks to them keeps a note of what came. Off the main thread, where Python takes no signals, nothing changes.
+Python drops an exception that a signal's handler raises while a C library calls back. PulseAudio's answers come so: one
+that is dropped is waited for until the end of days. So signals wait while a server is asked (`held`); and since other
+callbacks drop exceptions too, a session keeps a note of what came (`noted`). Off the main thread, where Python takes no
+signals, nothing changes.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+PATIENCE_S = 2.0
 
 
 @contextmanager
@@ -30,25 +34,23 @@ def noted() -> Iterator[list[int]]:
 
 
 @contextmanager
-def heeded(came: list[int]) -> Iterator[None]:
-    """An error after one of the signals that `noted` gave is taken for its doing, as when a dropped exception cut a
-    list of devices short: the signal comes again instead. For the way in alone; on the way out errors are true."""
-    try:
-        yield
-    except Exception:
-        if came:
-            signal.raise_signal(came[0])
-        raise
-
-
-@contextmanager
 def held() -> Iterator[None]:
-    """Signals wait meanwhile: one between making a thing and noting it would leave it behind."""
-    came: list[int] = []
-    with _handled(ENDING, lambda number, _: came.append(number)):
-        yield
-    for number in came[:1]:
-        signal.raise_signal(number)
+    """Signals wait meanwhile, and come afterwards, whatever else went wrong. Who sends another one `PATIENCE_S` after
+    the first does not wait: the server may never answer."""
+    came: list[tuple[int, float]] = []
+    before = {n: signal.getsignal(n) for n in ENDING}
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        came.append((number, time.monotonic()))
+        if came[-1][1] - came[0][1] > PATIENCE_S and callable(handler := before[number]):
+            handler(number, frame)
+
+    try:
+        with _handled(ENDING, hold):
+            yield
+    finally:
+        for number, _ in came[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager

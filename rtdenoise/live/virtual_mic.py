@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtdenoise.errors import DeviceError
-from rtdenoise.live import pulse, signals
+from rtdenoise.live import pulse
 from rtdenoise.live.devices import find_device, list_devices
 
 SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}microphone", "rtdenoise microphone"
@@ -62,21 +62,25 @@ class VirtualMicrophone:
                 raise DeviceError("--monitor needs PulseAudio or PipeWire; here let your system play the cable")
             self.output = _cable()
             return self
-        with signals.held(), _server() as client:
-            _sweep(client)
-            owner = _living_owner(client)
-            if owner is not None:
-                raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
-            self.heard_on = _default_output(client) if self._monitor else None
-            if not _owners(client):
-                _load(client, _this_process(), _microphone(_this_process()))
-            if self.heard_on is not None:
-                _load(client, _this_process(), [_loopback(_this_process(), self.heard_on)])
+        try:
+            with _server() as client:
+                _sweep(client)
+                owner = _living_owner(client)
+                if owner is not None:
+                    raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
+                self.heard_on = _default_output(client) if self._monitor else None
+                if not _owners(client):
+                    _load(client, _this_process(), _microphone(_this_process()))
+                if self.heard_on is not None:
+                    _load(client, _this_process(), [_loopback(_this_process(), self.heard_on)])
+        except BaseException:  # a signal, say, which waited until the server had made everything
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Everything that bears our mark goes, whatever happened since it was made."""
-        with signals.held(), pulse.connection() as client:
+        with pulse.connection() as client:
             if client is not None:
                 _unload(client, [m for m, owner in _owners(client).items() if owner == _this_process()])
 

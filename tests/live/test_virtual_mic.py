@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -13,8 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdenoise.errors import UsageError
-from rtdenoise.live import signals
+from rtdenoise.live import pulse, signals
 from rtdenoise_bench import probes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,20 +136,55 @@ def test_a_signal_that_comes_while_a_library_calls_back_is_not_lost():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_error_that_a_dropped_signal_led_to_is_not_what_the_user_reads():
-    """Seen: Ctrl-C cut a list of devices short, and "no input fits" was all that came out."""
-    arrive = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+def test_a_signal_that_comes_while_the_server_answers_waits_for_the_answer(env, monkeypatch):
+    """Seen: the exception of Ctrl-C was dropped in pulsectl's callback, and with it the end of a list: it hung."""
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    found = []
 
-    def look():
-        with signals.noted() as came, signals.heeded(came):
-            arrive()
-            raise UsageError("no input fits 'A.monitor'")
+    def ask():
+        with pulse.connection() as client:
+            answer = client._pulse_info_cb
+
+            def interrupted(*info):
+                signal.raise_signal(signal.SIGINT)
+                answer(*info)
+
+            client._pulse_info_cb = interrupted
+            found.extend(s.name for s in client.source_list())
+            raise RuntimeError("what else goes wrong is of no interest by now")
 
     with pytest.raises(KeyboardInterrupt):
-        look()
-    with pytest.raises(UsageError, match="a reason of its own"), signals.noted() as came, signals.heeded(came):
-        raise UsageError("a reason of its own")
+        ask()
+    assert "A.monitor" in found
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_server_that_never_answers_can_be_left(env):
+    """One that is stopped still takes connections; the first Ctrl-C waits for it, a later one does not."""
+    code = """if True:
+        from rtdenoise.live import pulse, signals
+        with signals.held():
+            print("asking", flush=True)
+            with pulse.connection():
+                print("answered")
+    """
+    own = subprocess.run(["pgrep", "-P", str(os.getpid()), "-n", "pulseaudio"], capture_output=True, check=True)
+    os.kill(int(own.stdout), signal.SIGSTOP)
+    try:
+        asking = subprocess.Popen(
+            [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert asking.stdout.readline() == "asking\n"
+        until = time.monotonic() + 60
+        while asking.poll() is None and time.monotonic() < until:
+            asking.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+    finally:
+        os.kill(int(own.stdout), signal.SIGCONT)
+    out, err = asking.communicate(timeout=20)
+    assert (out, asking.returncode) == ("", -signal.SIGINT)
+    assert "KeyboardInterrupt" in err
 
 
 def test_without_a_server_one_line_says_so(env, tmp_path):
