@@ -110,6 +110,29 @@ def test_systems_are_compared_pair_by_pair_with_the_first():
     assert not score_tables.differences({"old": system(1, 2, 3, 4)})
 
 
+def test_scores_kept_from_before_are_compared_with(tmp_path):
+    one = {"pairs": {pair: dict.fromkeys(score_tables.COLUMNS, 1.0) for pair in "ab"}}
+    score_tables.keep_scores(tmp_path, "scores.md", "", {"old": one})
+    (tmp_path / "peers.json").write_text(
+        json.dumps({"metrics": ["pesq_wb"], "pairs": ["b", "a", "c"], "scores": {"p": [[3], [2], [9]], "q": [[1]] * 3}})
+    )
+    kept = score_tables.read_scores(tmp_path / "old.json", ["a", "b"])
+    kept |= score_tables.read_scores(tmp_path / "peers.json", ["a", "b"])
+    (table,) = score_tables.differences({"new": one} | kept)
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines()[2:]]
+    assert rows == [
+        ["old before minus new", "+0.00 ± 0.00", "+0.00 ± 0.00"],
+        ["p minus new", "+1.50 ± 1.00", "-"],
+        ["q minus new", "+0.00 ± 0.00", "-"],
+    ]
+    with pytest.raises(UsageError, match="no scores of pair d"):
+        score_tables.read_scores(tmp_path / "peers.json", ["a", "d"])
+    for text in ("", "[]", "{}", '{"metrics": ["x"], "pairs": ["a"], "scores": {"p": []}}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(UsageError, match="holds no scores"):
+            score_tables.read_scores(tmp_path / "bad.json", ["a"])
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_worst_pairs_are_drawn_side_by_side(speech, tmp_path, count):
     image = pytest.importorskip("matplotlib.image")
@@ -179,6 +202,19 @@ def test_evaluate_adds_opinions_where_asked(speech, samples_picker, tmp_path, ca
     assert all("| COVL | SIG | BAK | OVRL |" in tables[k] for k in (0, 3)), "scores and differences"
     assert "+0.00 ± inf" in tables[3]
     assert main(["evaluate", "tape", str(tmp_path), "--tape", "--dnsmos", model]) == 2
+
+
+def test_evaluate_compares_with_scores_kept_before(speech, tmp_path, capsys):
+    for side, sound in (("clean", speech), ("noisy", noisy(speech, 5))):
+        (tmp_path / side).mkdir()
+        sf.write(tmp_path / side / "a.wav", sound, RATE)
+    asked = ["evaluate", "copy=cp {in} {out}", str(tmp_path)]
+    assert main([*asked, "--out", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert main([*asked, "--against", str(tmp_path / "copy.json")]) == 0
+    assert "| copy before minus copy | +0.00 ± inf |" in capsys.readouterr().out
+    assert main([*asked, "--against", str(tmp_path / "scores.md")]) == 2
+    assert main(["evaluate", "tape", str(tmp_path), "--tape", "--against", str(tmp_path / "copy.json")]) == 2
 
 
 def test_evaluate_says_what_is_wrong(tmp_path, capsys):

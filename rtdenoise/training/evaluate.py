@@ -27,7 +27,7 @@ from rtdenoise.geometry import Latency
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.dnsmos import Dnsmos
 from rtdenoise.training.metrics import RATE
-from rtdenoise.training.score_tables import COLUMNS, as_markdown, keep_scores
+from rtdenoise.training.score_tables import COLUMNS, as_markdown, keep_scores, read_scores
 
 LOW = "@low"  # behind a model: --latency low
 PROBE_SECONDS = 5.0
@@ -177,7 +177,8 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
 def how(args: argparse.Namespace) -> str:
     """What a card says about where its tables come from."""
     sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
-    sounds += ["--dnsmos", args.dnsmos.name] if args.dnsmos else []
+    for name in ("dnsmos", "against"):
+        sounds += [f"--{name}", file.name] if (file := getattr(args, name)) else []
     asked = shlex.join(["rtdenoise", "evaluate", *args.systems, *sounds, "--card", args.card.name])
     return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"
 
@@ -237,6 +238,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also what listeners would say, by the DNS challenge's sig_bak_ovr.onnx: SIG, BAK, OVRL",
     )
     parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="FILE.json",
+        help="also how systems scored before differ, pair by pair: a NAME.json of --out, or a table of several",
+    )
+    parser.add_argument(
         "--plot",
         type=int,
         default=0,
@@ -253,8 +260,8 @@ def run(args: argparse.Namespace) -> int:
     if args.tape:
         from rtdenoise.training import tape_scores
 
-        if args.dnsmos:
-            raise UsageError("--dnsmos judges speech; leave it out with --tape")
+        if args.dnsmos or args.against:
+            raise UsageError("--dnsmos and --against are for speech; leave them out with --tape")
         return tape_scores.run(args)
     try:
         import pesq  # noqa: F401
@@ -265,9 +272,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--plot needs --out DIR, where the pictures go")
     opinion = Dnsmos(args.dnsmos) if args.dnsmos else None
     pairs = find_pairs(args.pairs)
+    kept = read_scores(args.against, [name for name, *_ in pairs]) if args.against else {}
     systems = dict(open_system(text) for text in args.systems)
     results = {name: evaluate(system, pairs, ui.say, opinion) for name, system in systems.items()}
-    tables = as_markdown(results)
+    tables = as_markdown(results, kept)
     print(tables, end="")
     if args.card:
         cards.put(args.card, "scores", f"{how(args)}\n{tables}")

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rtdenoise.errors import UsageError
+
 PLACES = {"stoi": 3, "estoi": 3, "si_sdr": 1}  # decimals shown; two otherwise
 COLUMNS = {  # score -> heading
     "pesq_wb": "PESQ-WB",
@@ -24,8 +26,9 @@ COLUMNS = {  # score -> heading
 OPINIONS = {"sig": "SIG", "bak": "BAK", "ovrl": "OVRL"}  # of `dnsmos`, where it was asked for
 
 
-def as_markdown(results: dict[str, dict[str, Any]]) -> str:
-    """Tables: the scores, some of them by SNR, what else was asked, and how the others differ from the first."""
+def as_markdown(results: dict[str, dict[str, Any]], kept: dict[str, dict[str, Any]] | None = None) -> str:
+    """Tables: the scores, some of them by SNR, what else was asked, and how the others differ from the first. ``kept``
+    are systems as `read_scores` gives them; they count among the others."""
     first = next(iter(results.values()))
     snrs, lowest = list(first["by_snr"]), next(iter(first["by_snr"]))
     columns = _columns(first["mean"])
@@ -62,7 +65,7 @@ def as_markdown(results: dict[str, dict[str, Any]]) -> str:
         "SI-SDR at 48 kHz (noisy)",
         "RTF",
     ]
-    return "\n".join([main, by_snr, table(titles, rows), *differences(results)])
+    return "\n".join([main, by_snr, table(titles, rows), *differences(results | (kept or {}))])
 
 
 def differences(results: dict[str, dict[str, Any]]) -> list[str]:
@@ -73,6 +76,9 @@ def differences(results: dict[str, dict[str, Any]]) -> list[str]:
     for name, other in others:
         cells = [f"{name} minus {first}"]
         for key in columns:
+            if any(key not in other["pairs"][pair] for pair in one["pairs"]):
+                cells.append("-")
+                continue
             apart = np.array([other["pairs"][pair][key] - row[key] for pair, row in one["pairs"].items()])
             error = np.std(apart, ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.inf
             cells.append("{:+.{places}f} ± {:.{places}f}".format(apart.mean(), 2 * error, places=PLACES.get(key, 2)))
@@ -87,6 +93,29 @@ def _columns(scored: dict[str, float]) -> dict[str, str]:
 def table(titles: list[str], rows: list[list[str]]) -> str:
     lines = [titles, ["---"] * len(titles), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def read_scores(path: Path, pairs: list[str]) -> dict[str, dict[str, Any]]:
+    """Systems scored before on these ``pairs``, as `differences` takes them: one by a ``SYSTEM.json`` of `keep_scores`,
+    or several by one file, ``{"metrics": [...], "pairs": [...], "scores": {SYSTEM: [[...] for each pair]}}``."""
+    try:
+        kept = json.loads(path.read_text())
+        if "scores" in kept:
+            systems = {
+                name: {
+                    pair: dict(zip(kept["metrics"], row, strict=True))
+                    for pair, row in zip(kept["pairs"], rows, strict=True)
+                }
+                for name, rows in kept["scores"].items()
+            }
+        else:
+            systems = {f"{path.stem} before": dict(kept["pairs"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} holds no scores ({error}); give a file that `evaluate --out` wrote") from error
+    missing = next((pair for rows in systems.values() for pair in pairs if pair not in rows), None)
+    if missing:
+        raise UsageError(f"{path} has no scores of pair {missing}; give scores of the same pairs")
+    return {name: {"pairs": rows} for name, rows in systems.items()}
 
 
 def keep_scores(folder: Path, name: str, tables: str, results: dict[str, Any]) -> None:
