@@ -317,6 +317,15 @@ def test_a_full_disk_leaves_the_old_checkpoint(start, tmp_path, monkeypatch, cap
     assert not list((tmp_path / "run").glob("*.part"))
 
 
+def test_resuming_another_networks_training_says_how_to_go_on(start, tmp_path, capsys):
+    start("unet", "--steps", "3")
+    state = torch.load(tmp_path / "run" / "last.pt", weights_only=True)
+    state["network"].popitem()  # as if the network had grown since
+    torch.save(state, tmp_path / "run" / "last.pt")
+    assert start("unet", "--resume", "--steps", "6") == 2
+    assert "--from" in capsys.readouterr().err
+
+
 def test_a_misspelt_recipe_key_names_the_nearest(tmp_path):
     recipe = tmp_path / "r.toml"
     recipe.write_text("[schedule]\nlearning_rat = 1e-3\n")

@@ -188,9 +188,15 @@ class Trainer:
 
     def resume(self) -> None:
         state = load_checkpoint(self.folder / "last.pt")
-        self.net.load_state_dict(state["network"])
-        self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.net.load_state_dict(state["network"])
+            self.ema.load_state_dict(state["ema"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"{self.folder} holds a training of another network or optimizer; begin a new one with --from "
+                f"{self.folder / 'best.pt'} and another --out"
+            ) from error
         self.step, self.spent_s, self.best = state["step"], state["spent_s"], state["best"]
 
 
