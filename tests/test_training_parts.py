@@ -160,6 +160,20 @@ def test_a_rumble_lies_below_150_hz(rate):
         assert power[: 2 * 150].mean() > 100 * power[2 * 1000 :].mean()
 
 
+@pytest.mark.parametrize("rate", [16000, 48000])
+def test_pops_are_thumps_below_60_hz_that_begin_with_the_voice(rate):
+    random = np.random.default_rng(4)
+    voice = np.zeros(3 * rate, np.float32)
+    voice[rate : rate + rate // 2] = random.standard_normal(rate // 2)
+    for _ in range(20):
+        made = sounds.pops(random, voice, rate)
+        assert np.abs(made).max() == pytest.approx(1)
+        power = np.abs(np.fft.rfft(made)) ** 2
+        assert power[: 3 * 60].sum() > 0.9 * power.sum()
+        assert power[: 3 * 60].mean() > 1000 * power[3 * 500 :].mean()
+        assert np.sum(made[rate:] ** 2) > 0.9 * np.sum(made**2), "not before the voice"
+
+
 @pytest.mark.parametrize("codec", augment.CODECS)
 def test_codecs_keep_time_and_length_and_leave_something_to_clean(codec, monkeypatch):
     monkeypatch.setattr(augment, "CODECS", (codec,))

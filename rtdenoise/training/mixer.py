@@ -42,7 +42,8 @@ class Chances:
     speed: float = 0.5
     equalise: float = 0.5
     pauses: float = 0.2
-    rumble: float = 0.25  # of the recording itself, wanted like the voice: what else is below 100 Hz is for the noise
+    rumble: float = 0.2  # of the recording itself, wanted like the voice: what else is below 100 Hz is for the noise
+    pops: float = 0.2  # of the breath at the microphone, wanted as well
     band_limited: float = 0.2
     clipped: float = 0.03
     coded: float = 0.03
@@ -182,12 +183,16 @@ class Mixer:
         return augment.with_pauses(random, dry, self.rate) if random.random() < self.chances.pauses else dry
 
     def _placed(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
-        """Speech as a recording has it: through a microphone, maybe in a room, maybe with a rumble."""
+        """Speech as a recording has it: through a microphone, maybe in a room, maybe with pops, maybe with a rumble."""
         heard = self._heard(random, dry)
-        if random.random() >= self.chances.rumble:
-            return heard
-        level = active_level(heard) * 10 ** (random.uniform(-30, -3) / 20)
-        return heard + np.float32(level) * sounds.rumble(random, self.count, self.rate)
+        level, peak = active_level(heard), float(np.abs(heard).max())
+        if peak >= QUIET and random.random() < self.chances.pops:
+            peak *= 10 ** (random.uniform(-30, 3) / 20)
+            heard = heard + np.float32(peak) * sounds.pops(random, heard, self.rate)
+        if random.random() < self.chances.rumble:
+            level *= 10 ** (random.uniform(-36, -9) / 20)
+            heard = heard + np.float32(level) * sounds.rumble(random, self.count, self.rate)
+        return heard
 
     def _heard(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
         microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None

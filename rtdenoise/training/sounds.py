@@ -1,6 +1,6 @@
 """Sounds that no recording provides, or not enough of them. Arrays out, float32 ``[samples]``.
 
-Owns the synthetic noises: coloured, hum and fans, rumble, clicks, typing, wind, rain, motors, alarms, cries, and
+Owns the synthetic noises: coloured, hum and fans, rumble, pops, clicks, typing, wind, rain, motors, alarms, cries, and
 textures, which have the spectrum of one recording and the course of another. Every function takes its random
 generator, so equal seeds give equal audio. Levels are not normalised, except where a docstring says so.
 """
@@ -12,6 +12,8 @@ from scipy import fft
 from scipy.ndimage import uniform_filter1d
 
 from rtdenoise.training.augment import Random, rms
+
+POP_S = 0.8  # after which a pop has died away
 
 
 def coloured(random: Random, count: int, rate: int) -> np.ndarray:
@@ -51,6 +53,23 @@ def rumble(random: Random, count: int, rate: int) -> np.ndarray:
     shape = hz / (hz + 8) / (1 + (hz / edge_hz) ** order)
     noise = fft.irfft(fft.rfft(random.standard_normal(count, dtype=np.float32)) * shape, count)
     return noise / rms(noise)
+
+
+def pops(random: Random, voice: np.ndarray, rate: int) -> np.ndarray:
+    """What the breath of p, t and b does to a microphone near the mouth: thumps below 60 Hz that begin while
+    ``voice`` ``[samples]`` is loud and are soon over; the largest peak is one."""
+    out = np.zeros(len(voice), np.float32)
+    loud = np.flatnonzero(np.abs(voice) >= 0.1 * np.abs(voice).max())
+    time_s = np.arange(round(POP_S * rate), dtype=np.float32) / rate
+    for _ in range(random.integers(1, 12)):
+        rise_s, fall_s = random.uniform(0.003, 0.05), 0.025 * 6 ** random.random()
+        puff = (1 - np.exp(-time_s / rise_s)) * np.exp(-time_s / fall_s)
+        turn = 2 * np.pi * (random.uniform(0.2, 1.5) / fall_s * time_s + random.random())
+        _add(out, puff * np.cos(turn) * random.uniform(0.2, 1), int(random.choice(loud)))
+    hz = np.linspace(0, rate / 2, len(out) // 2 + 1, dtype=np.float32)
+    lowest_hz, edge_hz, order = random.uniform(1, 12), random.uniform(25, 60), random.uniform(3, 8)
+    out = fft.irfft(fft.rfft(out) * hz / (hz + lowest_hz) / (1 + (hz / edge_hz) ** order), len(out))
+    return out / np.abs(out).max()
 
 
 def clicks(random: Random, count: int, rate: int) -> np.ndarray:
