@@ -153,6 +153,7 @@ class UNet(nn.Module):
         self._bands_only = stage == "bands"
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(name.startswith("head_") == self._bands_only)
+        self.train(self.training)
 
     def keep_input(self, share: float) -> None:
         """From now on give ``share`` of the input and the rest of what was learnt.
