@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
 def headline(result: dict[str, Any]) -> dict[str, float]:
     """The scores that the file itself states: of speech, or with ``--tape`` of music by the SNR of its tape."""
     if "mean" in result:
-        return {title: round(result["mean"][key], 3) for key, title in HEADLINE.items()}
+        return {title: round(result["mean"][key], 4) for key, title in HEADLINE.items()}
     tapes = {snr: row for snr, row in result.items() if "si_sdr_db_in" in row}
     return {f"SI-SDR dB at {snr} dB": round(row["si_sdr_db"], 1) for snr, row in tapes.items()}
 
