@@ -125,6 +125,8 @@ def test_scores_kept_from_before_are_compared_with(tmp_path):
         ["p minus new", "+1.50 ± 1.00", "-"],
         ["q minus new", "+0.00 ± 0.00", "-"],
     ]
+    (table,) = score_tables.differences({"p": one}, score_tables.read_scores(tmp_path / "peers.json", ["a", "b"]))
+    assert "| p minus p | +1.50 ± 1.00 | - |" in table, "a namesake does not take the first one's place"
     with pytest.raises(UsageError, match="no scores of pair d"):
         score_tables.read_scores(tmp_path / "peers.json", ["a", "d"])
     for text in ("", "[]", "{}", '{"metrics": ["x"], "pairs": ["a"], "scores": {"p": []}}'):

@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-PATIENCE_S = 2.0
+PATIENCE_S = 2.0  # a server that works has answered by then
 
 
 @contextmanager
@@ -38,7 +39,6 @@ def held() -> Iterator[None]:
     """Signals wait meanwhile, and come afterwards, whatever else went wrong. Who sends another one `PATIENCE_S` after
     the first does not wait: the server may never answer."""
     came: list[tuple[int, float]] = []
-    before = {n: signal.getsignal(n) for n in ENDING}
 
     def hold(number: int, frame: FrameType | None) -> None:
         came.append((number, time.monotonic()))
@@ -46,7 +46,7 @@ def held() -> Iterator[None]:
             handler(number, frame)
 
     try:
-        with _handled(ENDING, hold):
+        with _handled(ENDING, hold) as before:
             yield
     finally:
         for number, _ in came[:1]:
@@ -54,13 +54,14 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def _handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+def _handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
+    """Another handler meanwhile; gives the ones that were there before."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield {}
         return
     before = {n: signal.signal(n, handler) or signal.SIG_DFL for n in numbers}
     try:
-        yield
+        yield before
     finally:
         for number, old in before.items():
             signal.signal(number, old)

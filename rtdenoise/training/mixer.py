@@ -184,13 +184,13 @@ class Mixer:
 
     def _placed(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
         """Speech as a recording has it: through a microphone, maybe in a room, maybe with pops, maybe with a rumble."""
-        heard = self._heard(random, dry)
-        level, peak = active_level(heard), float(np.abs(heard).max())
+        heard = voice = self._heard(random, dry)
+        peak = float(np.abs(voice).max())
         if peak >= QUIET and random.random() < self.chances.pops:
             peak *= 10 ** (random.uniform(-30, 3) / 20)
-            heard = heard + np.float32(peak) * sounds.pops(random, heard, self.rate)
+            heard = heard + np.float32(peak) * sounds.pops(random, voice, self.rate)
         if random.random() < self.chances.rumble:
-            level *= 10 ** (random.uniform(-36, -9) / 20)
+            level = active_level(voice) * 10 ** (random.uniform(-36, -9) / 20)
             heard = heard + np.float32(level) * sounds.rumble(random, self.count, self.rate)
         return heard
 

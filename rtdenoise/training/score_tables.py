@@ -65,12 +65,13 @@ def as_markdown(results: dict[str, dict[str, Any]], kept: dict[str, dict[str, An
         "SI-SDR at 48 kHz (noisy)",
         "RTF",
     ]
-    return "\n".join([main, by_snr, table(titles, rows), *differences(results | (kept or {}))])
+    return "\n".join([main, by_snr, table(titles, rows), *differences(results, kept)])
 
 
-def differences(results: dict[str, dict[str, Any]]) -> list[str]:
-    """A table of the others minus the first, pair by pair: means and twice their standard errors. Less is a tie."""
-    (first, one), *others = results.items()
+def differences(results: dict[str, dict[str, Any]], kept: dict[str, dict[str, Any]] | None = None) -> list[str]:
+    """A table of the others minus the first, pair by pair: means and twice their standard errors. Less is a tie. What
+    is ``kept`` may bear the name of one of the results."""
+    (first, one), *others = [*results.items(), *(kept or {}).items()]
     columns = _columns(next(iter(one["pairs"].values())))
     rows = []
     for name, other in others:

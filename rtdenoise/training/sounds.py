@@ -48,10 +48,8 @@ def tones(random: Random, count: int, rate: int) -> np.ndarray:
 def rumble(random: Random, count: int, rate: int) -> np.ndarray:
     """What a building, a stand and a microphone's own electronics leave below 150 Hz in most recordings, RMS one:
     steady noise that falls by 12 to 48 dB an octave above 15 to 100 Hz."""
-    hz = np.linspace(0, rate / 2, count // 2 + 1, dtype=np.float32)
     edge_hz, order = 15 * (100 / 15) ** random.random(), random.uniform(2, 8)
-    shape = hz / (hz + 8) / (1 + (hz / edge_hz) ** order)
-    noise = fft.irfft(fft.rfft(random.standard_normal(count, dtype=np.float32)) * shape, count)
+    noise = _lowest(random.standard_normal(count, dtype=np.float32), rate, 8, edge_hz, order)
     return noise / rms(noise)
 
 
@@ -66,9 +64,7 @@ def pops(random: Random, voice: np.ndarray, rate: int) -> np.ndarray:
         puff = (1 - np.exp(-time_s / rise_s)) * np.exp(-time_s / fall_s)
         turn = 2 * np.pi * (random.uniform(0.2, 1.5) / fall_s * time_s + random.random())
         _add(out, puff * np.cos(turn) * random.uniform(0.2, 1), int(random.choice(loud)))
-    hz = np.linspace(0, rate / 2, len(out) // 2 + 1, dtype=np.float32)
-    lowest_hz, edge_hz, order = random.uniform(1, 12), random.uniform(25, 60), random.uniform(3, 8)
-    out = fft.irfft(fft.rfft(out) * hz / (hz + lowest_hz) / (1 + (hz / edge_hz) ** order), len(out))
+    out = _lowest(out, rate, random.uniform(1, 12), random.uniform(25, 60), random.uniform(3, 8))
     return out / np.abs(out).max()
 
 
@@ -101,13 +97,11 @@ def keys(random: Random, count: int, rate: int) -> np.ndarray:
 
 def wind(random: Random, count: int, rate: int) -> np.ndarray:
     """Wind at a microphone: turbulence below some 100 Hz that comes in gusts, and brightens with them."""
-    hz = np.linspace(0, rate / 2, count // 2 + 1, dtype=np.float32)
     gust = np.exp(_wander(random, count, rate, random.uniform(0.3, 1.0))).astype(np.float32)
     edge_hz, order = 20 * 10 ** random.random(), random.uniform(1.2, 2.5)
     out = np.zeros(count, np.float32)
     for above, share, power in ((1.0, 1.0, 1.0), (random.uniform(4, 12), random.uniform(0.02, 0.3), 2.0)):
-        shape = hz / (hz + 10) / (1 + (hz / (edge_hz * above)) ** order)
-        layer = fft.irfft(fft.rfft(random.standard_normal(count, dtype=np.float32)) * shape, count)
+        layer = _lowest(random.standard_normal(count, dtype=np.float32), rate, 10, edge_hz * above, order)
         out += layer / rms(layer) * share * gust**power
     return out
 
@@ -219,6 +213,12 @@ def _ringing(strokes: np.ndarray, ring: np.ndarray) -> np.ndarray:
     """What is heard when each sample of ``strokes`` sets off a ``ring`` of its own size; as long as ``strokes``."""
     padded = fft.next_fast_len(len(strokes) + len(ring), real=True)
     return fft.irfft(fft.rfft(strokes, padded) * fft.rfft(ring, padded), padded)[: len(strokes)]
+
+
+def _lowest(x: np.ndarray, rate: int, from_hz: float, to_hz: float, order: float) -> np.ndarray:
+    """What of ``x`` lies above ``from_hz`` (6 dB an octave) and below ``to_hz`` (6 dB an octave for each order)."""
+    hz = np.linspace(0, rate / 2, len(x) // 2 + 1, dtype=np.float32)
+    return fft.irfft(fft.rfft(x) * (hz / (hz + from_hz) / (1 + (hz / to_hz) ** order)), len(x))
 
 
 def _add(out: np.ndarray, x: np.ndarray, at: int) -> None:
