@@ -23,7 +23,7 @@ from rtdenoise.training.networks import build  # noqa: E402
 from rtdenoise.training.recipe import HOME, load_recipe, recipe_from_json  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 from rtdenoise.training.tape_mixer import mixer_for  # noqa: E402
-from rtdenoise.training.train import load_checkpoint  # noqa: E402
+from rtdenoise.training.trainer import load_checkpoint  # noqa: E402
 
 RECIPES = ["noise-subtraction", "db-minmax", "deep-unet", "crced-mse", "tape"]
 RATES_HZ = {"noise-subtraction": 8000, "deep-unet": 22050, "tape": 44100}

@@ -14,7 +14,6 @@ pytest.importorskip("onnx")
 from rtdenoise.cli import main  # noqa: E402
 from rtdenoise.errors import RtdenoiseError, UsageError  # noqa: E402
 from rtdenoise.model import load_model, models_folder  # noqa: E402
-from rtdenoise.training import train  # noqa: E402
 from rtdenoise.training.bank import open_bank  # noqa: E402
 from rtdenoise.training.export import export  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
@@ -23,6 +22,7 @@ from rtdenoise.training.networks import build, load_weights  # noqa: E402
 from rtdenoise.training.networks.memory import sub_bands  # noqa: E402
 from rtdenoise.training.recipe import load_recipe  # noqa: E402
 from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
+from rtdenoise.training.trainer import Trainer, load_checkpoint  # noqa: E402
 
 RATE = 16000
 TINY = """
@@ -89,7 +89,7 @@ def test_training_learns_and_exports_what_it_learnt(network, start, tmp_path):
 
 def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeypatch):
     start("unet", out="whole")
-    steps, step = 0, train.Trainer.train_step
+    steps, step = 0, Trainer.train_step
 
     def killed(self, *batch):
         nonlocal steps
@@ -98,14 +98,36 @@ def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeyp
             raise KeyboardInterrupt
         return step(self, *batch)
 
-    monkeypatch.setattr(train.Trainer, "train_step", killed)
+    monkeypatch.setattr(Trainer, "train_step", killed)
     assert start("unet", out="broken") != 0
-    monkeypatch.setattr(train.Trainer, "train_step", step)
+    monkeypatch.setattr(Trainer, "train_step", step)
     start("unet", "--resume", out="broken")
-    whole, broken = (train.load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "broken"))
+    whole, broken = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "broken"))
     for part in ("network", "ema"):
         for name, value in whole[part].items():
             assert torch.equal(value, broken[part][name]), f"{part} {name} differs"
+
+
+def test_a_branch_of_a_trunk_falls_to_rate_zero_and_can_be_resumed(start, tmp_path, monkeypatch):
+    start("unet", "--steps", "4", out="trunk")
+    branch = "unet", "--trunk", str(tmp_path / "trunk"), "--decay", "6"
+    assert start(*branch, out="whole") == 0
+    step = Trainer.train_step
+
+    def killed(self, *batch):
+        if self.step == 8:
+            raise KeyboardInterrupt
+        return step(self, *batch)
+
+    monkeypatch.setattr(Trainer, "train_step", killed)
+    assert start(*branch, out="broken") != 0
+    monkeypatch.setattr(Trainer, "train_step", step)
+    assert start("unet", "--resume", out="broken") == 0
+    whole, broken = (load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "broken"))
+    assert whole["step"] == broken["step"] == 10
+    assert all(torch.equal(value, broken["network"][name]) for name, value in whole["network"].items())
+    log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert [entry["learning_rate"] for entry in log if "learning_rate" in entry][-1] < 1e-3 * 0.2
 
 
 def test_training_learns_in_half_precision(start, tmp_path):
@@ -140,7 +162,7 @@ def test_frames_apart_equal_the_same_frames_of_a_whole_clip(network):
 def test_fine_tuning_starts_from_the_weights_it_was_given(start, tmp_path):
     start("unet", "--steps", "3", out="first")
     start("unet", "--steps", "1", "--from", str(tmp_path / "first" / "best.pt"), out="second")
-    first, second = (train.load_checkpoint(tmp_path / name / "last.pt") for name in ("first", "second"))
+    first, second = (load_checkpoint(tmp_path / name / "last.pt") for name in ("first", "second"))
     change = max((first["ema"][k] - second["network"][k]).abs().max() for k in first["ema"] if "weight" in k)
     assert change < 0.05
 
@@ -179,8 +201,8 @@ def test_a_shipped_model_is_fine_tuned_below_8_khz_where_voices_are(name, folder
     mine = tmp_path / "mine"
     argv = ["train", "--from", name, "--clean", clean, "--noise", noise, "--steps", "1", "--out", str(mine)]
     assert main(argv) == 0
-    before = train.load_checkpoint(models_folder() / f"{name}.pt")["ema"]
-    got = train.load_checkpoint(mine / "last.pt")
+    before = load_checkpoint(models_folder() / f"{name}.pt")["ema"]
+    got = load_checkpoint(mine / "last.pt")
     weights = {k: v for k, v in got["network"].items() if k.endswith("weight")}
     moved = {k for k, v in weights.items() if not torch.equal(v, before[k].float())}
     assert any(k.startswith(("down", "convs")) for k in moved), moved
@@ -250,18 +272,25 @@ def test_a_pair_depends_on_seed_and_number_alone(folders):
 def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
     monkeypatch.setattr("rtdenoise.training.mixer.BLOCK", 50)
     banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
-    chances = Chances(clean_only=0, noise_only=0, band_limited=0, clipped=0, coded=0, synthetic={"coloured": 1.0})
+    quiet = dict.fromkeys(("clean_only", "noise_only", "band_limited", "clipped", "coded", "low_noise"), 0)
+    chances = Chances(**quiet, snr_db=(-5.0, 0.0), synthetic={"coloured": 1.0})
     mixer, met, made = Mixer(banks, 0.5, 3, chances, reuse=3), [], Mixer._noise_bed
     monkeypatch.setattr(Mixer, "_noise_bed", lambda self, random: (met.append(1), made(self, random))[1])
     pairs = [mixer.pair(k)[:2] for k in range(300)]
     assert len(met) == 100, "each noise is made once"
-    directions = [[x / (np.linalg.norm(x) + 1e-9) for x in (target, noisy - target)] for noisy, target in pairs]
+    edge = np.fft.rfftfreq(mixer.count, 1 / RATE) > 200  # below, a voice's own rumble is part of the noise
+
+    def direction(x):
+        spectrum = np.fft.rfft(x)[edge]
+        return spectrum / (np.linalg.norm(spectrum) + 1e-9)
+
+    directions = [[direction(x) for x in (target, noisy - target)] for noisy, target in pairs]
     again = Mixer(banks, 0.5, 3, chances, reuse=3)
     for k in (170, 299):
         assert np.array_equal(again.pair(k)[0], pairs[k][0]), "only the number decides"
     for k in (0, 49):
         same_voice, same_noise = (
-            {j for j in range(150) if directions[j][side] @ directions[k][side] > 0.999} for side in (0, 1)
+            {j for j in range(150) if np.vdot(directions[j][side], directions[k][side]).real > 0.99} for side in (0, 1)
         )
         assert same_voice == {k, k + 50, k + 100}
         assert len(same_noise) == 3
@@ -299,7 +328,7 @@ def test_a_loss_that_is_no_number_stops_with_its_step_and_keeps_the_checkpoint(s
     start("unet", "--steps", "3")
     good = (tmp_path / "run" / "last.pt").read_bytes()
     broken = lambda estimate, target, weights, spacing: (estimate.abs().sum() * float("nan"), torch.zeros(()))
-    monkeypatch.setattr(train, "spectral_loss", broken)
+    monkeypatch.setattr("rtdenoise.training.trainer.spectral_loss", broken)
     assert start("unet", "--resume", "--steps", "9") == 1
     assert "step 3" in capsys.readouterr().err
     assert (tmp_path / "run" / "last.pt").read_bytes() == good
@@ -313,7 +342,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(start, tmp_path, monkeypatch, cap
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(train.torch, "save", full)
+    monkeypatch.setattr(torch, "save", full)
     assert start("unet", "--resume", "--steps", "6") == 1
     assert "No space left" in capsys.readouterr().err
     assert (tmp_path / "run" / "last.pt").read_bytes() == good

@@ -27,7 +27,7 @@ from rtdenoise.training.export import export
 from rtdenoise.training.networks import build
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.score_tables import table
-from rtdenoise.training.train import Batches, Trainer, load_checkpoint
+from rtdenoise.training.trainer import Batches, Trainer, load_checkpoint
 from rtdenoise_bench import machine
 
 LOW, HIGH = 16000, 48000  # banks that serve all: bins are 62.5 Hz apart at every rate, so a network hears its own band

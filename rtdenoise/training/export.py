@@ -22,7 +22,7 @@ from rtdenoise.contract import fixed_metadata
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.training.graph import streaming_model
 from rtdenoise.training.networks import build, load_weights
-from rtdenoise.training.train import load_checkpoint
+from rtdenoise.training.trainer import load_checkpoint
 
 TOLERANCE = 1e-4  # of the loudest input bin so far: float32 sums in another order
 CHECK_FRAMES = 60

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from scipy import fft
@@ -17,15 +16,16 @@ from scipy import fft
 from rtdenoise.errors import UsageError
 from rtdenoise.training import augment, sounds
 from rtdenoise.training.bank import Bank, open_bank
+from rtdenoise.training.sampling import Part, clip_weights, noise_chances, voice_chances
 
 ROOM_S = 0.6
 TAIL_S = 0.25  # zeros behind a clip before filtering, so that little of a room's tail wraps round to its start
 BLOCK = 256  # voices, and noises, that are kept to be used again
 TAPE = Path("tape")  # given as the only noise "folder": noise of a cassette, see `tape`
 QUIET = 10 ** (-60 / 20)  # full scale 1: below it there is no speech to set a level by
-
-
-Part = Literal["train", "dev", "all"]
+VOICE_FROM_HZ = 60.0  # what a target holds begins here: below it, rooms, stands and breath speak, not people
+LOW_NOISES = {"rumble": 3, "cabin": 3, "ventilation": 2, "wind": 2, "handling": 2, "hum": 2, "pops": 2}  # weights
+ALONE_DB = (-30.0, -12.0)  # the other noises' level where a low noise is nearly alone
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,9 @@ class Chances:
     speed: float = 0.5
     equalise: float = 0.5
     pauses: float = 0.2
-    rumble: float = 0.2  # of the recording itself, wanted like the voice: what else is below 100 Hz is for the noise
-    pops: float = 0.2  # of the breath at the microphone, wanted as well
+    low_noise: float = 0.4  # a noise that lies mostly below 150 Hz, beside the others: see `LOW_NOISES`
+    low_noise_db: tuple[float, float] = (-10.0, 15.0)  # its level against the voice's
+    low_noise_alone: float = 0.3  # of the pairs with one: it is nearly all the noise there is
     band_limited: float = 0.2
     clipped: float = 0.03
     coded: float = 0.03
@@ -62,6 +63,8 @@ class Chances:
             "alarm": 0.03,
             "cries": 0.03,
             "texture": 0.08,
+            "cabin": 0.03,
+            "ventilation": 0.03,
         }
     )
 
@@ -103,7 +106,8 @@ class Mixer:
     """Random pairs of ``seconds`` each at the rate of the banks.
 
     ``part`` says which clips it draws from: those kept out of training ("dev"), the others ("train"), or all. The
-    target is the speech as it stands in the mixture, with its room: a voice keeps the place where it was recorded.
+    target is the speech as it stands in the mixture, with its room: a voice keeps the place where it was recorded. What
+    its recording holds below `VOICE_FROM_HZ` stays in the mixture and leaves the target, as every rumble does.
     """
 
     def __init__(self, banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train", reuse: int = 1):
@@ -113,10 +117,11 @@ class Mixer:
         self.count = round(seconds * self.rate)
         self._padded = fft.next_fast_len(self.count + round(TAIL_S * self.rate), real=True)
         self._hz = np.linspace(0, self.rate / 2, self._padded // 2 + 1, dtype=np.float32)
+        self._voice_band = high_pass(self._hz, VOICE_FROM_HZ)
         assert banks.noise is not None, "tape noise has a mixer of its own"
         self._noises = banks.noise
-        self._speech = clip_weights(banks.speech, 0.6, part)
-        self._noise = clip_weights(banks.noise, 0.5, part)
+        self._speech = clip_weights(banks.speech, voice_chances(banks.speech), part)
+        self._noise = clip_weights(banks.noise, noise_chances(banks.noise), part)
         self._rooms: dict[int, np.ndarray] = {}
         self._kept: dict[tuple[str, int], np.ndarray] = {}
 
@@ -132,9 +137,14 @@ class Mixer:
             target = np.zeros_like(target)
         snr_db = self._snr_db(random)
         noise = noise * (active_level(target) / augment.rms(noise) * 10 ** (-snr_db / 20))
+        if random.random() < chances.low_noise:
+            if random.random() < chances.low_noise_alone:
+                noise = noise * np.float32(10 ** (random.uniform(*ALONE_DB) / 20))
+            noise = noise + self._low_noise(random, target)
         if fate > 1 - chances.clean_only:
             noise[:] = 0
         noisy = target + noise
+        target = self._filtered(target, self._voice_band)
         gain = 10 ** (random.uniform(*chances.level_dbfs) / 20) / (augment.rms(noisy) + 1e-5)
         gain = min(gain, 1.5 / (float(np.abs(noisy).max()) + 1e-6))
         noisy, target = noisy * np.float32(gain), target * np.float32(gain)
@@ -182,19 +192,21 @@ class Mixer:
         dry = self._piece(random, self.banks.speech, self._speech, speed)
         return augment.with_pauses(random, dry, self.rate) if random.random() < self.chances.pauses else dry
 
-    def _placed(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
-        """Speech as a recording has it: through a microphone, maybe in a room, maybe with pops, maybe with a rumble."""
-        heard = voice = self._heard(random, dry)
-        peak = float(np.abs(voice).max())
-        if peak >= QUIET and random.random() < self.chances.pops:
-            peak *= 10 ** (random.uniform(-30, 3) / 20)
-            heard = heard + np.float32(peak) * sounds.pops(random, voice, self.rate)
-        if random.random() < self.chances.rumble:
-            level = active_level(voice) * 10 ** (random.uniform(-36, -9) / 20)
-            heard = heard + np.float32(level) * sounds.rumble(random, self.count, self.rate)
-        return heard
+    def _low_noise(self, random: augment.Random, voice: np.ndarray) -> np.ndarray:
+        """A noise that lies mostly below the voice, at a level set against the voice's."""
+        weights = np.array(list(LOW_NOISES.values()), float)
+        kind = str(random.choice(list(LOW_NOISES), p=weights / weights.sum()))
+        level = active_level(voice) * 10 ** (random.uniform(*self.chances.low_noise_db) / 20)
+        if kind == "pops":
+            if float(np.abs(voice).max()) < QUIET:  # nobody breathes
+                kind = "rumble"
+            else:
+                return np.float32(4 * level) * sounds.pops(random, voice, self.rate)  # a peak, so louder than an RMS
+        noise = getattr(sounds, kind)(random, self.count, self.rate)
+        return noise * np.float32(level / augment.rms(noise))
 
-    def _heard(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
+    def _placed(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
+        """Speech as a recording has it: through a microphone, maybe in a room."""
         microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None
         room = self.banks.room if random.random() < self.chances.room else None
         if microphone is None and room is None:
@@ -269,13 +281,6 @@ def active_level(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x[np.abs(x) > 0.02 * peak]))))
 
 
-def clip_weights(bank: Bank, power: float, part: Part) -> np.ndarray:
-    """Cumulated chance of each clip: its length, with collections that have most hours damped (hours ** power)."""
-    length = np.diff(bank.start).astype(float)
-    source = np.array([c.source for c in bank.clips])
-    hours = {s: length[source == s].sum() for s in set(source)}
-    weight = length * np.array([hours[s] ** (power - 1) for s in source])
-    is_dev = np.array([c.is_dev for c in bank.clips])
-    if part == "all" or is_dev.all() or not is_dev.any():  # a user's few files may all fall on one side
-        return np.cumsum(weight)
-    return np.cumsum(weight * (is_dev == (part == "dev")))
+def high_pass(hz: np.ndarray, edge_hz: float) -> np.ndarray:
+    """Gain at each ``hz`` of a Butterworth high-pass of 4th order run forwards and backwards: no phase."""
+    return (1 / (1 + (edge_hz / np.maximum(hz, 1e-3)) ** 8)).astype(np.float32)

@@ -13,6 +13,7 @@ from rtdenoise.training.losses import LossWeights
 from rtdenoise.training.mixer import Chances
 
 HOME = Path(__file__).parent / "recipes"
+RETIRED = {"rumble", "pops"}  # chances of earlier versions, which counted both as part of the voice
 
 
 @dataclass(frozen=True)
@@ -68,5 +69,7 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def recipe_from_json(text: str) -> Recipe:
-    """The recipe inside a checkpoint."""
-    return fill(Recipe(), json.loads(text), "the checkpoint's recipe")
+    """The recipe inside a checkpoint; chances that no longer exist are left aside."""
+    table = json.loads(text)
+    table["chances"] = {k: v for k, v in table.get("chances", {}).items() if k not in RETIRED}
+    return fill(Recipe(), table, "the checkpoint's recipe")

@@ -1,8 +1,9 @@
 """Sounds that no recording provides, or not enough of them. Arrays out, float32 ``[samples]``.
 
-Owns the synthetic noises: coloured, hum and fans, rumble, pops, clicks, typing, wind, rain, motors, alarms, cries, and
-textures, which have the spectrum of one recording and the course of another. Every function takes its random
-generator, so equal seeds give equal audio. Levels are not normalised, except where a docstring says so.
+Owns the synthetic noises: coloured, hum and fans, rumble, cabins, ventilation, handling, pops, clicks, typing, wind,
+rain, motors, alarms, cries, and textures, which have the spectrum of one recording and the course of another. Every
+function takes its random generator, so equal seeds give equal audio. Levels are not normalised, except where a
+docstring says so.
 """
 
 from __future__ import annotations
@@ -51,6 +52,68 @@ def rumble(random: Random, count: int, rate: int) -> np.ndarray:
     edge_hz, order = 15 * (100 / 15) ** random.random(), random.uniform(2, 8)
     noise = _lowest(random.standard_normal(count, dtype=np.float32), rate, 8, edge_hz, order)
     return noise / rms(noise)
+
+
+def hum(random: Random, count: int, rate: int) -> np.ndarray:
+    """Mains hum as cables pick it up: 50 or 60 Hz and harmonics, most of it low, hardly any other noise."""
+    base_hz, tilt = float(random.choice([50, 60])) * random.uniform(0.998, 1.002), random.uniform(0.3, 2.0)
+    time_s = np.arange(count, dtype=np.float32) / rate
+    out = np.zeros(count, np.float32)
+    for k in range(1, int(random.integers(2, 16))):
+        size = k**-tilt * random.uniform(0.1, 1) * (0.3 if k % 2 == 0 else 1)  # odd ones are stronger
+        out += np.float32(size) * np.sin(2 * np.pi * k * base_hz * time_s + random.uniform(0, 6.3)).astype(np.float32)
+    return out / rms(out)
+
+
+def cabin(random: Random, count: int, rate: int) -> np.ndarray:
+    """Inside a car, bus or train: a road's noise that falls steeply from 30 to 150 Hz on, with a much softer tail
+    above, an engine's orders that wander with its speed, swells and jolts."""
+    white = random.standard_normal(count, dtype=np.float32)
+    road = _lowest(white, rate, random.uniform(5, 20), 30 * 5 ** random.random(), random.uniform(3, 8))
+    tail = _lowest(white, rate, 30, 200 * 5 ** random.random(), random.uniform(1, 2.5))
+    swell = np.exp(_wander(random, count, rate, random.uniform(0, 0.4))).astype(np.float32)
+    out = (road / rms(road) + tail / rms(tail) * 10 ** (random.uniform(-30, -8) / 20)) * swell
+    if random.random() < 0.7:
+        turns_hz = 12 * (80 / 12) ** random.random()
+        phase = 2 * np.pi * np.cumsum(turns_hz / rate * np.exp(_wander(random, count, rate, random.uniform(0, 0.15))))
+        engine = np.zeros(count, np.float32)
+        for order in random.choice([0.5, 1, 1.5, 2, 3, 4, 6, 8], random.integers(2, 7), replace=False):
+            engine += np.sin(order * phase + random.uniform(0, 6.3)).astype(np.float32) * random.uniform(0.1, 1)
+        out += engine / rms(engine) * 10 ** (random.uniform(-20, 3) / 20) * swell
+    for _ in range(random.integers(0, 4)):
+        jolt = _lowest(_burst(random, random.uniform(0.05, 0.4), rate), rate, 5, random.uniform(40, 200), 3)
+        _add(out, jolt / rms(jolt) * random.uniform(0.5, 4), int(random.integers(0, count)))
+    return out / rms(out)
+
+
+def ventilation(random: Random, count: int, rate: int) -> np.ndarray:
+    """Air through ducts, a computer's or a projector's fan: steady noise that falls by 3 to 12 dB an octave above
+    40 to 400 Hz, with the tones of blades that beat a little."""
+    edge_hz = 40 * 10 ** random.random()
+    air = _lowest(random.standard_normal(count, dtype=np.float32), rate, 15, edge_hz, random.uniform(0.5, 2.0))
+    out = air / rms(air)
+    time_s = np.arange(count, dtype=np.float32) / rate
+    for _ in range(random.integers(0, 3)):
+        blades_hz, beat_hz = 25 * 16 ** random.random(), random.uniform(0.1, 2)
+        beat = 1 + random.uniform(0, 0.8) * np.sin(2 * np.pi * beat_hz * time_s)
+        for k in range(1, int(random.integers(2, 6))):
+            size = 10 ** (random.uniform(-24, -3) / 20) / k
+            out += (size * beat * np.sin(2 * np.pi * k * blades_hz * time_s + random.uniform(0, 6))).astype(np.float32)
+    return out / rms(out)
+
+
+def handling(random: Random, count: int, rate: int) -> np.ndarray:
+    """A microphone or its stand that is touched: thumps and scrapes, most of them below 300 Hz."""
+    out = np.zeros(count, np.float32)
+    for _ in range(random.integers(1, 10)):
+        scrape = random.random() < 0.4
+        length_s = random.uniform(0.2, 1.2) if scrape else random.uniform(0.03, 0.25)
+        touch = _burst(random, length_s, rate) if not scrape else random.standard_normal(int(length_s * rate))
+        if scrape:
+            touch = touch * np.hanning(len(touch)) * (1 + 0.8 * _wander(random, len(touch), rate, 1.0))
+        touch = _lowest(touch.astype(np.float32), rate, random.uniform(3, 20), 40 * 8 ** random.random(), 2.5)
+        _add(out, touch / (rms(touch) + 1e-6) * np.float32(random.uniform(0.2, 2)), int(random.integers(0, count)))
+    return out / rms(out)
 
 
 def pops(random: Random, voice: np.ndarray, rate: int) -> np.ndarray:

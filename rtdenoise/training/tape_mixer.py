@@ -10,7 +10,8 @@ import numpy as np
 from scipy import fft
 
 from rtdenoise.training import augment
-from rtdenoise.training.mixer import Banks, Chances, Mixer, Part, clip_weights
+from rtdenoise.training.mixer import Banks, Chances, Mixer
+from rtdenoise.training.sampling import Part, clip_weights, noise_chances
 from rtdenoise.training.tape import TRACKS, on_tape
 
 
@@ -30,7 +31,7 @@ class TapeMixer:
         self.bank, self.rate, self.seed, self.chances = banks.speech, banks.speech.rate, seed, chances
         self.count = round(seconds * self.rate)
         self._hz = np.linspace(0, self.rate / 2, self.count // 2 + 1, dtype=np.float32)
-        self._weights = clip_weights(banks.speech, 0.6, part)
+        self._weights = clip_weights(banks.speech, noise_chances(banks.speech), part)
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Noisy and target, and the SNR in dB (nan without music or without noise)."""

@@ -1,36 +1,24 @@
 """``rtdenoise train``: mix, learn, validate, keep the best; survive a kill and go on exactly where it stopped.
 
-Owns the loop, the schedule and the checkpoints. Everything random depends on (seed, step) alone, so a resumed run
-equals an uninterrupted one without any generator state. Weights that count are the averaged ones (EMA).
+Owns the command: which recipe, which weights to start from, the log. `trainer` owns the training itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import math
-import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from rtdenoise import ui
-from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.errors import UsageError
 from rtdenoise.model import models_folder
-from rtdenoise.training.losses import spectral_loss, wave_loss
-from rtdenoise.training.mixer import Banks, Mixer
-from rtdenoise.training.muon import MuonAdamW
-from rtdenoise.training.networks import build, load_weights
 from rtdenoise.training.parallel import Peers, run_together
-from rtdenoise.training.recipe import Recipe, Schedule, load_recipe, recipe_from_json
-from rtdenoise.training.spectra import to_spectra
-from rtdenoise.training.tape_mixer import TapeMixer, mixer_for
-from rtdenoise.training.validate import Validation
+from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
+from rtdenoise.training.trainer import Trainer, load_checkpoint
 
 FINE_TUNING: dict[str, Any] = {
     "steps": 600,
@@ -41,194 +29,6 @@ FINE_TUNING: dict[str, Any] = {
 }
 
 
-class Batches(torch.utils.data.Dataset):
-    """Batches of one process in a training, float32 ``[2, batch, samples]``: noisy and target."""
-
-    def __init__(self, mixer: Mixer | TapeMixer, first: int, last: int, size: int, peers: Peers):
-        self.mixer, self.first, self.last, self.size, self.peers = mixer, first, last, size, peers
-
-    def __len__(self) -> int:
-        return self.last - self.first
-
-    def __getitem__(self, i: int) -> torch.Tensor:
-        number = (self.first + i) * self.peers.count + self.peers.rank
-        return torch.from_numpy(np.stack(self.mixer.batch(number, self.size)))
-
-
-class Trainer:
-    """One training in one folder: ``last.pt`` (to resume), ``best.pt`` (by the development pairs), ``log.jsonl``."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        folder: Path,
-        cache: Path,
-        device: str,
-        weights: dict[str, torch.Tensor] | None,
-        peers: Peers | None = None,
-    ):
-        self.recipe, self.folder, self.device, self.peers = recipe, folder, device, peers or Peers()
-        torch.manual_seed(recipe.schedule.seed)
-        self.net = build(recipe.network, recipe.options).to(device)
-        if weights is not None:
-            load_weights(self.net, weights)
-        self.net.set_stage(recipe.stage)
-        self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
-        self.half = _half(recipe.schedule, device)
-        self.optimizer = _optimizer(self.net, recipe.schedule, self.half or torch.float32)
-        self.step, self.spent_s, self.best = 0, 0.0, -math.inf
-        data = recipe.data
-        clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
-        with self.peers.in_turn():
-            banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
-        self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.chances, reuse=data.reuse)
-        if self.peers.rank == 0:
-            self.validation = Validation(banks, recipe)
-
-    def learning_rate(self) -> float:
-        """Warm-up, plateau, half a cosine to zero."""
-        s = self.recipe.schedule
-        done = self.step / s.steps
-        fall = max(0.0, (done - s.decay_from) / max(1e-9, 1 - s.decay_from))
-        return (
-            s.learning_rate * min(1.0, (self.step + 1) / s.warmup) * (0.5 + 0.5 * math.cos(math.pi * min(1, fall)))
-            + 1e-6
-        )
-
-    def train_step(self, noisy: torch.Tensor, target: torch.Tensor) -> tuple[float, float]:
-        """One update; loss and SNR in dB."""
-        s, rate = self.recipe.schedule, self.recipe.data.rate
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate()
-        every_frame = self.step >= s.all_frames_from * s.steps
-        step = 1 if every_frame else self.net.training_step
-        start = int(np.random.default_rng([s.seed, self.step, 7]).integers(step))
-        noisy, target = (to_spectra(x, rate, self.net.framing) for x in (noisy, target))
-        with torch.autocast(self.device, self.half, enabled=self.half is not None):
-            estimate = self.net(noisy, start, step)
-        judged, wanted = self.net.judged(estimate, target[:, start::step])
-        loss, snr_db = spectral_loss(judged, wanted, self.recipe.loss, step)
-        if every_frame:
-            loss = loss + self.recipe.loss.wave * wave_loss(
-                estimate, target[..., : estimate.shape[-1]], rate, self.net.framing
-            )
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.peers.average_gradients(self.net)
-        size = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
-        if not (torch.isfinite(loss) and torch.isfinite(size)):
-            raise RtdenoiseError(
-                f"step {self.step}: the loss is {loss.item()}; the last good checkpoint is {self.folder / 'last.pt'}: "
-                "lower learning_rate and resume"
-            )
-        self.optimizer.step()
-        self.step += 1
-        keep = min(s.ema, (self.step + 1) / (self.step + 10))
-        for old, new in zip(self.ema.state_dict().values(), self.net.state_dict().values(), strict=True):
-            old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
-        return loss.item(), snr_db.item()
-
-    def run(self, report: Any) -> None:
-        """Train to the last step of the schedule; ``report(dict)`` is told about progress."""
-        s, data = self.recipe.schedule, self.recipe.data
-        batches = Batches(self.mixer, self.step, s.steps, data.batch, self.peers)
-        loader = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=data.workers)
-        begin, seen = time.monotonic() - self.spent_s, []
-        for batch in loader:
-            seen.append(self.train_step(*batch.to(self.device)))
-            self.spent_s = time.monotonic() - begin
-            if self.peers.rank:
-                continue
-            if self.step % s.save_every == 0 or self.step == s.steps:
-                loss, snr_db = np.mean(seen, 0)
-                seen = []
-                report(self._progress(float(loss), float(snr_db)))
-                self.save("last.pt")
-            if self.step % s.validate_every == 0 or self.step == s.steps:
-                self.validate(report)
-
-    def validate(self, report: Any) -> None:
-        scores = self.validation.scores(self.ema)
-        report({"step": self.step, "validation": scores})
-        if scores["mark"] > self.best:
-            self.best = scores["mark"]
-            self.save("best.pt")
-
-    def _progress(self, loss: float, snr_db: float) -> dict[str, Any]:
-        s, data = self.recipe.schedule, self.recipe.data
-        return {
-            "step": self.step,
-            "steps": s.steps,
-            "hours_mixed": round(self.step * self.peers.count * data.batch * data.seconds / 3600, 2),
-            "loss": round(loss, 4),
-            "snr_db": round(snr_db, 2),
-            "learning_rate": self.learning_rate(),
-            "spent_min": round(self.spent_s / 60, 1),
-            "left_min": round(self.spent_s / 60 * (s.steps - self.step) / max(1, self.step), 1),
-        }
-
-    def save(self, name: str) -> None:
-        """Written beside and renamed: a kill or a full disk leaves the old file whole."""
-        state = {
-            "network": self.net.state_dict(),
-            "ema": self.ema.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "spent_s": self.spent_s,
-            "best": self.best,
-            "recipe": json.dumps(asdict(self.recipe)),
-        }
-        part = self.folder / f"{name}.part"
-        try:
-            torch.save(state, part)
-        except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
-            raise RtdenoiseError(f"cannot write {self.folder / name}: {error}; free some space and resume") from error
-        part.rename(self.folder / name)
-
-    def resume(self) -> None:
-        state = load_checkpoint(self.folder / "last.pt")
-        try:
-            self.net.load_state_dict(state["network"])
-            self.ema.load_state_dict(state["ema"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise UsageError(
-                f"{self.folder} holds a training of another network or optimizer; begin a new one with --from "
-                f"{self.folder / 'best.pt'} and another --out"
-            ) from error
-        self.step, self.spent_s, self.best = state["step"], state["spent_s"], state["best"]
-
-
-def _half(s: Schedule, device: str) -> torch.dtype | None:
-    """What products are computed in, where that is not float32."""
-    if s.precision not in ("auto", "float32", "bfloat16"):
-        raise UsageError(f"unknown precision {s.precision!r}; take auto, float32 or bfloat16")
-    instructions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch 2.4 knows neither name
-    has_any = any(getattr(torch.cpu, name, lambda: False)() for name in instructions)
-    quick = torch.cuda.is_bf16_supported() if device == "cuda" else has_any
-    return torch.bfloat16 if s.precision == "bfloat16" or (s.precision == "auto" and quick) else None
-
-
-def _optimizer(net: nn.Module, s: Schedule, dtype: torch.dtype) -> Any:
-    if s.optimizer == "muon":
-        return MuonAdamW(net, s.learning_rate, s.weight_decay, dtype)
-    if s.optimizer != "adamw":
-        raise UsageError(f"unknown optimizer {s.optimizer!r}; take adamw or muon")
-    parameters = [p for p in net.parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, s.learning_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors and plain values only: a checkpoint cannot run code."""
-    if not path.exists():
-        raise UsageError(f"no checkpoint {path}; train first, or give the file")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise RtdenoiseError(f"{path} is no checkpoint of this program ({error}); use best.pt or last.pt") from error
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", help="a recipe file, or crced, unet, unet_bands")
     parser.add_argument(
@@ -236,6 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("training"), help="folder for checkpoints and the log")
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
+    parser.add_argument("--trunk", type=Path, metavar="DIR", help="go on from another training's last.pt, with --decay")
+    parser.add_argument(
+        "--decay", type=int, metavar="STEPS", help="let the learning rate fall from the trunk's to zero within STEPS"
+    )
     parser.add_argument("--clean", type=Path, nargs="+", metavar="DIR", help="speech, instead of the recipe's")
     parser.add_argument("--noise", type=Path, nargs="+", metavar="DIR", help="noise, instead of the recipe's")
     parser.add_argument("--rir", type=Path, nargs="+", metavar="DIR", help="room responses, instead of the recipe's")
@@ -247,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if (args.trunk is None) != (args.decay is None) or (args.trunk and args.resume):
+        raise UsageError("--trunk DIR and --decay STEPS go together, and begin a new training in --out")
+    if args.decay is not None and args.decay < 1:
+        raise UsageError(f"--decay {args.decay}: give a number of steps above 0")
     recipe, weights = _choose_recipe(args), None
     if args.origin:
         weights = load_checkpoint(_checkpoint_of(args.origin))["ema"]
@@ -254,16 +62,25 @@ def run(args: argparse.Namespace) -> int:
     if (args.out / "last.pt").exists() and not args.resume:
         raise UsageError(f"{args.out} holds a training; add --resume to go on with it, or choose another --out")
     cache = args.cache or args.out / "cache"
-    run_together(args.processes, _train, recipe, args.out, cache, weights, args.resume)
+    branch = (args.trunk, args.decay) if args.trunk else None
+    run_together(args.processes, _train, recipe, args.out, cache, weights, args.resume, branch)
     ui.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
     return 0
 
 
 def _train(
-    peers: Peers, recipe: Recipe, out: Path, cache: Path, weights: dict[str, torch.Tensor] | None, resume: bool
+    peers: Peers,
+    recipe: Recipe,
+    out: Path,
+    cache: Path,
+    weights: dict[str, torch.Tensor] | None,
+    resume: bool,
+    branch: tuple[Path, int] | None,
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     trainer = Trainer(recipe, out, cache, device, weights, peers)
+    if branch:
+        trainer.decay(*branch)
     if resume:
         trainer.resume()
     if peers.rank:
