@@ -276,7 +276,7 @@ def _run_live(args: argparse.Namespace) -> int:
         raise UsageError(f"--tee {args.tee} is the input itself; give it another name")
     if isinstance(args.source, Path) and (args.rate or args.channels):
         raise UsageError(f"--rate and --channels are for devices; {args.source} says them itself, leave them away")
-    from rtdenoise.live import signals
+    from rtdenoise import signals
 
     with signals.held():  # libraries that start make other errors of an interrupt
         from rtdenoise.live import run

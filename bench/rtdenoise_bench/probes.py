@@ -319,16 +319,17 @@ def cross_pulse(
     *argv: object,
     during: Callable | None = None,
     sinks: tuple[str, str] = ("A", "B"),
+    exported: dict[str, str] | None = None,
 ) -> Crossing:
     """Record what plays on one sink and what the product makes of it on another; ``during(product)`` runs halfway.
 
-    The probes run ``lead_s`` before the product starts.
+    The probes run ``lead_s`` before the product starts, which alone sees ``exported`` in its environment.
     """
     source, target = sinks
     with pulse_playing(env, source, noise(lead_s + seconds + 20)):
         heard, reference = Recorder(env, f"{target}.monitor"), Recorder(env, f"{source}.monitor")
         time.sleep(lead_s)
-        with product(env, f"{source}.monitor", target, model, *argv) as running:
+        with product(env | (exported or {}), f"{source}.monitor", target, model, *argv) as running:
             began = time.monotonic() + SETTLE_S
             time.sleep(SETTLE_S + seconds / 2)
             if during:
@@ -342,10 +343,16 @@ def cross_pulse(
 
 
 def across_pulse(
-    env: dict[str, str], lead_s: float, model: object, seconds: float, *argv: object, during: Callable | None = None
+    env: dict[str, str],
+    lead_s: float,
+    model: object,
+    seconds: float,
+    *argv: object,
+    during: Callable | None = None,
+    exported: dict[str, str] | None = None,
 ) -> tuple[Delay, dict, float]:
     """Delay from sink A to sink B with the product between, its statistics, and when ``during(product)`` returned."""
-    c = cross_pulse(env, lead_s, model, seconds, *argv, during=during)
+    c = cross_pulse(env, lead_s, model, seconds, *argv, during=during, exported=exported)
     return align(c.reference, c.heard, c.began, c.ended), c.stats, c.done
 
 

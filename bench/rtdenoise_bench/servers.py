@@ -129,7 +129,7 @@ def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: i
         with _process(["dbus-run-session", "--", "sh", "-c", script], env, log):
             ask = lambda: sinks[-1] in _answer(["pactl", "list", "short", "sinks"], env)
             _wait(ask, "pipewire", log)
-            parts = [p for name in PIPEWIRE for p in _children_named(name, f"{d}/run")]
+            parts = [p for name in PIPEWIRE for p in processes(name, env)]
             for pid in parts:
                 _realtime(pid)
             try:
@@ -144,12 +144,12 @@ def _answer(argv: list[str], env: dict[str, str]) -> str:
     return subprocess.run(argv, env=env, capture_output=True, text=True, check=False).stdout
 
 
-def _children_named(name: str, runtime: str) -> list[int]:
-    """Processes of this name that live in our runtime folder, as their environment tells."""
-    found = []
+def processes(name: str, env: dict[str, str]) -> list[int]:
+    """Processes of this name that live in the runtime folder of ``env``, as their environment tells."""
+    found, mark = [], f"XDG_RUNTIME_DIR={env['XDG_RUNTIME_DIR']}\0".encode()
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             same = (process / "comm").read_text().strip() == name[:15]
-            if same and f"XDG_RUNTIME_DIR={runtime}\0".encode() in (process / "environ").read_bytes():
+            if same and mark in (process / "environ").read_bytes():
                 found.append(int(process.name))
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rtdenoise.errors import DeviceError, UsageError
-from rtdenoise.live import pulse
+from rtdenoise.live import pulse, server
 from rtdenoise.live.portaudio import portaudio
 
 Side = Literal["input", "output"]
@@ -23,7 +23,7 @@ class Device:
 
     ``id`` is what a user may type, ``index`` PortAudio's number, ``endpoint`` the sound server's name for a source or
     sink that is reached through that PortAudio device (None: the device itself). ``rate`` in Hz is the one it runs
-    at.
+    at. ``own`` is what this package made, or what stands on it.
     """
 
     id: int
@@ -37,6 +37,7 @@ class Device:
     default_input: bool = False
     default_output: bool = False
     virtual: bool = False
+    own: bool = False
 
     @property
     def label(self) -> str:
@@ -72,18 +73,17 @@ def list_devices() -> list[Device]:
         i, host = d["index"], hosts[d["hostapi"]]
         ends = d["max_input_channels"], d["max_output_channels"]
         marks = {"default_input": i == default_in, "default_output": i == default_out}
+        marks |= {"own": d["name"].startswith(pulse.OWN_DESCRIPTION)}  # as JACK names PipeWire's nodes
         found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **marks))
-    server, endpoints = pulse.endpoints()
+    host, endpoints = pulse.endpoints()
     bridge = next((d for d in found if d.host == "ALSA" and d.name == pulse.PORTAUDIO_NAME), None)
     for e in endpoints:
         if bridge is None:
             break
         ends = (e.channels, 0) if e.is_source else (0, e.channels)
         marks = {"default_input": e.default and e.is_source, "default_output": e.default and not e.is_source}
-        virtual = e.monitor or e.name.startswith(pulse.OWN_PREFIX)
-        found.append(
-            Device(len(found), e.description, server, *ends, e.rate, bridge.index, e.name, virtual=virtual, **marks)
-        )
+        marks |= {"virtual": e.monitor or e.own, "own": e.own}
+        found.append(Device(len(found), e.description, host, *ends, e.rate, bridge.index, e.name, **marks))
     return found
 
 
@@ -117,16 +117,39 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
         return hits[0]
     if hits:
         raise UsageError(f"{text!r} fits several {side}s: {_list(hits)}; type more of the name, or the number")
-    raise UsageError("; ".join([f"no {side} fits {text!r}", _candidates(able), *pulse.refusal]))
+    raise UsageError("; ".join([f"no {side} fits {text!r}", _candidates(able), *server.refusal]))
 
 
 def _default(able: list[Device], side: Side) -> Device:
-    """The right default: a server's own choice before PortAudio's, which may be raw hardware that the server holds."""
-    able = [
-        d for d in able if not (d.endpoint or "").startswith(pulse.OWN_PREFIX)
-    ] or able  # never our own, which would loop
-    marked = [d for d in able if (d.default_input if side == "input" else d.default_output)]
-    return max(marked or able[:1], key=lambda d: (d.endpoint is not None, d.is_server))
+    """The right default: a server's own choice before PortAudio's, which may be raw hardware that the server holds.
+
+    Never one of our own, which would loop; so no alias either where a server could mean our own by it.
+    """
+    true = [d for d in able if not d.own]
+    if served := [d for d in able if d.endpoint is not None]:
+        true = [d for d in true if d in served or not d.is_server]
+        if any(d.own and _is_marked(d, side) for d in served):  # PortAudio's default would be the same by another name
+            true = [d for d in true if d in served and not d.virtual]
+    elif server.refusal:
+        raise DeviceError(f"{server.refusal[0]}; start it anew, or name an {side}: {_list(true)}")
+    if not true:
+        raise UsageError(f"the default {side} is rtdenoise's own, and there is no other; {_candidates(able)}")
+    marked = [d for d in true if _is_marked(d, side)]
+    return max(marked or true, key=lambda d: (d.endpoint is not None, d.is_server, not d.virtual))
+
+
+def _is_marked(device: Device, side: Side) -> bool:
+    return device.default_input if side == "input" else device.default_output
+
+
+def refuse_loop(source: Device, target: Device) -> None:
+    """`UsageError` where ``source`` records what ``target`` plays."""
+    heard = target.endpoint is not None and source.endpoint == f"{target.endpoint}.monitor"
+    if not heard and target.own:
+        alias = source.is_server and source.endpoint is None  # means the server's default, which may be our own
+        heard = source.own or (alias and any(d.own and d.default_input for d in list_devices()))
+    if heard:
+        raise UsageError(f"{source.name} records what {target.name} plays: a loop; choose another input")
 
 
 def _list(devices: list[Device]) -> str:

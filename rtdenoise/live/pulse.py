@@ -7,20 +7,17 @@ others it means is told to the client library by environment variables while a s
 from __future__ import annotations
 
 import os
-import sys
 import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from rtdenoise.live import signals
+from rtdenoise.live.server import connection, listed
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
-OWN_PREFIX = "rtdenoise_"  # sinks and sources that we made
-ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
-refusal: deque[str] = deque(maxlen=1)  # why the last connection failed although there is a server, for error messages
+OWN_PREFIX, OWN_DESCRIPTION = "rtdenoise_", "rtdenoise "  # names of sinks and sources that we made; as people read them
+OVERRULING = ("PULSE_LATENCY_MSEC",)  # overrules the buffers of every stream; exported for games and video players
 _opening = threading.Lock()  # the environment belongs to the whole process
 
 
@@ -35,78 +32,53 @@ class Endpoint:
     rate: int
     channels: int
     default: bool
-    monitor: bool  # a source that carries what a sink plays
-
-
-@contextmanager
-def connection() -> Iterator:
-    """A short-lived connection (pulsectl), or None where there is no server or no pulsectl. Signals wait until it is
-    over: pulsectl waits for ever for an answer whose callback a signal cut short."""
-    with signals.held():
-        client = _connect() if sys.platform == "linux" else None
-        try:
-            yield client
-        finally:
-            if client is not None:
-                client.close()
-
-
-def _connect():
-    """A client, or None. A server that is there and refuses, as a busy one now and then does, is asked again: devices
-    would seem to be gone, and a virtual microphone would stay behind."""
-    for attempt in range(ATTEMPTS):
-        try:
-            import pulsectl
-
-            client = pulsectl.Pulse("rtdenoise", connect=False)
-            client.connect(autospawn=False)
-            refusal.clear()
-            return client
-        except Exception as e:  # not installed, no library, no server, refused: all mean that there is nothing to list
-            if not _socket_is_there():
-                return None
-            refusal.append(f"the sound server is there but does not answer ({e or type(e).__name__})")
-            time.sleep(PAUSE_S * attempt)
-    return None
-
-
-def listed(ask: Callable[[], list]) -> list:
-    """What the server lists, asked again where that is nothing: it always has a module, a source and a sink, but seen
-    was that a busy one answers with none."""
-    for attempt in range(ATTEMPTS):
-        if found := ask():
-            return found
-        time.sleep(PAUSE_S * attempt)
-    return []
-
-
-def _socket_is_there() -> bool:
-    """Whether a local server's socket exists; one on another machine is asked once."""
-    named = os.environ.get("PULSE_SERVER", "").removeprefix("unix:")
-    homes = os.environ.get("PULSE_RUNTIME_PATH"), os.environ.get("XDG_RUNTIME_DIR", "") + "/pulse"
-    return any(map(os.path.exists, [named] if named else [f"{home}/native" for home in homes if home]))
+    monitor: bool = False  # a source that carries what a sink plays
+    own: bool = False  # made by this package, or standing on one that was
 
 
 def endpoints() -> tuple[str, list[Endpoint]]:
     """``(server, endpoints)``: "PulseAudio" or "PipeWire" with its sources and sinks; ``("", [])`` without a server."""
     with connection() as client:
-        if client is None:
-            return "", []
-        info = client.server_info()
-        server = "PipeWire" if "PipeWire" in info.server_name else "PulseAudio"
-        found = []
-        for is_source, items, default in (
-            (True, listed(client.source_list), info.default_source_name),
-            (False, listed(client.sink_list), info.default_sink_name),
-        ):
-            for i in items:
-                spec = i.sample_spec
-                monitor = is_source and i.proplist.get("device.class") == "monitor"
-                end = Endpoint(
-                    i.index, i.name, i.description, is_source, spec.rate, spec.channels, i.name == default, monitor
-                )
-                found.append(end)
-        return server, found
+        return ("", []) if client is None else endpoints_of(client)
+
+
+def endpoints_of(client: Any) -> tuple[str, list[Endpoint]]:
+    """The same, over a connection that is there already."""
+    info = client.server_info()
+    server = "PipeWire" if "PipeWire" in info.server_name else "PulseAudio"
+    found = []
+    for is_source, items, default in (
+        (True, listed(client.source_list), info.default_source_name),
+        (False, listed(client.sink_list), info.default_sink_name),
+    ):
+        names = {i.name: i for i in items}
+        for i in items:
+            spec = i.sample_spec
+            end = Endpoint(
+                i.index,
+                i.name,
+                i.description,
+                is_source,
+                spec.rate,
+                spec.channels,
+                i.name == default,
+                monitor=is_source and i.proplist.get("device.class") == "monitor",
+                own=_is_own(i, names),
+            )
+            found.append(end)
+    return server, found
+
+
+def _is_own(item: Any, by_name: dict[str, Any]) -> bool:
+    """Whether this is one of ours, or stands on one (an echo canceller, say, over our microphone)."""
+    for _ in by_name:
+        if item.name.startswith(OWN_PREFIX):
+            return True
+        masters = item.proplist.get("device.master_device"), item.proplist.get("target.object")
+        item = next((by_name[m] for m in masters if m in by_name), None)
+        if item is None:
+            return False
+    return False
 
 
 def serials() -> dict[tuple[str, bool], int]:
@@ -116,13 +88,15 @@ def serials() -> dict[tuple[str, bool], int]:
 
 @contextmanager
 def addressed(source: str | None = None, sink: str | None = None) -> Iterator[None]:
-    """While this holds, a ``pulse`` stream that opens goes to these (server's names; None: the default)."""
-    wanted = {"PULSE_SOURCE": source, "PULSE_SINK": sink, "PULSE_PROP": "application.name=rtdenoise"}
+    """While this holds, a ``pulse`` stream that opens goes to these (server's names; None: the default), with the
+    buffers that we ask for."""
+    wanted = {"PULSE_PROP": "application.name=rtdenoise"} | dict.fromkeys(OVERRULING)
+    wanted |= {k: v for k, v in (("PULSE_SOURCE", source), ("PULSE_SINK", sink)) if v is not None}
     with _opening:
         before = {k: os.environ.get(k) for k in wanted}
         try:
             for k, v in wanted.items():
-                _set(k, v if v is not None else before[k])
+                _set(k, v)
             yield
         finally:
             for k, v in before.items():

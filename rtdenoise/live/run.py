@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from rtdenoise import ui
+from rtdenoise import signals, ui
 from rtdenoise.errors import UsageError
-from rtdenoise.live import signals
 from rtdenoise.live.devices import ALIASES
 from rtdenoise.live.portaudio import only_python_speaks
 from rtdenoise.live.session import LiveDenoiser

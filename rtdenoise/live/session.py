@@ -18,7 +18,7 @@ from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry, Latency
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.delay import Delay, mode_for
-from rtdenoise.live.devices import Device, Side, common_rate, file_end, find_device, share_clock
+from rtdenoise.live.devices import Device, Side, common_rate, file_end, find_device, refuse_loop, share_clock
 from rtdenoise.live.hop import IN_POWER, OUT_POWER
 from rtdenoise.live.ring import Rings, percentile_us
 from rtdenoise.live.stats import Stats, level_db
@@ -88,8 +88,7 @@ class LiveDenoiser:
             source = SoundFileSource(str(input))
         self.input = file_end(source.name, source.rate, source.channels) if source else _device(input, "input")
         self.output = file_end(str(output)) if isinstance(output, Path) else _device(output, "output")
-        if self.output.endpoint and self.input.endpoint == f"{self.output.endpoint}.monitor":
-            raise UsageError(f"{self.input.name} records what {self.output.name} plays: a loop; choose another input")
+        refuse_loop(self.input, self.output)
         if rate is not None and rate <= 0:
             raise UsageError(f"rate {rate} Hz; give a positive number of samples a second")
         rate = common_rate(self.input, self.output, rate)

@@ -21,6 +21,7 @@ from pathlib import Path
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse
 from rtdenoise.live.devices import find_device, list_devices
+from rtdenoise.live.server import connection, listed
 
 SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}microphone", "rtdenoise microphone"
 MARK = "rtdenoise.owner"
@@ -80,7 +81,7 @@ class VirtualMicrophone:
 
     def __exit__(self, *_: object) -> None:
         """Everything that bears our mark goes, whatever happened since it was made."""
-        with pulse.connection() as client:
+        with connection() as client:
             if client is not None:
                 _unload(client, [m for m, owner in _owners(client).items() if owner == _this_process()])
 
@@ -120,7 +121,7 @@ def status() -> Status:
 def _server():
     if sys.platform != "linux":
         raise DeviceError(f"the system makes no virtual microphones; install {' from '.join(CABLES[sys.platform])}")
-    with pulse.connection() as client:
+    with connection() as client:
         if client is None:
             raise DeviceError(
                 "a virtual microphone needs PulseAudio or PipeWire (pipewire-pulse), and none answers; start one, and "
@@ -154,7 +155,7 @@ def _loopback(owner: str, output: str) -> tuple[str, str]:
 def _default_output(client) -> str:
     """What the user listens on: the server's default sink, never our own."""
     default = client.server_info().default_sink_name
-    others = [s.name for s in pulse.listed(client.sink_list) if not s.name.startswith(pulse.OWN_PREFIX)]
+    others = [s.name for s in listed(client.sink_list) if not s.name.startswith(pulse.OWN_PREFIX)]
     if not others:
         raise DeviceError("--monitor finds no output to listen on; connect one, or leave --monitor away")
     return default if default in others else others[0]
@@ -167,7 +168,7 @@ def _properties(description: str, owner: str, kind: str) -> str:
 def _owners(client) -> dict[int, str]:
     """Our modules by number, in the order they were loaded, and whose they are."""
     found = {}
-    for module in pulse.listed(client.module_list):
+    for module in listed(client.module_list):
         mark = re.search(rf"{re.escape(MARK)}\s*=\s*\W*([\w-]+)", module.argument or "")
         if mark:
             found[module.index] = mark[1]

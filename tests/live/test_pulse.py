@@ -26,6 +26,14 @@ def test_delay_is_small_and_steady(pulse_env, plain_path, hog):
     assert abs(stats["delay_ms"] - stats["budget_ms"]) < 1.5
 
 
+@pytest.mark.parametrize("exported", [{"PULSE_LATENCY_MSEC": "200"}, {"PULSE_SINK": "A", "PULSE_SOURCE": "B.monitor"}])
+def test_delay_is_the_same_whatever_is_exported_for_other_programs(pulse_env, plain_path, exported):
+    delay, stats, _ = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, exported=exported)
+    assert delay.clean_share > 0.7
+    assert delay.median_ms < MOST_MS
+    assert abs(stats["delay_ms"] - stats["budget_ms"]) < 1.5
+
+
 def test_delay_returns_after_the_process_stood_still(pulse_env, plain_path):
     def stop(product) -> None:
         os.kill(product.pid, signal.SIGSTOP)

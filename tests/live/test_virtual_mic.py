@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdenoise.live import pulse, signals
+from rtdenoise import signals
+from rtdenoise.live import server
 from rtdenoise_bench import probes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,7 +144,7 @@ def test_a_signal_that_comes_while_the_server_answers_waits_for_the_answer(env, 
     found = []
 
     def ask():
-        with pulse.connection() as client:
+        with server.connection() as client:
             answer = client._pulse_info_cb
 
             def interrupted(*info):
@@ -163,10 +164,11 @@ def test_a_signal_that_comes_while_the_server_answers_waits_for_the_answer(env, 
 def test_a_server_that_never_answers_can_be_left(env):
     """One that is stopped still takes connections; the first Ctrl-C waits for it, a later one does not."""
     code = """if True:
-        from rtdenoise.live import pulse, signals
+        from rtdenoise import signals
+        from rtdenoise.live import server
         with signals.held():
             print("asking", flush=True)
-            with pulse.connection():
+            with server.connection():
                 print("answered")
     """
     own = subprocess.run(["pgrep", "-P", str(os.getpid()), "-n", "pulseaudio"], capture_output=True, check=True)

@@ -1,0 +1,175 @@
+"""The connection to a PulseAudio or PipeWire server: one way to ask it, and one to hear of what changes there.
+
+pulsectl does the talking. What it leaves open is closed here: answers are copied out of the memory that the client
+library takes back, a server that never answers is given up, and every failure is a `DeviceError`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from rtdenoise import signals
+from rtdenoise.errors import DeviceError
+
+ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
+ANSWER_S = 5.0  # a server that works has answered long before, on however busy a machine
+refusal: deque[str] = deque(maxlen=1)  # why the last connection failed although there is a server, for error messages
+
+
+@contextmanager
+def connection() -> Iterator[Any]:
+    """A short-lived connection (pulsectl), or None where there is no server or no pulsectl.
+
+    Raises `DeviceError` if the server goes away or refuses while it is asked. Signals wait until the connection is
+    over: pulsectl waits for ever for an answer whose callback a signal cut short.
+    """
+    with signals.held():
+        client = _connect() if sys.platform == "linux" else None
+        try:
+            with _plain_errors():
+                yield client
+        finally:
+            if client is not None:
+                client.close()
+
+
+def listed(ask: Callable[[], list]) -> list:
+    """What the server lists, asked again where that is nothing: it always has a module, a source and a sink, but seen
+    was that a busy one answers with none."""
+    for attempt in range(ATTEMPTS):
+        if found := ask():
+            return found
+        time.sleep(PAUSE_S * attempt)
+    return []
+
+
+class Changes:
+    """A lasting connection that hears when sources, sinks or the server's defaults change, or the server itself goes.
+
+    For one thread alone. ``client`` is None while there is no server.
+    """
+
+    def __init__(self) -> None:
+        self.client: Any = None
+        self._came = False
+
+    def connect(self) -> bool:
+        """Whether a server is there to be heard, after one attempt."""
+        if self.client is None:
+            client = _connect(attempts=1)
+            if client is not None:
+                try:
+                    with _plain_errors():
+                        client.event_callback_set(self._note)
+                        client.event_mask_set("sink", "source", "server")
+                except DeviceError:
+                    client.close()
+                else:
+                    self.client, self._came = client, True
+        return self.client is not None
+
+    def wait(self, seconds: float) -> bool:
+        """Whether something changed, as soon as it does and after ``seconds`` at most. `DeviceError`: it is gone."""
+        if not self._came:
+            try:
+                with _plain_errors():
+                    self.client.event_listen(seconds)
+            except DeviceError:
+                self.close()
+                raise
+        came, self._came = self._came, False
+        return came
+
+    def close(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            client.close()
+
+    def _note(self, _event: object) -> None:
+        import pulsectl
+
+        self._came = True
+        raise pulsectl.PulseLoopStop
+
+
+def _connect(attempts: int = ATTEMPTS) -> Any:
+    """A client, or None. A server that is there and refuses, as a busy one now and then does, is asked again: devices
+    would seem to be gone, and a virtual microphone would stay behind."""
+    for attempt in range(attempts):
+        began, client = time.monotonic(), None
+        try:
+            client = _client_class()("rtdenoise", connect=False)
+            client.connect(autospawn=False)
+            refusal.clear()
+            return client
+        except Exception as e:  # not installed, no library, no server, refused: all mean that there is nothing to list
+            if client is not None:
+                client.close()
+            if not _socket_is_there():
+                refusal.clear()
+                return None
+            refusal.append(f"the sound server is there but does not answer ({e or type(e).__name__})")
+            if time.monotonic() - began > ANSWER_S:
+                return None
+            time.sleep(PAUSE_S * attempt)
+        except BaseException:
+            if client is not None:
+                client.close()
+            raise
+    return None
+
+
+@cache
+def _client_class() -> type:
+    """pulsectl's client, made safe. Its hooks are not public, but the same from 23.5 to 24.12."""
+    import pulsectl
+    from pulsectl import _pulsectl
+
+    class Client(pulsectl.Pulse):
+        def _pulse_info_cb(self, info_cls, data_list, *more):
+            """Copy structures within structures: pulsectl keeps views into memory that is valid inside this callback
+            only, and reads rate and channels of some other device from it later."""
+            before = len(data_list)
+            super()._pulse_info_cb(info_cls, data_list, *more)
+            for info in data_list[before:]:
+                for name, value in vars(info).items():
+                    if isinstance(value, ctypes.Structure):
+                        setattr(info, name, type(value).from_buffer_copy(value))
+
+        def _pulse_iterate(self, block=True):
+            """One turn of the loop, but not for ever."""
+            began = time.monotonic()
+            with self._pulse_loop() as loop:
+                _pulsectl.pa.mainloop_prepare(loop, int(1e6 * ANSWER_S) if block else 0)
+                _pulsectl.pa.mainloop_poll(loop)
+                _pulsectl.pa.mainloop_dispatch(loop)
+            if block and time.monotonic() - began >= ANSWER_S:
+                raise pulsectl.PulseError(f"no answer in {ANSWER_S:g} s")
+
+    return Client
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """pulsectl's exceptions, which share no base, as `DeviceError`."""
+    try:
+        yield
+    except Exception as e:
+        if type(e).__module__.partition(".")[0] != "pulsectl":
+            raise
+        raise DeviceError(f"the sound server went away or refuses ({e or type(e).__name__}); is it running?") from e
+
+
+def _socket_is_there() -> bool:
+    """Whether a local server's socket exists; one on another machine is asked once."""
+    named = os.environ.get("PULSE_SERVER", "").removeprefix("unix:")
+    homes = os.environ.get("PULSE_RUNTIME_PATH"), os.environ.get("XDG_RUNTIME_DIR", "") + "/pulse"
+    return any(map(os.path.exists, [named] if named else [f"{home}/native" for home in homes if home]))
