@@ -321,7 +321,7 @@ def _filter_one(args: argparse.Namespace) -> int:
         ui.print_json(report.as_json(), sys.stderr if args.target == "-" else sys.stdout)
     else:
         ui.say_report(report, summary=for_people)
-    return 0
+    return 1 if report.damaged else 0
 
 
 def _filter_folder(args: argparse.Namespace) -> int:
@@ -342,7 +342,7 @@ def _filter_folder(args: argparse.Namespace) -> int:
     else:
         outcomes = filter_jobs(jobs, settings, processes)
     ui.say_folder(outcomes, summary=not (args.quiet or args.json))
-    return 1 if any(outcome.error for outcome in outcomes) else 0
+    return 1 if any(outcome.error or (outcome.report and outcome.report.damaged) for outcome in outcomes) else 0
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -1,7 +1,7 @@
-"""Sound files: reading in blocks, writing beside and renaming, and the format that fits an output's name.
+"""Sound files: writing beside and renaming, and the format that fits an output's name.
 
-Owns everything libsndfile: which container and encoding an output gets, what makes a file unreadable and how to say so
-in one line. A half-written output never carries its final name. Knows nothing of models or denoisers.
+Owns which container and encoding an output gets, and what cannot be written. A half-written output never carries its
+final name. Knows nothing of models or denoisers.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +16,6 @@ import soundfile
 
 from rtdenoise import pcm
 from rtdenoise.errors import AudioFileError, UsageError
-
-BLOCK_SECONDS = 1.0  # memory stays constant, and the cost of a call is spread over 250 hops
 
 CONTAINERS = {  # by file name; the first one named is what a foreign source is written as
     ".wav": ("WAV", "WAVEX", "RF64"),
@@ -43,63 +39,6 @@ _MORE_THAN_16_BITS = {"PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 MP3_MAX_RATE_HZ, MP3_MAX_CHANNELS = 48_000, 2
 _LARGEST_WAV_BYTES = 2**32 - 2**16  # sizes in WAV are 32 bits wide; the margin is for header and tags
-_TAGS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
-
-
-class SoundFileSource:
-    """A sound file, read once from start to end in blocks of about a second."""
-
-    def __init__(self, path: str):
-        self.name = path
-        self.warnings: list[str] = []
-        _check_is_there(path)
-        try:
-            with _silent_decoders():
-                self._file = soundfile.SoundFile(path)
-        except (soundfile.LibsndfileError, TypeError) as problem:  # TypeError: a .raw name, which says nothing
-            raise AudioFileError(
-                f"{path} is not a sound file that can be read; convert it to one of {_KNOWN}"
-            ) from problem
-        self.rate, self.channels = self._file.samplerate, self._file.channels
-        self.frames: int | None = self._file.frames
-        self.container, self.subtype, self.endian = self._file.format, self._file.subtype, self._file.endian
-        if self.frames == 0:
-            self._file.close()
-            raise AudioFileError(f"{path} contains no audio (0 samples){_hint_for_lost_size(path)}")
-        missing = _missing_bytes(path)
-        if missing:
-            self.warnings.append(f"{path} is truncated: {missing} bytes are missing; filtered what is there")
-
-    def tags(self) -> dict[str, str]:
-        """Title, artist and the like, as far as the file has them."""
-        found = self._file.copy_metadata()
-        return {tag: found[tag] for tag in _TAGS if found.get(tag)}
-
-    def blocks(self) -> Iterator[np.ndarray]:
-        """float32 ``[samples, channels]``, to the end or to the first damaged block."""
-        size, done = round(self.rate * BLOCK_SECONDS), 0
-        while True:
-            try:
-                block = self._file.read(size, dtype="float32", always_2d=True)
-            except soundfile.LibsndfileError:
-                block = np.empty((0, self.channels), np.float32)
-            if not len(block):
-                break
-            done += len(block)
-            yield block
-        if not done:
-            raise AudioFileError(f"{self.name} is damaged: not one block can be read; restore it from a copy")
-        if self.frames is not None and done < self.frames:
-            self.warnings.append(
-                f"{self.name} is truncated or damaged: {self.frames - done} of {self.frames} samples cannot be read; "
-                "filtered what precedes them"
-            )
-
-    def __enter__(self) -> SoundFileSource:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._file.close()
 
 
 class SoundFileSink:
@@ -209,56 +148,6 @@ def _check_fits(path: str, container: str, subtype: str, rate: int, channels: in
         raise UsageError(f"{path}: Opus knows 8, 12, 16, 24 and 48 kHz, the input has {rate} Hz; write .ogg or .flac")
     if container == "MP3" and (rate > MP3_MAX_RATE_HZ or channels > MP3_MAX_CHANNELS):
         raise UsageError(f"{path}: MP3 ends at 48 kHz and 2 channels, not {rate} Hz and {channels}; write .flac")
-
-
-@contextlib.contextmanager
-def _silent_decoders() -> Iterator[None]:
-    """Keep notes of the MP3 decoder, which writes to standard error by itself, away from the user."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # started without standard error: nobody reads it anyhow
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _check_is_there(path: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            first = file.read(1)
-    except FileNotFoundError as problem:
-        raise UsageError(f"{path} does not exist; check the name") from problem
-    except OSError as problem:
-        raise UsageError(f"cannot read {path}: {problem.strerror}") from problem
-    if not first:
-        raise AudioFileError(f"{path} is empty (0 bytes); record or copy it again")
-
-
-def _container_header(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read(8)
-
-
-def _missing_bytes(path: str) -> int:
-    """Bytes that the header of a WAV or AIFF file promises and the file has not. libsndfile hides the difference."""
-    header, there = _container_header(path), os.path.getsize(path)
-    if header[:4] not in (b"RIFF", b"FORM"):
-        return 0
-    (promised,) = struct.unpack("<I" if header[:4] == b"RIFF" else ">I", header[4:])
-    return max(0, promised + 8 - there) if promised < pcm.SMALLEST_FAKE_SIZE else 0
-
-
-def _hint_for_lost_size(path: str) -> str:
-    if _container_header(path)[:4] == b"RIFF" and os.path.getsize(path) > 1024:
-        return f"; its header was never completed, so read it as a stream: rtdenoise --in - --out X.wav < {path}"
-    return "; record or export it again"
 
 
 def _cannot_write(path: str, problem: BaseException) -> AudioFileError:

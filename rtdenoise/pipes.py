@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtdenoise import pcm
+from rtdenoise.chunks import PADDING_BYTES, starts_chunk
 from rtdenoise.errors import AudioFileError, UsageError
 
 _READ_BYTES = 1 << 16  # one Linux pipe buffer
@@ -63,6 +64,7 @@ class PipeSource:
     """Samples from standard input ("-") or a named pipe: WAV, or headerless if ``raw`` says how."""
 
     frames: int | None = None  # nobody knows yet
+    damaged = False
 
     def __init__(self, path: str, raw: RawFormat | None = None):
         self.name = "standard input" if path == "-" else path
@@ -83,11 +85,14 @@ class PipeSource:
         """float32 ``[samples, channels]``: whole frames as soon as they are there."""
         frame_bytes = self.channels * pcm.STREAM_ENCODINGS[self.subtype]
         left, waiting = self._data_bytes, b""
-        while left is None or left > 0:
-            data = os.read(self._fd, _READ_BYTES if left is None else min(left, _READ_BYTES))
+        while True:
+            if left == 0:
+                data, left = self._behind_declared(), None
+            else:
+                data = os.read(self._fd, _READ_BYTES if left is None else min(left, _READ_BYTES))
+                left = None if left is None else left - len(data)
             if not data:
                 break
-            left = None if left is None else left - len(data)
             waiting += data
             whole = len(waiting) // frame_bytes * frame_bytes
             if whole:
@@ -97,8 +102,26 @@ class PipeSource:
             self.warnings.append(f"{self.name} ended within a sample; dropped its last {len(waiting)} bytes")
         if left:
             self.warnings.append(f"{self.name} is truncated: {left} bytes are missing; filtered what is there")
-        while left == 0 and os.read(self._fd, _READ_BYTES):
-            pass  # tags behind the audio: read them away, or the sender would die of a broken pipe
+
+    def _behind_declared(self) -> bytes:
+        """What comes behind the samples that the header declares, if it is samples too.
+
+        Chunks and tags are read away: the sender would die of a broken pipe.
+        """
+        odd = (self._data_bytes or 0) % 2  # an odd number of bytes is padded to even length, or should be
+        head = self._read_exactly(8 + odd)
+        while head and not any(head) and len(head) <= PADDING_BYTES:
+            more = self._read_exactly(len(head))
+            if not more:
+                return b""
+            head += more
+        if len(head) >= 8 and not any(starts_chunk(head[at : at + 8], None) for at in (0, odd)):
+            declared = self._data_bytes
+            self.warnings.append(f"{self.name}: its header is older than its sound ({declared} bytes); read to the end")
+            return head
+        while os.read(self._fd, _READ_BYTES):
+            pass
+        return b""
 
     def _read_exactly(self, count: int) -> bytes:
         data = b""

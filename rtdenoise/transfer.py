@@ -52,6 +52,7 @@ class Report:
     latency_ms: float
     clipped: int
     nonfinite: int
+    damaged: bool = False  # some of the source's sound is lost; a warning says what
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -72,6 +73,7 @@ class Source(Protocol):
     channels: int
     frames: int | None
     warnings: list[str]
+    damaged: bool
     container: str
     subtype: str
     endian: str
@@ -123,6 +125,7 @@ def filter_sound(
             latency_ms=denoiser.latency_ms,
             clipped=sink.clipped,
             nonfinite=denoiser.nonfinite_samples - nonfinite_before,
+            damaged=source.damaged,
             warnings=source.warnings,
         )
 
@@ -182,7 +185,7 @@ def _pump(
 def _open_source(path: str, raw: RawFormat | None) -> AbstractContextManager[Source]:
     if is_stream(path):
         return PipeSource(path, raw)
-    from rtdenoise.files import SoundFileSource  # a pure pipe does without libsndfile and starts sooner
+    from rtdenoise.sound_source import SoundFileSource  # a pure pipe does without libsndfile and starts sooner
 
     return SoundFileSource(path)
 

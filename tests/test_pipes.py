@@ -114,6 +114,20 @@ def test_extensible_and_64_bit_headers_are_understood(tmp_path, container, subty
     np.testing.assert_allclose(samples, soundfile.read(io.BytesIO(data))[0], atol=1e-7)
 
 
+@pytest.mark.parametrize("declared", [1, 2_000, 2_001, 8_000])
+def test_a_header_older_than_its_sound_does_not_end_the_sound(tmp_path, declared):
+    """As a recorder leaves it that died before it could bring its header up to date."""
+    wav = wav_bytes(voice(5_000), "PCM_16")
+    samples, source = read_through(tmp_path, with_sizes(wav, declared + 36, declared))
+    np.testing.assert_array_equal(samples[:, 0], soundfile.read(io.BytesIO(wav))[0])
+    assert ["older than its sound" in warning for warning in source.warnings] == [True]
+
+
+def test_zeros_that_pad_the_last_sector_are_no_sound(tmp_path):
+    samples, source = read_through(tmp_path, wav_bytes(voice(5_000), "PCM_16") + bytes(2_000))
+    assert (len(samples), source.warnings) == (5_000, [])
+
+
 def test_a_truncated_pipe_is_filtered_as_far_as_it_goes_and_warned_of(tmp_path):
     data = wav_bytes(voice(5_000, 2), "PCM_16")[:-403]
     samples, source = read_through(tmp_path, data)

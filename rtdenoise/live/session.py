@@ -82,8 +82,8 @@ class LiveDenoiser:
             raise UsageError("two files need no live session; see `rtdenoise.denoise`")
         source = None
         if isinstance(input, Path):
-            from rtdenoise.files import SoundFileSource  # devices do without libsndfile, and start sooner
             from rtdenoise.live.player import Player
+            from rtdenoise.sound_source import SoundFileSource  # devices do without libsndfile, and start sooner
 
             source = SoundFileSource(str(input))
         self.input = file_end(source.name, source.rate, source.channels) if source else _device(input, "input")
