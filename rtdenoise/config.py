@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from rtdenoise import ui
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
 from rtdenoise.tables import fill, read_table
 
@@ -131,9 +132,7 @@ def run(args: argparse.Namespace) -> int:
 def _edit(path: Path) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(TEMPLATE, encoding="utf-8")
-        os.replace(part, path)
+        write_text(path, TEMPLATE)
     editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if sys.platform == "win32" else "vi")
     try:
         subprocess.run([*shlex.split(editor), str(path)], check=True)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from rtdenoise import pcm
+from rtdenoise.atomic import AtomicFile
 from rtdenoise.errors import AudioFileError, UsageError
 
 CONTAINERS = {  # by file name; the first one named is what a foreign source is written as
@@ -45,7 +47,8 @@ class SoundFileSink:
     """A sound file that appears under its name only when it is complete.
 
     ``subtype`` and the container follow ``source_container`` and ``source_subtype`` as far as the name's extension
-    allows. Leaving the ``with`` block by an exception, Ctrl-C included, removes the half-written part.
+    allows. A new file gets the mode of ``like``, and what a killed ``recording`` wrote is kept (`AtomicFile`). Leaving
+    the ``with`` block by an exception, Ctrl-C included, removes the half-written part.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class SoundFileSink:
         endian: str = "FILE",
         frames: int | None = None,
         tags: dict[str, str] | None = None,
+        like: str | None = None,
+        recording: bool = False,
     ):
         self.name, self.clipped, self._written = path, 0, 0
         container, self.subtype = choose_format(path, source_container, source_subtype)
@@ -69,21 +74,26 @@ class SoundFileSink:
             container, self._most_frames = "RF64", None
         if container != source_container or not soundfile.check_format(container, self.subtype, endian):
             endian = "FILE"
-        self._target = Path(os.path.realpath(path))  # through a link to the file itself, as any editor saves
-        self._part = self._target.with_name(f".{self._target.name[:40]}.rtdenoise-{os.getpid()}.part")
         try:
-            self._part.touch()  # the system's own words for what is wrong; libsndfile keeps them to itself
-            self._file = soundfile.SoundFile(str(self._part), "w", rate, channels, self.subtype, endian, container)
-        except OSError as problem:
+            self._whole = AtomicFile(path, like, recording)
+        except OSError as problem:  # the system's own words for what is wrong; libsndfile keeps them to itself
             raise _cannot_write(path, problem) from problem
+        try:
+            if self._whole.part is None:
+                raise AudioFileError(f"{path} is a pipe or a device; name a file")
+            self._part = os.fsencode(self._whole.part)
+            # by its descriptor, which nothing can be put in the place of; Windows has them apart in each C library
+            end = str(self._whole.part) if sys.platform == "win32" else self._whole.file.fileno()
+            self._file = soundfile.SoundFile(end, "w", rate, channels, self.subtype, endian, container, closefd=False)
         except soundfile.LibsndfileError as problem:
-            self._part.unlink()
+            self._whole.discard()
             raise AudioFileError(
                 f"{path}: {container}/{self.subtype} cannot hold {channels} channels at {rate} Hz; write .wav or .flac"
             ) from problem
         except BaseException:  # Ctrl-C at this very moment
-            self._part.unlink(missing_ok=True)
+            self._whole.discard()
             raise
+        self.warnings = [f"a recording that was interrupted lies in {place}" for place in self._whole.rescued]
         for tag, text in (tags or {}).items():
             with contextlib.suppress(soundfile.LibsndfileError):  # containers without such a tag
                 setattr(self._file, tag, text)
@@ -111,15 +121,15 @@ class SoundFileSink:
         try:
             try:
                 self._file.close()
-                if kind is None and soundfile.info(str(self._part)).frames < self._written:
+                if kind is None and soundfile.info(self._part).frames < self._written:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if kind is None:
-                    os.replace(self._part, self._target)
+                    self._whole.commit()
             except (soundfile.LibsndfileError, OSError) as failure:
                 if kind is None:
                     raise _cannot_write(self.name, failure) from failure
         finally:
-            self._part.unlink(missing_ok=True)
+            self._whole.discard()
 
 
 def choose_format(path: str, source_container: str, source_subtype: str) -> tuple[str, str]:

@@ -148,6 +148,7 @@ class PipeSink:
 
     def __init__(self, path: str, rate: int, channels: int, source_subtype: str, raw: RawFormat | None = None):
         self.name, self.clipped = "standard output" if path == "-" else path, 0
+        self.warnings: list[str] = []
         if path == "-" and os.isatty(1):
             raise UsageError("--out - writes samples, but a terminal is attached; add > FILE.wav or | PLAYER")
         if raw is not None:

@@ -86,6 +86,7 @@ class Sink(Protocol):
     """Where samples go. ``clipped`` counts the samples that had to be held at full scale."""
 
     clipped: int
+    warnings: list[str]
 
     def write(self, samples: np.ndarray) -> None: ...
 
@@ -126,7 +127,7 @@ def filter_sound(
             clipped=sink.clipped,
             nonfinite=denoiser.nonfinite_samples - nonfinite_before,
             damaged=source.damaged,
-            warnings=source.warnings,
+            warnings=[*source.warnings, *sink.warnings],
         )
 
 
@@ -204,4 +205,5 @@ def _open_sink(path: str, source: Source, raw: RawFormat | None) -> AbstractCont
         source.endian,
         source.frames,
         source.tags(),
+        like=source.name,
     )

@@ -44,9 +44,8 @@ def test_files_and_arrays_work_without_portaudio():
 
 
 ORDER = """
-errors tables geometry native fft stft contract foreign model denoiser views pcm chunks flac pipes parts
-metadata files sound_source transfer folders ui config
-catalog cli __main__
+errors atomic tables geometry signals native fft stft contract foreign model denoiser views pcm chunks flac pipes parts
+metadata files sound_source transfer folders ui config catalog cli __main__
 """.split()  # a module imports only modules that stand before it
 
 

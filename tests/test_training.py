@@ -338,8 +338,8 @@ def test_a_full_disk_leaves_the_old_checkpoint(start, tmp_path, monkeypatch, cap
     start("unet", "--steps", "3")
     good = (tmp_path / "run" / "last.pt").read_bytes()
 
-    def full(state, path):
-        path.write_bytes(b"half")
+    def full(state, file):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)

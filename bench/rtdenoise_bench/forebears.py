@@ -19,6 +19,7 @@ import soundfile as sf
 import torch
 
 from rtdenoise import Denoiser, denoise
+from rtdenoise.atomic import replacing, write_text
 from rtdenoise.errors import UsageError
 from rtdenoise.model import load_model
 from rtdenoise.training import cards, metrics
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         done = args.work / name / "row.json"
         if not done.exists():
             checkpoint = trained(name, args)
-            done.write_text(json.dumps(row_of(name, checkpoint, pairs)))
+            write_text(done, json.dumps(row_of(name, checkpoint, pairs)))
         rows[name] = json.loads(done.read_text())
     text = as_markdown(rows, args)
     print(text, end="")
@@ -146,7 +147,8 @@ def row_of(name: str, checkpoint: Path, pairs: list[tuple[str, Path, Path]]) -> 
     net = build(recipe.network, recipe.options)
     net.load_state_dict(state["ema"])
     path = checkpoint.with_name(f"{name}.onnx")
-    path.write_bytes(export(net, recipe.network, {"name": name, "version": "1"}).SerializeToString())
+    with replacing(path) as file:
+        file.write(export(net, recipe.network, {"name": name, "version": "1"}).SerializeToString())
     model = load_model(path)
     stream = model.stream(1)
     stream.buffers(1)[0][:] = 0.01 * np.random.default_rng(4).standard_normal((1, 1, model.info.bins, 2))

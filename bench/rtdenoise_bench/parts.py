@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
 from rtdenoise.model import DEFAULT_MODEL, find_model
 from rtdenoise_bench import peers, terminal
@@ -66,7 +67,7 @@ class Part:
         console = Console(width=None if os.isatty(1) else terminal.PIPE_COLUMNS, highlight=False)
         report = take(self._wish(args), Console(stderr=True, quiet=args.quiet))
         for path, form in draw:
-            write(path, form(report))
+            write_text(path, form(report))
         if not args.quiet:
             terminal.show(report, console)
         return 0
@@ -110,16 +111,6 @@ def _drawings(args: argparse.Namespace) -> list[tuple[Path, Callable[[Report], s
 
         found.append((args.html, html_page))
     return found
-
-
-def write(path: Path, text: str) -> None:
-    """Beside first, then under its name: a file that is there is whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 REPORT = Part((*ENGINE_PARTS, "live", "matrix", "peers"))

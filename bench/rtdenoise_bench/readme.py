@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
 
 SECTION = re.compile(r"(<!-- \$ (?P<command>[^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     for path in args.files:
         text = path.read_text(encoding="utf-8")
-        path.write_text(SECTION.sub(lambda m: refreshed(m, args.only), text), encoding="utf-8")
+        write_text(path, SECTION.sub(lambda m: refreshed(m, args.only), text))
     return 0
 
 

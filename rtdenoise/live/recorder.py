@@ -32,7 +32,7 @@ class Recorder:
     """
 
     def __init__(self, path: Path, rings: Rings, rate: int, channels: int, skip: int, limit: int | None = None):
-        self._sink = SoundFileSink(str(path), rate, channels, CONTAINER, ENCODING)
+        self._sink = SoundFileSink(str(path), rate, channels, CONTAINER, ENCODING, recording=True)
         self.problem: str | None = None
         self.written = self.lost = 0
         self._rings, self._rate, self._limit = rings, rate, limit
@@ -57,9 +57,11 @@ class Recorder:
     @property
     def warnings(self) -> list[str]:
         """What a listener should know of the recording."""
-        if not self.lost:
-            return []
-        return [f"{1000 * self.lost / self._rate:.0f} ms are silence in the recording: the disk was too slow"]
+        found = list(self._sink.warnings)
+        if self.lost:
+            lost_ms = 1000 * self.lost / self._rate
+            found.append(f"{lost_ms:.0f} ms are silence in the recording: the disk was too slow")
+        return found
 
     @property
     def seconds(self) -> float:

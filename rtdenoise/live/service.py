@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from rtdenoise import ui
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import DeviceError, UsageError
 
 UNIT = "rtdenoise.service"
@@ -65,9 +66,7 @@ def _ours() -> Path:
 def install() -> int:
     path = _ours()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(TEMPLATE.format(mark=MARK, python=_quoted(sys.executable)), encoding="utf-8")
-    os.replace(part, path)
+    write_text(path, TEMPLATE.format(mark=MARK, python=_quoted(sys.executable)))
     if _systemctl("daemon-reload") and _systemctl("enable", "--now", UNIT):
         ui.say(f'{path} is there and runs; choose "rtdenoise microphone" in the call')
     else:

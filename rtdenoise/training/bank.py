@@ -18,6 +18,7 @@ import numpy as np
 import soundfile as sf
 import soxr
 
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import RtdenoiseError, UsageError
 
 Kind = Literal["speech", "noise", "rir"]
@@ -120,9 +121,7 @@ def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: in
     samples = np.fromfile(raw, np.int16)
     np.save(folder / "samples.npy", samples if channels == 1 else samples.reshape(-1, channels))
     raw.unlink()
-    table = folder / "table.json.part"
-    table.write_text(json.dumps({"start": start, "clip": kept}))
-    table.rename(folder / "table.json")
+    write_text(folder / "table.json", json.dumps({"start": start, "clip": kept}))
 
 
 def _read_clip(path: Path, rate: int, channels: int) -> np.ndarray:

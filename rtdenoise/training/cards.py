@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
 
 
@@ -15,7 +16,7 @@ def around(path: Path, name: str) -> tuple[str, str]:
     """What stands around the place of ``name`` in a file: all up to its first mark, and from its last mark on."""
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
     try:
-        page = path.read_text()
+        page = path.read_text(encoding="utf-8")
     except OSError as problem:
         raise UsageError(
             f"cannot read {path}: {problem.strerror}; give a Markdown file with {begin.strip()}"
@@ -28,8 +29,6 @@ def around(path: Path, name: str) -> tuple[str, str]:
 
 
 def put(path: Path, name: str, text: str) -> None:
-    """Replace what stands between the marks of ``name``; written beside and renamed."""
+    """Replace what stands between the marks of ``name``."""
     before, after = around(path, name)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(before + text + after)
-    part.rename(path)
+    write_text(path, before + text + after)

@@ -22,6 +22,7 @@ import numpy as np
 import soundfile as sf
 import soxr
 
+from rtdenoise.atomic import replacing
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Latency
 from rtdenoise.training import cards, metrics
@@ -207,7 +208,8 @@ def plot(pairs: list[Pair], systems: dict[str, Filter], path: Path) -> None:
         column[-1].set(xlabel="s")
     for axis in grid[:, 0]:
         axis.set(ylabel="Hz")
-    figure.savefig(path, dpi=90)
+    with replacing(path) as file:
+        figure.savefig(file, dpi=90, format=path.suffix[1:] or None)
     pyplot.close(figure)
 
 

@@ -18,6 +18,7 @@ import onnx
 import onnxruntime as ort
 import torch
 
+from rtdenoise.atomic import replacing
 from rtdenoise.contract import fixed_metadata
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.training.graph import streaming_model
@@ -95,9 +96,8 @@ def run(args: argparse.Namespace) -> int:
     if args.scores:
         metadata["scores"] = json.dumps(headline(json.loads(args.scores.read_text())))
     model = export(net, recipe["network"], metadata)
-    part = args.out.with_suffix(".part")
-    part.write_bytes(model.SerializeToString())
-    part.rename(args.out)
+    with replacing(args.out) as file:
+        file.write(model.SerializeToString())
     print(f"{args.out}: {part_size(args.out)} MB, equal to torch, one frame a call equal to many")
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import soundfile as sf
 
 from rtdenoise import ui
+from rtdenoise.atomic import replacing, write_text
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training.mixer import Banks, Chances
 from rtdenoise.training.tape_mixer import mixer_for
@@ -54,19 +56,20 @@ def run(args: argparse.Namespace) -> int:
         rows.append({"name": name, "snr_db": round(snr_db, 2), "seconds": args.seconds, "rate": args.rate})
         if (k + 1) % REPORT_EVERY == 0 or k + 1 == count:
             ui.say(f"{k + 1}/{count} pairs, {(k + 1) * args.seconds / 3600:.2f} h")
-    with (args.out / "manifest.csv").open("w", newline="") as file:
-        table = csv.DictWriter(file, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+    manifest = io.StringIO(newline="")
+    table = csv.DictWriter(manifest, list(rows[0]))
+    table.writeheader()
+    table.writerows(rows)
+    write_text(args.out / "manifest.csv", manifest.getvalue())
     return 0
 
 
 def write(path: Path, audio: np.ndarray, rate: int) -> None:
-    """Written beside and renamed, so that no half file is left."""
-    part = path.with_suffix(".part")
+    """Whole, or not at all."""
+    encoded = io.BytesIO()
+    sf.write(encoded, audio, rate, format="FLAC", subtype="PCM_16")
     try:
-        sf.write(part, audio, rate, format="FLAC", subtype="PCM_16")
-        part.rename(path)
-    except (OSError, sf.SoundFileError) as error:
-        part.unlink(missing_ok=True)
+        with replacing(path) as file:
+            file.write(encoded.getbuffer())
+    except OSError as error:
         raise RtdenoiseError(f"cannot write {path}: {error}; free some space and start again") from error

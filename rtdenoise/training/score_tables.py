@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
 
 PLACES = {"stoi": 3, "estoi": 3, "si_sdr": 1}  # decimals shown; two otherwise
@@ -122,6 +123,6 @@ def read_scores(path: Path, pairs: list[str]) -> dict[str, dict[str, Any]]:
 def keep_scores(folder: Path, name: str, tables: str, results: dict[str, Any]) -> None:
     """The tables as ``name`` and every system's figures as ``SYSTEM.json``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text(tables)
+    write_text(folder / name, tables)
     for system, result in results.items():
-        (folder / f"{system}.json").write_text(json.dumps(result, indent=1))
+        write_text(folder / f"{system}.json", json.dumps(result, indent=1))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtdenoise.atomic import replacing
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training.losses import spectral_loss, wave_loss
 from rtdenoise.training.mixer import Banks, Mixer
@@ -158,7 +159,7 @@ class Trainer:
         }
 
     def save(self, name: str) -> None:
-        """Written beside and renamed: a kill or a full disk leaves the old file whole."""
+        """A kill or a full disk leaves the old file whole."""
         state = {
             "network": self.net.state_dict(),
             "ema": self.ema.state_dict(),
@@ -169,13 +170,11 @@ class Trainer:
             "falling": self.falling,
             "recipe": json.dumps(asdict(self.recipe)),
         }
-        part = self.folder / f"{name}.part"
         try:
-            torch.save(state, part)
+            with replacing(self.folder / name) as file:
+                torch.save(state, file)
         except (OSError, RuntimeError) as error:
-            part.unlink(missing_ok=True)
             raise RtdenoiseError(f"cannot write {self.folder / name}: {error}; free some space and resume") from error
-        part.rename(self.folder / name)
 
     def resume(self) -> None:
         """Go on from ``last.pt`` in this training's own folder."""
