@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 # The release the shipped models were trained with; any from 2.4 works.
 TORCH ?= torch==2.13.0
 # Sound servers and tools that the tests start on null devices; a compiler for the PESQ package.
-APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux \
+APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux strace \
   pipewire pipewire-bin pipewire-pulse wireplumber dbus
 
 # Audio for `make forebears`: folders with a manifest.csv or with files, pairs to score on, minutes a training.

@@ -13,14 +13,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import onnxruntime as ort
 
 from rtdenoise.errors import ModelError, RtdenoiseError
 from rtdenoise.fft import aligned
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
+from rtdenoise.runtime import first_line
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, IOBinding
 
 HOPS_MS = (
     4,
@@ -82,7 +85,7 @@ class ContractStream:
     ``one_frame`` says what the graph's free dimensions are when it is stepped by single frames.
     """
 
-    def __init__(self, session: ort.InferenceSession, bins: int, channels: int):
+    def __init__(self, session: InferenceSession, bins: int, channels: int):
         self._session, self._bins, self._channels = session, bins, channels
         states = [i for i in session.get_inputs() if i.name != "noisy"]
         free = next(i.shape for i in session.get_inputs() if i.name == "noisy")[:2]
@@ -90,7 +93,7 @@ class ContractStream:
         shapes = {i.name: (channels, *i.shape[1:]) for i in states}
         self.states = [{name: aligned(*shape) for name, shape in shapes.items()} for _ in range(2)]
         self._buffers: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._bindings: dict[int, tuple[ort.IOBinding, ort.IOBinding]] = {}
+        self._bindings: dict[int, tuple[IOBinding, IOBinding]] = {}
         self._phase = 0
 
     def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +103,7 @@ class ContractStream:
             self._bindings[frames] = self._bind(frames, 0), self._bind(frames, 1)
         return self._buffers[frames]
 
-    def _bind(self, frames: int, phase: int) -> ort.IOBinding:
+    def _bind(self, frames: int, phase: int) -> IOBinding:
         noisy, enhanced = self._buffers[frames]
         binding = self._session.io_binding()
         inputs = {"noisy": noisy} | self.states[phase]
@@ -147,18 +150,14 @@ class Model:
                 raise ModelError(f"model {self.name}: output is not finite; the file is damaged or badly trained")
 
 
-def contract_model(path: Path, session: ort.InferenceSession) -> Model:
+def contract_model(path: Path, session: InferenceSession) -> Model:
     """The model in a contract file; `ModelError` names the first field or tensor that does not fit."""
     info = read_info(path, session)
     _check_signature(info, session)
     return Model(info, lambda channels: ContractStream(session, info.bins, channels))
 
 
-def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def read_info(path: Path, session: ort.InferenceSession) -> ModelInfo:
+def read_info(path: Path, session: InferenceSession) -> ModelInfo:
     """Metadata of a contract model; `ModelError` names the first field that does not match."""
     meta = session.get_modelmeta().custom_metadata_map
     framings = {f"{hop_ms}": Framing(hop_ms) for hop_ms in HOPS_MS}
@@ -184,7 +183,7 @@ def read_info(path: Path, session: ort.InferenceSession) -> ModelInfo:
     return ModelInfo(name, path, bins, parameters=parameters, scores=scores, linked=linked, framing=framing, **texts)
 
 
-def _check_signature(info: ModelInfo, session: ort.InferenceSession) -> None:
+def _check_signature(info: ModelInfo, session: InferenceSession) -> None:
     """Tensor names, types and shapes as the contract wants them; `ModelError` names the first that is not."""
 
     def refuse(what: str) -> RtdenoiseError:

@@ -24,14 +24,18 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
-from rtdenoise.contract import Model, ModelInfo, first_line
+from rtdenoise.contract import Model, ModelInfo
 from rtdenoise.errors import ModelError
 from rtdenoise.fft import aligned
 from rtdenoise.geometry import WINDOW_SHAPES, Framing
+from rtdenoise.runtime import first_line
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession, IOBinding
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -83,7 +87,7 @@ class Sidecar:
 class ForeignStream:
     """As `contract.ContractStream`, for a graph of any axis order that takes one channel and one frame a call."""
 
-    def __init__(self, session: ort.InferenceSession, sidecar: Sidecar, channels: int):
+    def __init__(self, session: InferenceSession, sidecar: Sidecar, channels: int):
         self._session, self._sidecar = session, sidecar
         axes = [AXES.index(a) for a in sidecar.layout]
         one_frame = (1, 1, sidecar.bins, 2)
@@ -97,7 +101,7 @@ class ForeignStream:
         self._buffers: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._phase = 0
 
-    def _bind(self, states: list[dict[str, np.ndarray]], phase: int) -> ort.IOBinding:
+    def _bind(self, states: list[dict[str, np.ndarray]], phase: int) -> IOBinding:
         binding, sidecar = self._session.io_binding(), self._sidecar
         inputs = {sidecar.input: self._in} | states[phase]
         outputs = {sidecar.output: self._out} | {sidecar.states[k]: v for k, v in states[1 - phase].items()}
@@ -130,7 +134,7 @@ class ForeignStream:
                 a[:] = 0
 
 
-def foreign_model(path: Path, session: ort.InferenceSession) -> Model:
+def foreign_model(path: Path, session: InferenceSession) -> Model:
     """The model behind ``path`` with the sidecar beside it; `ModelError` if the two do not fit together."""
     sidecar = Sidecar.read(path.with_suffix(".toml"))
     inputs = {i.name: i for i in session.get_inputs()}

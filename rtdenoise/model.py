@@ -9,13 +9,11 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-import onnxruntime as ort
-
-from rtdenoise.contract import Model, ModelInfo, contract_model, first_line, read_info
-from rtdenoise.errors import ModelError, UsageError
+from rtdenoise.contract import Model, ModelInfo, contract_model, read_info
+from rtdenoise.errors import UsageError
 from rtdenoise.foreign import foreign_model
+from rtdenoise.runtime import open_session
 
-SESSION_CONFIG = {"session.intra_op.allow_spinning": "0", "session.inter_op.allow_spinning": "0"}
 DEFAULT_MODEL = "unet"
 
 
@@ -58,16 +56,3 @@ def list_models() -> list[ModelInfo]:
     """The shipped models, the default first."""
     infos = [read_info(p, open_session(p)) for p in sorted(models_folder().glob("*.onnx"))]
     return sorted(infos, key=lambda i: (i.name != DEFAULT_MODEL, i.name))
-
-
-def open_session(path: Path) -> ort.InferenceSession:
-    """One thread that sleeps when idle: real-time audio shares the machine, and a 4 ms hop fits in one core."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    for key, value in SESSION_CONFIG.items():
-        options.add_session_config_entry(key, value)
-    try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as e:  # onnxruntime's exceptions share no public base class
-        raise ModelError(f"{path}: not a model that onnxruntime can read ({first_line(e)}); get the file again") from e

@@ -15,7 +15,7 @@ pytest.importorskip("soxr")
 import rtdenoise
 from rtdenoise.cli import main
 from rtdenoise.errors import UsageError
-from rtdenoise.training import evaluate, metrics, score_tables
+from rtdenoise.training import evaluate, metrics, score_tables, systems
 from rtdenoise.training.dnsmos import SAMPLES, Dnsmos
 
 RATE = 16000
@@ -153,7 +153,7 @@ def test_the_worst_pairs_are_drawn_side_by_side(speech, tmp_path, count):
 def test_a_model_with_low_behind_it_is_scored_at_8_ms(speech):
     x = noisy(speech, 5).astype(np.float32)
     for text, latency in (("unet", "normal"), ("unet@low", "low")):
-        name, system = evaluate.open_system(text)
+        name, system = systems.open_system(text)
         assert name == text
         np.testing.assert_array_equal(system(x, RATE), rtdenoise.denoise(x, RATE, model="unet", latency=latency))
 

@@ -8,7 +8,6 @@ buffers. Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 from functools import cache
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import numpy as np
 from rtdenoise.contract import ContractStream, Model, ModelStream
 from rtdenoise.errors import ModelError
 from rtdenoise.fft import inline
-from rtdenoise.model import SESSION_CONFIG
 from rtdenoise.native import call8
+from rtdenoise.runtime import SESSION_CONFIG, onnxruntime
 
 API_VERSION = 17  # the oldest table that has all we call; the table only ever grows at its end
 FUNCTIONS = {  # positions in OrtApi, fixed upstream by static asserts
@@ -58,8 +57,7 @@ def step(arguments):
 @cache
 def _library() -> tuple[ctypes.CDLL, ctypes.Array] | None:
     """The C library of the installed onnxruntime and its table of functions, or None."""
-    spec = importlib.util.find_spec("onnxruntime")
-    for home in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
+    for home in map(Path, onnxruntime().__path__):
         for pattern in ("libonnxruntime.so*", "libonnxruntime.*dylib", "onnxruntime.dll"):
             for path in sorted((home / "capi").glob(pattern)):
                 try:

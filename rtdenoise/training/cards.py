@@ -6,6 +6,10 @@ people did.
 
 from __future__ import annotations
 
+import argparse
+import os
+import platform
+import shlex
 from pathlib import Path
 
 from rtdenoise.atomic import write_text
@@ -32,3 +36,12 @@ def put(path: Path, name: str, text: str) -> None:
     """Replace what stands between the marks of ``name``."""
     before, after = around(path, name)
     write_text(path, before + text + after)
+
+
+def how(args: argparse.Namespace) -> str:
+    """What a card says about where its tables come from."""
+    sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
+    for name in ("dnsmos", "against"):
+        sounds += [f"--{name}", file.name] if (file := getattr(args, name)) else []
+    asked = shlex.join(["rtdenoise", "evaluate", *args.systems, *sounds, "--card", args.card.name])
+    return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"

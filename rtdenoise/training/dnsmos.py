@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdenoise.errors import ModelError, UsageError
-from rtdenoise.model import open_session
+from rtdenoise.runtime import open_session
 
 SAMPLES = 144160  # the model's input: 9.01 s at 16 kHz
 TO_OPINIONS = {  # raw output -> mean opinion score; highest power first

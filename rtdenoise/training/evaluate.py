@@ -7,12 +7,7 @@ through the streaming core at the rate of the file; scores are taken at 16 kHz, 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import re
-import shlex
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,54 +17,17 @@ import numpy as np
 import soundfile as sf
 import soxr
 
-from rtdenoise.atomic import replacing
 from rtdenoise.errors import RtdenoiseError, UsageError
-from rtdenoise.geometry import Latency
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.dnsmos import Dnsmos
 from rtdenoise.training.metrics import RATE
+from rtdenoise.training.pictures import Pair, plot
 from rtdenoise.training.score_tables import COLUMNS, as_markdown, keep_scores, read_scores
+from rtdenoise.training.systems import Filter, open_system
 
-LOW = "@low"  # behind a model: --latency low
 PROBE_SECONDS = 5.0
 LEAST_LOSS = 1e-6  # pystoi adds a trace of random noise: equal sounds differ in the last digits
-Filter = Callable[[np.ndarray, int], np.ndarray]
 Opinion = Callable[[np.ndarray], dict[str, float]]  # of a sound at 16 kHz
-Pair = tuple[str, Path, Path]  # name, noisy, clean
-
-
-def open_system(text: str) -> tuple[str, Filter]:
-    """A model (name or file; with ``@low`` behind it in the 8 ms mode) or ``name=command {in} {out}`` as a name and a
-    function of ``(samples, rate)``."""
-    name, is_command, command = text.partition("=")
-    if is_command:
-        if "{in}" not in command or "{out}" not in command:
-            raise UsageError(f"the command of {name!r} must hold {{in}} and {{out}}, as in 'sox=sox {{in}} {{out}}'")
-        return name, lambda x, rate: _run_command(command, x, rate)
-    import rtdenoise
-    from rtdenoise.model import load_model
-
-    loaded = load_model(text.removesuffix(LOW))
-    latency: Latency = "low" if text.endswith(LOW) else "normal"
-    name = loaded.name + LOW if latency == "low" else loaded.name
-    return name, lambda x, rate: rtdenoise.denoise(x, rate, model=loaded, latency=latency)
-
-
-def _run_command(command: str, x: np.ndarray, rate: int) -> np.ndarray:
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "in.wav", Path(folder) / "out.wav"
-        sf.write(source, x, rate, subtype="FLOAT")
-        words = [w.replace("{in}", str(source)).replace("{out}", str(target)) for w in shlex.split(command)]
-        try:
-            subprocess.run(words, check=True, capture_output=True, text=True)
-            out, out_rate = sf.read(target, dtype="float32", always_2d=True)
-        except (OSError, subprocess.CalledProcessError, sf.SoundFileError) as error:
-            detail = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
-            raise RtdenoiseError(f"the command failed: {' '.join(detail)}; try it by hand: {command}") from error
-    out = out if x.ndim == 2 else out[:, 0]
-    out = out if out_rate == rate else soxr.resample(out, out_rate, rate)
-    missing = max(0, len(x) - len(out))
-    return np.pad(out, [(0, missing)] + [(0, 0)] * (x.ndim - 1))[: len(x)]
 
 
 def find_pairs(folder: Path) -> list[Pair]:
@@ -175,44 +133,6 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return {k: round(float(np.mean([r[k] for r in rows if k in r])), 4) for k in keys}
 
 
-def how(args: argparse.Namespace) -> str:
-    """What a card says about where its tables come from."""
-    sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
-    for name in ("dnsmos", "against"):
-        sounds += [f"--{name}", file.name] if (file := getattr(args, name)) else []
-    asked = shlex.join(["rtdenoise", "evaluate", *args.systems, *sounds, "--card", args.card.name])
-    return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"
-
-
-def plot(pairs: list[Pair], systems: dict[str, Filter], path: Path) -> None:
-    """Spectrograms of clean, noisy and every output, one above the other, a column for each pair, as PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    rows = ["clean", "noisy", *systems]
-    size = (10 if len(pairs) == 1 else 3.4 * len(pairs), 2.2 * len(rows))
-    figure, grid = pyplot.subplots(
-        len(rows), len(pairs), figsize=size, sharex="col", squeeze=False, constrained_layout=True
-    )
-    colours = pyplot.get_cmap("magma", 20)  # few, so that a picture of noise is no large file
-    for (name, noisy, clean), column in zip(pairs, grid.T, strict=True):
-        (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
-        sounds = [c[:, 0], x[:, 0], *(run(x[:, 0], rate) for run in systems.values())]
-        dither = 1e-9 * np.random.default_rng(0).standard_normal(len(x))  # digital silence has no logarithm
-        for axis, title, sound in zip(column, rows, sounds, strict=True):
-            look = {"NFFT": 1024, "noverlap": 512, "vmin": -140, "vmax": -30, "cmap": colours}
-            axis.specgram(sound + dither[: len(sound)], Fs=rate, interpolation="nearest", **look)
-            axis.set_title(f"{title}: {name}" if title == "clean" else title, fontsize="medium")
-        column[-1].set(xlabel="s")
-    for axis in grid[:, 0]:
-        axis.set(ylabel="Hz")
-    with replacing(path) as file:
-        figure.savefig(file, dpi=90, format=path.suffix[1:] or None)
-    pyplot.close(figure)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "systems",
@@ -280,7 +200,7 @@ def run(args: argparse.Namespace) -> int:
     tables = as_markdown(results, kept)
     print(tables, end="")
     if args.card:
-        cards.put(args.card, "scores", f"{how(args)}\n{tables}")
+        cards.put(args.card, "scores", f"{cards.how(args)}\n{tables}")
     if args.out:
         keep_scores(args.out, "scores.md", tables, results)
         scored = next(iter(results.values()))["pairs"]

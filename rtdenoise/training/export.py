@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 
 from rtdenoise.atomic import replacing
 from rtdenoise.contract import fixed_metadata
 from rtdenoise.errors import RtdenoiseError
+from rtdenoise.runtime import onnxruntime
 from rtdenoise.training.graph import streaming_model
 from rtdenoise.training.networks import build, load_weights
 from rtdenoise.training.trainer import load_checkpoint
@@ -52,7 +52,7 @@ def check(model: onnx.ModelProto, net: Any) -> None:
     noisy = (random.standard_normal((2, CHECK_FRAMES, net.bins, 2)) * level).astype(np.float32)
     with torch.no_grad():
         expected = torch.view_as_real(net(torch.view_as_complex(torch.from_numpy(noisy)))).numpy()
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     states = {i.name: np.zeros((2, *i.shape[1:]), np.float32) for i in session.get_inputs()[1:]}
     together = session.run(None, {"noisy": noisy, **states})[0]
     single = []

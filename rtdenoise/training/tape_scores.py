@@ -18,8 +18,9 @@ from rtdenoise import ui
 from rtdenoise.errors import UsageError
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.bank import AUDIO_SUFFIXES
-from rtdenoise.training.evaluate import how, open_system, plot
+from rtdenoise.training.pictures import plot
 from rtdenoise.training.score_tables import keep_scores, table
+from rtdenoise.training.systems import open_system
 from rtdenoise.training.tape import on_tape
 
 SNRS_DB = (15.0, 20.0, 25.0)
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     text = as_markdown(results)
     print(text, end="")
     if args.card:
-        cards.put(args.card, "scores", f"{how(args)}\n{text}")
+        cards.put(args.card, "scores", f"{cards.how(args)}\n{text}")
     if args.out:
         keep_scores(args.out, "tape.md", text, results)
         for k, path in enumerate(files[: args.plot]):

@@ -1,0 +1,150 @@
+"""Dependencies go one way: a module imports only what stands before it, in its own room or in a room below.
+
+Imports count wherever they stand, within functions too, and so do the names of modules in strings, by which they are
+loaded on demand. What the type checker alone sees does not, nor a program of a process of its own (``-m NAME``).
+"""
+
+from __future__ import annotations
+
+import ast
+from itertools import chain, pairwise
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = {"rtdenoise": ROOT / "rtdenoise", "rtdenoise_bench": ROOT / "bench" / "rtdenoise_bench"}
+PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into every room, so no room may use them
+
+ROOMS = {  # lowest first: its modules, each imports only those before it
+    "rtdenoise": """
+        errors atomic tables geometry signals native fft stft runtime contract foreign model denoiser views pcm chunks
+        flac pipes parts metadata files sound_source transfer folders ui config catalog""",
+    "rtdenoise.live": """
+        realtime stats service server portaudio pulse ring devices ort drift callback marks recorder listing virtual_mic
+        streams player virtual_mic_command doctor watch delay hop worker session view run""",
+    "rtdenoise.training": """
+        metrics augment muon parallel bank cards score_tables spectra sounds tape dnsmos sampling graph hearing mixer
+        losses tape_mixer recipe mix validate rooms systems pictures networks.tapping networks.recurrence
+        networks.memory networks.memory_graph networks.crced networks.crced_graph networks.unet networks.unet_graph
+        networks.masker networks.masker_graph networks trainer export train tape_scores evaluate""",
+    "rtdenoise_bench": """
+        times disturb start servers readme latency probes machine jack_probe clock table loopback plant burden files
+        watched exactness stress way soak live rig product stages peers matrix forebears report compare tables advice
+        charts terminal markdown measure html parts cli __main__""",
+    "command": "rtdenoise.cli rtdenoise.__main__",
+}
+BELOW = {
+    "rtdenoise": [],
+    "rtdenoise.live": ["rtdenoise"],
+    "rtdenoise.training": ["rtdenoise"],
+    "rtdenoise_bench": ["rtdenoise", "rtdenoise.live", "rtdenoise.training"],
+    "command": ["rtdenoise", "rtdenoise.live", "rtdenoise.training"],
+}
+MODULES = {
+    room: names.split() if room == "command" else [f"{room}.{name}" for name in names.split()]
+    for room, names in ROOMS.items()
+}
+ALL = [module for modules in MODULES.values() for module in modules]
+MAY_USE_PUBLIC_NAMES = MODULES["rtdenoise_bench"]  # a guest of the package, as users are
+
+
+def module_of(path: Path, package: str) -> str:
+    name = ".".join([package, *path.relative_to(FOLDERS[package]).with_suffix("").parts])
+    return name.removesuffix(".__init__") if name.removesuffix(".__init__") in ALL else name
+
+
+FILES = {module_of(path, package): path for package, folder in FOLDERS.items() for path in folder.rglob("*.py")}
+
+
+def imports(text: str, module: str) -> set[str]:
+    """Our modules that this source of ``module`` imports; `PUBLIC` for a name that the package itself offers."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            node.body = []
+    package = module if FILES.get(module, Path()).name == "__init__.py" else module.rpartition(".")[0]
+    lists = [node.elts for node in ast.walk(tree) if isinstance(node, ast.List)]
+    programs = [b for a, b in chain(*map(pairwise, lists)) if isinstance(a, ast.Constant) and a.value == "-m"]
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {_nearest(alias.name) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            home = ".".join([*above, *([node.module] if node.module else [])])
+            names = [alias.name for alias in node.names if alias.name != "__version__"]
+            found |= {_nearest(f"{home}.{name}") for name in names}
+        elif isinstance(node, ast.Constant) and node.value in ALL and node not in programs:
+            found.add(str(node.value))
+    return found - {"", module}
+
+
+def _nearest(name: str) -> str:
+    """The module that a dotted name means or lies in."""
+    if name.split(".")[0] not in FOLDERS:
+        return ""
+    while name not in ALL and "." in name:
+        name = name.rpartition(".")[0]
+    return name if name in ALL else PUBLIC
+
+
+def wrong(text: str, module: str) -> set[str]:
+    """Imports that go against the order."""
+    room = next(room for room, modules in MODULES.items() if module in modules)
+    before = MODULES[room][: MODULES[room].index(module)]
+    below = [m for lower in BELOW[room] for m in MODULES[lower]]
+    public = [PUBLIC] if module in MAY_USE_PUBLIC_NAMES else []
+    return imports(text, module) - {*before, *below, *public}
+
+
+@pytest.mark.parametrize("module", ALL)
+def test_arrows_go_one_way(module):
+    assert not wrong(FILES[module].read_text(encoding="utf-8"), module)
+
+
+def test_every_module_has_its_place():
+    fronts = {
+        "rtdenoise.__init__",
+        "rtdenoise_bench.__init__",
+        "rtdenoise.live.__init__",
+        "rtdenoise.training.__init__",
+    }
+    assert set(FILES) - fronts == set(ALL)
+
+
+def test_the_front_of_a_room_holds_nothing():
+    """What `rtdenoise.live` and the like would import is loaded with every module of theirs, and in no order."""
+    for front in ("rtdenoise.live.__init__", "rtdenoise.training.__init__"):
+        assert not imports(FILES[front].read_text(encoding="utf-8"), front)
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("rtdenoise.geometry", "import rtdenoise.live.ring"),
+        ("rtdenoise.stft", "def f():\n    from rtdenoise import LiveDenoiser"),
+        ("rtdenoise.stft", "import rtdenoise"),
+        ("rtdenoise.stft", "from rtdenoise import *"),
+        ("rtdenoise.geometry", "from .live import ring"),
+        ("rtdenoise.geometry", "from . import denoiser"),
+        ("rtdenoise.live.ring", "from ..training import mixer"),
+        ("rtdenoise.live.ring", "from rtdenoise.live import session as later"),
+        ("rtdenoise.live.session", "import_module('rtdenoise.training.train')"),
+        ("rtdenoise.training.mixer", "class A:\n    def f(self):\n        import rtdenoise.live.session as s"),
+        ("rtdenoise.training.networks.unet", "from rtdenoise.training.networks import build"),
+        ("rtdenoise.training.tape_scores", "from rtdenoise.training.evaluate import evaluate"),
+        ("rtdenoise.denoiser", "import rtdenoise_bench"),
+        ("rtdenoise_bench.parts", "from rtdenoise.cli import main"),
+        ("rtdenoise.denoiser", "import os, rtdenoise.cli"),
+    ],
+)
+def test_an_import_against_the_order_is_seen(module, text):
+    assert wrong(text, module)
+
+
+@pytest.mark.parametrize(
+    "text", ["if TYPE_CHECKING:\n    from rtdenoise.cli import main", "run([python, '-m', 'rtdenoise.cli'])"]
+)
+def test_types_and_other_processes_are_no_imports(text):
+    assert not wrong(text, "rtdenoise.geometry")
