@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from rtdenoise import chunks, flac
-from rtdenoise.views import Piece
+from rtdenoise import chunks, flac, mp3, ogg
+from rtdenoise.views import Piece, Range
 
 
 @dataclass
@@ -19,7 +19,8 @@ class Part:
     """One sound of the file at ``path``, between two offsets. ``pieces`` is how to read it; None: the file as it is.
 
     ``damaged``: something inside is lost, and ``warnings`` says what. ``frames`` is what the header promises, None if
-    it does not know or libsndfile is to be believed.
+    it does not know or libsndfile is to be believed. ``hole``: this part goes on behind one, and begins where the first
+    of the two sounds is longer than the second.
     """
 
     start: int
@@ -29,6 +30,7 @@ class Part:
     damaged: bool = False
     frames: int | None = None
     stream: flac.Stream | None = None
+    hole: tuple[list[Piece], list[Piece]] | None = None
 
 
 def find_parts(path: str) -> list[Part]:
@@ -40,6 +42,10 @@ def find_parts(path: str) -> list[Part]:
             return [_chunk_part(path, layout, len(layouts) > 1) for layout in layouts]
         if streams := flac.streams(file, start, end):
             return [_flac_part(path, file, stream, len(streams) > 1) for stream in streams]
+        if links := ogg.links(file, start, end):
+            return [part for link in links for part in _ogg_parts(path, link, len(links) > 1)]
+        if pieces := mp3.sounds(file, start, end):
+            return [_mp3_part(path, file, piece, len(pieces) > 1) for piece in pieces]
         return [Part(0, end)]
 
 
@@ -66,8 +72,6 @@ def _chunk_part(path: str, layout: chunks.Layout, one_of_many: bool) -> Part:
 def _flac_part(path: str, file: BinaryIO, stream: flac.Stream, one_of_many: bool) -> Part:
     if not flac.is_complete(file, stream):
         return _mended(path, file, stream)
-    from rtdenoise.views import Range
-
     pieces: list[Piece] | None = [Range(stream.start, stream.end - stream.start)] if one_of_many else None
     return Part(stream.start, stream.end, pieces, frames=stream.samples, stream=stream)
 
@@ -82,6 +86,34 @@ def _mended(path: str, file: BinaryIO, stream: flac.Stream) -> Part:
     if silent:
         part.damaged = True
         part.warnings.append(f"{path} is damaged: {silent} samples cannot be read; silence stands in their place")
+    return part
+
+
+def _ogg_parts(path: str, link: ogg.Link, one_of_many: bool) -> list[Part]:
+    parts = [Part(link.start, link.end, run.pieces) for run in link.runs]
+    for part, run in zip(parts, link.runs, strict=True):
+        part.hole = (link.whole, run.rest) if len(parts) > 1 or run.rest != link.whole else None
+    if link.lost_bytes:
+        parts[0].damaged = True
+        parts[0].warnings.append(
+            f"{path} is damaged: {link.lost_bytes} bytes cannot be read; "
+            + ("silence stands in their place" if parts[0].hole else "what follows them begins too early")
+        )
+    elif not one_of_many:
+        parts[0].pieces = None
+    if link.cut_bytes:
+        parts[-1].warnings.append(
+            f"{path} is truncated: its last {link.cut_bytes} bytes are no whole page; filtered what precedes them"
+        )
+    return parts
+
+
+def _mp3_part(path: str, file: BinaryIO, sound: Range, one_of_many: bool) -> Part:
+    part = Part(sound.start, sound.start + sound.size, [sound] if one_of_many else None)
+    lost = mp3.lost_bytes(file, sound)
+    if lost:
+        part.damaged = True
+        part.warnings.append(f"{path} is damaged: {lost} bytes cannot be read; what follows them begins too early")
     return part
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shlex
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import soundfile
@@ -51,18 +52,33 @@ class SoundFileSource:
 
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 ``[samples, channels]``, to the end; silence where something in the middle cannot be read."""
-        done = 0
+        done = at = 0  # at: within one of several sounds
         for part in self._parts:
             if part is not self._parts[0]:
-                self._file.close()
-                self._file = self._open(part)
-                self.warnings += part.warnings
-                self.damaged |= part.damaged
-            for block in self._blocks_of(part):
+                self._go_on_with(part)
+            if part.hole is None:
+                at = 0
+            for block in chain(self._silence_before(part, at), self._blocks_of(part)):
                 done += len(block)
+                at += len(block)
                 yield block
         if not done:
             raise AudioFileError(f"{self.name} is damaged: not one block can be read; restore it from a copy")
+
+    def _go_on_with(self, part: Part) -> None:
+        self._file.close()
+        self._file = self._open(part)
+        self.warnings += part.warnings
+        self.damaged |= part.damaged
+
+    def _silence_before(self, part: Part, at: int) -> Iterator[np.ndarray]:
+        """What a hole before this part has cost, if ``at`` samples precede it."""
+        if part.hole is None:
+            return
+        whole, rest = (soundfile.SoundFile(View(self.name, pieces)).frames for pieces in part.hole)
+        missing, size = whole - rest - at, round(self.rate * BLOCK_SECONDS)
+        for done in range(0, missing, size):
+            yield np.zeros((min(size, missing - done), self.channels), np.float32)
 
     def _blocks_of(self, part: Part) -> Iterator[np.ndarray]:
         size, done = round(self.rate * BLOCK_SECONDS), 0
@@ -73,10 +89,7 @@ class SoundFileSource:
             except soundfile.LibsndfileError:
                 if part.stream:
                     part = mend_flac(self.name, part)
-                    self._file.close()
-                    self._file = self._open(part)
-                    self.warnings += part.warnings
-                    self.damaged |= part.damaged
+                    self._go_on_with(part)
                     self._file.seek(min(done, self._file.frames))
                     continue
                 block = self._behind_hole(done, size)
@@ -111,7 +124,10 @@ class SoundFileSource:
     def _open(self, part: Part) -> soundfile.SoundFile:
         try:
             with _silent_decoders():
-                return soundfile.SoundFile(self.name if part.pieces is None else View(self.name, part.pieces))
+                file = soundfile.SoundFile(self.name if part.pieces is None else View(self.name, part.pieces))
+                if part.hole:
+                    file.seek(0)  # libsndfile places Opus that does not begin at zero only when it is asked to
+                return file
         except (soundfile.LibsndfileError, TypeError) as problem:  # TypeError: a .raw name, which says nothing
             raise AudioFileError(
                 f"{self.name} is not a sound file that can be read; {_way_out(self.name)}"
@@ -127,6 +143,8 @@ class SoundFileSource:
                     reason = f"{file.samplerate} Hz and {file.channels} channels behind {self.rate} and {self.channels}"
                     frames += file.frames if fits else 0
             except AudioFileError:
+                if part.hole:
+                    continue
                 fits, reason = False, "no sound that can be read"
             if not fits:
                 unread = self._parts[-1].end - part.start

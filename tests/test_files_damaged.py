@@ -5,6 +5,7 @@ import pytest
 import soundfile
 
 from command import call, voice, write
+from rtdenoise.sound_source import SoundFileSource
 
 SECONDS, RATE = 40, 16_000
 
@@ -33,6 +34,34 @@ def test_flac_goes_on_behind_a_hole_with_silence_of_its_length(tmp_path, capfd, 
     assert np.abs(heard[wrong[0] + 256 : wrong[-1] - 256]).max() < 1e-4
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("places", [[0.25], [0.2, 0.5, 0.7]])
+def test_ogg_goes_on_behind_holes_with_silence_of_their_length(tmp_path, subtype, places):
+    path = write(tmp_path / "a.ogg", voice(SECONDS * RATE), RATE, subtype, format="OGG")
+    whole, data = soundfile.read(path, always_2d=True)[0], bytearray(path.read_bytes())
+    for place in places:
+        at = int(len(data) * place)
+        data[at : at + 300] = np.random.default_rng(at).bytes(300)
+    path.write_bytes(data)
+    with SoundFileSource(str(path)) as source:
+        heard = np.concatenate([*source.blocks()])
+    assert source.damaged
+    assert "silence stands in their place" in source.warnings[0]
+    assert len(heard) == len(whole)
+    wrong = np.flatnonzero(np.abs(heard - whole) > 1e-3)
+    assert 0 < len(wrong) < 3 * RATE * len(places)
+    right = np.flatnonzero(np.abs(heard - whole) <= 1e-3)
+    assert right[-1] == len(whole) - 1
+
+
+def test_damaged_mp3_is_read_to_its_end_and_told(tmp_path, capfd):
+    source = damaged(write(tmp_path / "a.mp3", voice(SECONDS * RATE), RATE), 300)
+    code, _, said = call(capfd, "--in", source, "--out", tmp_path / "b.wav", "--quiet")
+    assert code == 1
+    assert "is damaged: " in said
+    assert soundfile.info(tmp_path / "b.wav").frames == pytest.approx(SECONDS * RATE, abs=RATE / 2)
+
+
 def test_a_damaged_file_says_what_is_lost_in_one_line(tmp_path, capfd):
     source = damaged(write(tmp_path / "a.flac", voice(SECONDS * RATE), RATE), 300)
     code, _, said = call(capfd, "--in", source, "--out", tmp_path / "b.wav", "--quiet")
@@ -50,18 +79,20 @@ def test_a_damaged_file_in_a_folder_is_filtered_and_the_exit_code_tells(tmp_path
     assert soundfile.info(tmp_path / "out" / "bad.flac").frames == SECONDS * RATE
 
 
-@pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.aiff"])
+@pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.aiff", "a.ogg", "a.opus", "a.mp3"])
 def test_files_joined_by_cat_are_read_one_after_the_other(tmp_path, capfd, name):
-    first = write(tmp_path / name, voice(50_000, seed=1), RATE)
-    second = write(tmp_path / f"2{name}", voice(40_001, seed=2), RATE)
+    opus = {"format": "OGG", "subtype": "OPUS"} if name == "a.opus" else {}
+    first = write(tmp_path / name, voice(50_000, seed=1), RATE, **opus)
+    second = write(tmp_path / f"2{name}", voice(40_001, seed=2), RATE, **opus)
     joined = tmp_path / f"joined-{name}"
     joined.write_bytes(first.read_bytes() + second.read_bytes() + first.read_bytes())
     parts = [soundfile.read(path)[0] for path in (first, second, first)]
-    assert call(capfd, "--in", joined, "--out", tmp_path / "out.wav", "--bypass", "--quiet") == (0, "", "")
+    code, _, said = call(capfd, "--in", joined, "--out", tmp_path / "out.wav", "--bypass", "--quiet")
+    assert (code, "warning" in said) == (0, False)
     np.testing.assert_allclose(soundfile.read(tmp_path / "out.wav")[0], np.concatenate(parts), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["a.flac", "a.wav"])
+@pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.ogg", "a.mp3"])
 @pytest.mark.parametrize(("rate", "channels"), [(8_000, 1), (RATE, 2)])
 def test_a_joined_file_that_does_not_fit_is_not_read_and_told(tmp_path, capfd, name, rate, channels):
     first = write(tmp_path / name, voice(50_000), RATE)
