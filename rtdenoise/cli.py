@@ -11,11 +11,12 @@ import difflib
 import os
 import signal
 import sys
+import threading
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from rtdenoise import __version__
+from rtdenoise import __version__, descriptors
 from rtdenoise.errors import RtdenoiseError, UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ examples:
 DETAILS = """\
 formats: WAV, FLAC, OGG, Opus, MP3, AIFF and CAF by the name's extension; the output keeps rate, channels and, where the
 format has it, the bit depth, and lies sample by sample over the input. An existing output file is replaced once the new
-one is complete; of a folder, finished outputs newer than their inputs are kept unless you say --overwrite.
+one is complete; after a bare X Y, and of a folder what is finished and newer than its input, only with --overwrite.
 exit code: 0 done, 1 something failed, 2 the request makes no sense.
 """
 
@@ -63,7 +64,6 @@ COMMANDS = {
 LIVE_ENDS = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
 LONGEST_SUFFIX = 5  # of a sound file, ".aiff"; what follows the last dot of a device's name is longer, or a number
 LIVE_OPTIONS = ("blocksize", "budget", "worker", "tee", "monitor", "seconds")
-FOLDER_OPTIONS = ("jobs", "overwrite")
 LONGEST_NOISE_S = 60  # kept in memory
 Flag = argparse.BooleanOptionalAction
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
@@ -88,18 +88,20 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1, 2, or 128 + the signal that ended it."""
     argv = sys.argv[1:] if argv is None else argv
+    closed = descriptors.settle()
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP on purpose
+        here = threading.current_thread() is threading.main_thread()
+        if here and number and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP on purpose
             signal.signal(number, _end_by_signal)
     try:
         if not argv:
             print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")
             return 0
-        if _is_pair(argv):
+        if positional := _is_pair(argv):
             argv = ["--in", argv[0], "--out", argv[1], *argv[2:]]
         if argv[0].startswith("-"):
-            return _filter(argv)
+            return _filter(argv, closed, positional)
         if argv[0] not in COMMANDS:
             raise UsageError(
                 f"unknown command {argv[0]}{_near(argv[0], list(COMMANDS))}; to filter, say --in X --out Y"
@@ -203,7 +205,7 @@ def _filter_parser() -> _Parser:
         metavar="S",
         help="the first S seconds are noise alone: learn it from them, then filter from the start",
     )
-    files("--overwrite", action=Flag, help="filter a folder's finished files again")
+    files("--overwrite", action=Flag, help="replace an output that exists; of a folder, finished ones")
     files("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
     add("--version", action="version", version=f"rtdenoise {__version__}")
     return parser
@@ -218,11 +220,16 @@ def _latency(text: str) -> str | float:
         raise argparse.ArgumentTypeError(f"{text!r} is neither normal nor low nor a number of ms") from None
 
 
-def _filter(argv: list[str]) -> int:
+def _filter(argv: list[str], closed: set[int], positional: bool) -> int:
     parser = _filter_parser()
     args = parser.parse_all(argv)  # what comes from the configuration depends on what the ends are
+    for fd, end, name in ((0, args.source, "in"), (1, args.target, "out")):
+        if end == "-" and fd in closed:
+            raise RtdenoiseError(f"--{name} -: standard {name}put is closed; name a file, or leave it open")
     live, folder = _is_live(args.source, args.target), os.path.isdir(args.source)
     args = parser.parse_all([*_configured(parser, live, folder), *argv])
+    if positional and not folder and not args.overwrite and os.path.isfile(args.target):
+        raise UsageError(f"{args.target} exists; to replace it, add --overwrite or say --in {args.source} --out ...")
     if live:
         return _run_live(args)
     for name in LIVE_OPTIONS:
@@ -234,12 +241,10 @@ def _filter(argv: list[str]) -> int:
         raise UsageError(f"--learn-noise {args.learn_noise:g}; give more than 0 and up to {LONGEST_NOISE_S} seconds")
     if args.jobs is not None and args.jobs < 1:
         raise UsageError(f"--jobs {args.jobs}; give 1 or more")
-    if folder:
-        return _filter_folder(args)
-    for name in FOLDER_OPTIONS:
-        if getattr(args, name):
-            raise UsageError(f"--{name} is for folders, and {args.source} is none; leave it away")
-    return _filter_one(args)
+    if not folder and args.jobs is not None:
+        raise UsageError(f"--jobs is for folders, and {args.source} is none; leave it away")
+    with descriptors.only_python_speaks():
+        return _filter_folder(args) if folder else _filter_one(args)
 
 
 def _configured(parser: _Parser, live: bool, folder: bool) -> list[str]:
@@ -256,7 +261,8 @@ def _configured(parser: _Parser, live: bool, folder: bool) -> list[str]:
 
 
 def _run_live(args: argparse.Namespace) -> int:
-    for name in (*FOLDER_OPTIONS, "raw", "learn_noise"):
+    not_for_live = ["jobs", "raw", "learn_noise", *([] if _is_file_name(args.target) else ["overwrite"])]
+    for name in not_for_live:
         if getattr(args, name):
             raise UsageError(f"--{name.replace('_', '-')} is for files and pipes; leave it away for live audio")
     if "-" in (args.source, args.target):

@@ -10,6 +10,7 @@ guards; transforms live in `rtdenoise.stft`, the network in `rtdenoise.model`.
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,10 @@ class Denoiser:
     ``process(x)``: float32 ``[samples]`` or ``[samples, channels]``, any number of samples; returns the same shape,
     delayed by `latency_samples`, whatever the chunk sizes.
 
+    Threads
+    -------
+    Objects are independent of each other. Several threads that call one object take turns, chunk by chunk.
+
     >>> d = Denoiser(rate=16_000)
     >>> d.latency_samples, d.process(np.zeros(1000, np.float32)).shape, d.flush().shape
     (256, (1000,), (256,))
@@ -143,6 +148,7 @@ class Denoiser:
         self._mix = np.zeros(2, np.float32)
         self._bypass = False
         self._rank = 1
+        self._turn = threading.RLock()
         self.strength_db = strength_db
         self._mix[MIX] = self._mix[MIX_TARGET]
         nothing = np.zeros((0, channels), np.float32)
@@ -214,6 +220,10 @@ class Denoiser:
 
     def process(self, x: np.ndarray) -> np.ndarray:
         """Filter a chunk. Raises `UsageError` on a wrong shape or type, `ModelError` if the model fails."""
+        with self._turn:
+            return self._process(x)
+
+    def _process(self, x: np.ndarray) -> np.ndarray:
         block = self._block(x)
         out = np.empty_like(block)
         samples, hop, counters = len(block), self.geometry.hop, self._stft.counters
@@ -257,14 +267,16 @@ class Denoiser:
     def flush(self) -> np.ndarray:
         """The last `latency_samples` of what was fed, in the rank it was fed. Call `reset` before the next signal."""
         shape = (self.latency_samples, self.channels)
-        return self.process(np.zeros(shape[: self._rank], np.float32))
+        with self._turn:
+            return self._process(np.zeros(shape[: self._rank], np.float32))
 
     def reset(self) -> None:
         """Forget all audio: what follows is filtered as by a new object."""
-        for part in (self._stft, self._istft, self.stream):
-            part.reset()
-        self._top_gain[:] = 1
-        self._mix[MIX] = self._mix[MIX_TARGET]
+        with self._turn:
+            for part in (self._stft, self._istft, self.stream):
+                part.reset()
+            self._top_gain[:] = 1
+            self._mix[MIX] = self._mix[MIX_TARGET]
 
 
 def denoise(

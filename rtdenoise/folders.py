@@ -18,7 +18,7 @@ from typing import Any
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.files import CONTAINERS
-from rtdenoise.transfer import Report, Settings, denoiser_for, filter_sound
+from rtdenoise.transfer import Report, Settings, filter_sound, lent_denoiser
 
 _ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
 
@@ -55,6 +55,8 @@ def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
     """
     if os.path.exists(target) and not os.path.isdir(target):
         raise UsageError(f"{target} is a file; when --in is a folder, --out must be one too")
+    if Path(target).suffix.lower() in CONTAINERS and not os.path.isdir(target):
+        raise UsageError(f"{source} is a folder and {target} the name of a file; give --out a folder")
     jobs = []
     for path in _sound_files(source, os.path.realpath(target)):
         end = os.path.join(target, os.path.relpath(path, source))
@@ -89,7 +91,8 @@ def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[Outco
     waiting = [job for job in jobs if not job.done]
     if not waiting:
         return
-    denoiser_for(settings, _ANY_RATE_HZ, _ANY_CHANNELS)  # a wrong model fails once, here, not once a file
+    with lent_denoiser(settings, _ANY_RATE_HZ, _ANY_CHANNELS):
+        pass  # a wrong model fails once, here, not once a file
     for folder in {os.path.dirname(job.target) for job in waiting}:
         try:
             os.makedirs(folder, exist_ok=True)

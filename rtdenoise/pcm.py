@@ -21,6 +21,9 @@ STREAM_ENCODINGS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}  # what a
 UNKNOWN_SIZE = 0xFFFFFFFF  # in a size field: "until the stream ends", as ffmpeg and sox write and accept
 SMALLEST_FAKE_SIZE = 0x7FFFF000  # sox writes this much when it cannot seek back to its header
 
+_LARGEST_CHUNK_BYTES = 2**30  # before the samples: pictures and logs of a broadcaster take millions of bytes
+_PART_BYTES = 1 << 16  # of a chunk, to be read at once
+
 _WAVE_PCM, _WAVE_FLOAT, _WAVE_EXTENSIBLE = 1, 3, 0xFFFE
 # An extensible header names its encoding by a GUID whose last 14 bytes are always these.
 _GUID_TAIL = bytes.fromhex("0000 0000 1000 8000 00aa 0038 9b71")
@@ -94,7 +97,14 @@ def read_wav_header(read_exactly: Callable[[int], bytes]) -> WavHeader:
         name, size = struct.unpack("<4sI", head)
         if name == b"data":
             break
-        body = read_exactly(size + size % 2)  # chunks are padded to even length
+        if size > _LARGEST_CHUNK_BYTES:
+            raise AudioFileError(
+                f"the WAV header is damaged: a part of {size / 2**30:.1f} GiB stands before its sound; send it anew"
+            )
+        left = size + size % 2  # chunks are padded to even length
+        body = read_exactly(min(left, _PART_BYTES))
+        while (left := left - _PART_BYTES) > 0 and read_exactly(min(left, _PART_BYTES)):
+            pass  # what is longer is a picture, or room that was left
         if name == b"fmt ":
             layout = _parse_format(body)
         elif name == b"ds64" and len(body) >= 16:

@@ -16,6 +16,7 @@ import numpy as np
 
 from rtdenoise import pcm
 from rtdenoise.chunks import PADDING_BYTES, starts_chunk
+from rtdenoise.descriptors import wait_until
 from rtdenoise.errors import AudioFileError, UsageError
 
 _READ_BYTES = 1 << 16  # one Linux pipe buffer
@@ -74,7 +75,11 @@ class PipeSource:
         if path == "-" and os.isatty(0):
             raise UsageError("--in - reads a pipe, but this is a terminal; try: ffmpeg -i X -f wav - | rtdenoise ...")
         self._fd = _binary(0) if path == "-" else os.open(path, os.O_RDONLY)
-        header = header or pcm.read_wav_header(self._read_exactly)
+        try:
+            header = header or pcm.read_wav_header(self._read_exactly)
+        except BaseException:
+            self.__exit__()
+            raise
         self.rate, self.channels, self.subtype = header.rate, header.channels, header.encoding
         self._data_bytes = header.data_bytes
 
@@ -89,7 +94,7 @@ class PipeSource:
             if left == 0:
                 data, left = self._behind_declared(), None
             else:
-                data = os.read(self._fd, _READ_BYTES if left is None else min(left, _READ_BYTES))
+                data = self._read(_READ_BYTES if left is None else min(left, _READ_BYTES))
                 left = None if left is None else left - len(data)
             if not data:
                 break
@@ -119,18 +124,23 @@ class PipeSource:
             declared = self._data_bytes
             self.warnings.append(f"{self.name}: its header is older than its sound ({declared} bytes); read to the end")
             return head
-        while os.read(self._fd, _READ_BYTES):
+        while self._read(_READ_BYTES):
             pass
         return b""
 
     def _read_exactly(self, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            more = os.read(self._fd, count - len(data))
-            if not more:
-                break
+        data = bytearray()
+        while len(data) < count and (more := self._read(min(count - len(data), _READ_BYTES))):
             data += more
-        return data
+        return bytes(data)
+
+    def _read(self, most: int) -> bytes:
+        """What has arrived, ``most`` bytes of it; nothing at the end."""
+        while True:
+            try:
+                return os.read(self._fd, most)
+            except BlockingIOError:
+                wait_until(self._fd)
 
     def __enter__(self) -> PipeSource:
         return self
@@ -171,7 +181,10 @@ class PipeSink:
         self._pending = b""
         try:
             while data:
-                data = data[os.write(self._fd, data) :]
+                try:
+                    data = data[os.write(self._fd, data) :]
+                except BlockingIOError:
+                    wait_until(self._fd, write=True)
         except BrokenPipeError:
             raise
         except OSError as problem:

@@ -6,7 +6,6 @@ business; knows nothing of models or denoisers.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shlex
 from collections.abc import Iterator
@@ -123,11 +122,10 @@ class SoundFileSource:
 
     def _open(self, part: Part) -> soundfile.SoundFile:
         try:
-            with _silent_decoders():
-                file = soundfile.SoundFile(self.name if part.pieces is None else View(self.name, part.pieces))
-                if part.hole:
-                    file.seek(0)  # libsndfile places Opus that does not begin at zero only when it is asked to
-                return file
+            file = soundfile.SoundFile(os.fsencode(self.name) if part.pieces is None else View(self.name, part.pieces))
+            if part.hole:
+                file.seek(0)  # libsndfile places Opus that does not begin at zero only when it is asked to
+            return file
         except (soundfile.LibsndfileError, TypeError) as problem:  # TypeError: a .raw name, which says nothing
             raise AudioFileError(
                 f"{self.name} is not a sound file that can be read; {_way_out(self.name)}"
@@ -171,24 +169,6 @@ def _way_out(path: str) -> str:
     if extension in _FOR_FFMPEG:
         return f"{known}, e.g. ffmpeg -i {shlex.quote(path)} {shlex.quote(os.path.splitext(path)[0] + '.wav')}"
     return known
-
-
-@contextlib.contextmanager
-def _silent_decoders() -> Iterator[None]:
-    """Keep notes of the MP3 decoder, which writes to standard error by itself, away from the user."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # started without standard error: nobody reads it anyhow
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _check_is_there(path: str) -> None:

@@ -7,11 +7,11 @@ out lies sample by sample over what went in. Files and pipes meet here; their fo
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -23,6 +23,10 @@ from rtdenoise.pipes import PipeSink, PipeSource, RawFormat, is_stream
 if TYPE_CHECKING:
     from rtdenoise.denoiser import Denoiser
     from rtdenoise.geometry import Latency
+
+_MOST_IDLE = 4  # denoisers kept for files to come, some megabytes each
+_idle: list[tuple[tuple[Settings, int, int], Denoiser]] = []  # with what each was made for; the last used comes first
+_lending = threading.Lock()
 
 Progress = Callable[[float, float | None], None]  # seconds done, seconds in all (None: nobody knows)
 
@@ -107,8 +111,10 @@ def filter_sound(
         raise UsageError(f"{target_path} is the input itself; give --out another name")
     if os.path.isdir(target_path):
         raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
-    with _open_source(source_path, raw) as source:
-        denoiser = denoiser_for(settings, source.rate, source.channels)
+    with (
+        _open_source(source_path, raw) as source,
+        lent_denoiser(settings, source.rate, source.channels) as denoiser,
+    ):
         began, blocks = time.perf_counter(), source.blocks()
         with _open_sink(target_path, source, raw) as sink:
             beginning = _learn(blocks, denoiser, round(settings.learn_noise_s * source.rate))
@@ -138,21 +144,28 @@ def _same_file(a: str, b: str) -> bool:
     return os.path.samefile(a, b)
 
 
-def denoiser_for(settings: Settings, rate: int, channels: int) -> Denoiser:
-    """A Denoiser at the start of its life. The last one is kept: files of a folder mostly share rate and channels."""
-    denoiser = _make_denoiser(settings, rate, channels)
+@contextmanager
+def lent_denoiser(settings: Settings, rate: int, channels: int) -> Iterator[Denoiser]:
+    """A Denoiser at the start of its life, nobody else's meanwhile.
+
+    It is kept for the next who wants the same: files of a folder mostly share rate and channels. One that met an error
+    is dropped.
+    """
+    like = replace(settings, bypass=False, learn_noise_s=0.0), rate, channels
+    with _lending:
+        denoiser = next((d for of, d in _idle if of == like), None)
+        _idle[:] = [(of, d) for of, d in _idle if d is not denoiser]
+    if denoiser is None:
+        from rtdenoise.denoiser import Denoiser
+        from rtdenoise.model import DEFAULT_MODEL
+
+        model = settings.model or DEFAULT_MODEL
+        denoiser = Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
     denoiser.bypass = settings.bypass
     denoiser.reset()
-    return denoiser
-
-
-@lru_cache(maxsize=1)
-def _make_denoiser(settings: Settings, rate: int, channels: int) -> Denoiser:
-    from rtdenoise.denoiser import Denoiser
-    from rtdenoise.model import DEFAULT_MODEL
-
-    model = settings.model or DEFAULT_MODEL
-    return Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
+    yield denoiser
+    with _lending:
+        _idle[:] = [(like, denoiser), *_idle[: _MOST_IDLE - 1]]
 
 
 def _learn(blocks: Iterator[np.ndarray], denoiser: Denoiser, samples: int) -> list[np.ndarray]:

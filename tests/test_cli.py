@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -180,3 +181,44 @@ def test_no_model_at_all_is_an_error(monkeypatch, capfd):
     monkeypatch.setattr(catalog, "list_models", list)
     assert cli.main(["models"]) == RtdenoiseError.exit_code
     assert "no model is installed" in capfd.readouterr().err
+
+
+def test_a_bare_pair_replaces_no_file_unless_told(tmp_path, capfd):
+    """`rtdenoise *.wav` with two recordings in the folder: the second one is not an output."""
+    first, second = write(tmp_path / "a.wav", voice(1_000)), write(tmp_path / "b.wav", voice(2_000))
+    before = second.read_bytes()
+    code, _, said = call(capfd, first, second)
+    assert (code, second.read_bytes()) == (2, before)
+    assert "b.wav exists; to replace it, add --overwrite" in said
+    code, _, said = call(capfd, "mic", second)
+    assert (code, second.read_bytes()) == (2, before)
+    assert call(capfd, first, second, "--overwrite")[0] == 0
+    assert second.read_bytes() != before
+    assert call(capfd, first, tmp_path / "new.wav")[0] == 0
+    assert call(capfd, "--in", first, "--out", second)[0] == 0
+    assert call(capfd, first, os.devnull)[0] == 0
+
+
+def test_a_folder_and_the_name_of_a_file_are_not_a_pair(tmp_path, capfd):
+    write(tmp_path / "in/a.wav", voice(1_000))
+    code, _, said = call(capfd, "--in", tmp_path / "in", "--out", tmp_path / "x.wav")
+    assert code == 2
+    assert "is a folder" in said
+    assert "name of a file" in said
+    assert os.listdir(tmp_path) == ["in"]
+
+
+def test_a_mistyped_name_says_what_it_is_taken_for(tmp_path, capfd):
+    code, _, said = call(capfd, "--in", "tlak", "--out", tmp_path / "b.wav")
+    assert code in (1, 2)
+    assert "there is no file 'tlak', and no input" in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_command_runs_in_a_thread_of_another_program(tmp_path, capfd):
+    source, codes = write(tmp_path / "a.wav", voice(1_000)), []
+    work = lambda: codes.append(call(capfd, "--in", source, "--out", tmp_path / "b.wav")[0])
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(DEADLINE_S)
+    assert codes == [0]

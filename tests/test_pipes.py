@@ -6,6 +6,9 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -211,3 +214,36 @@ def test_a_full_device_is_an_error_in_one_line(tmp_path, capfd):
     code, _, said = call(capfd, "--in", source, "--out", "/dev/full")
     assert (code, said.count("\n")) == (1, 1)
     assert "No space left on device" in said
+
+
+def test_a_chunk_of_60_mb_before_the_sound_is_passed_over_quickly(tmp_path):
+    source = write(tmp_path / "a.wav", voice(16_000)).read_bytes()
+    size = 60_000_000
+    long = source[:36] + b"JUNK" + size.to_bytes(4, "little") + bytes(size) + source[36:]
+    began = time.process_time()
+    header = pcm.read_wav_header(io.BytesIO(long).read)
+    assert time.process_time() - began < 1  # a quadratic buffer took 24 s
+    assert (header.rate, header.data_bytes) == (16_000, 32_000)
+    done = pipe(long, "--in", "-", "--out", tmp_path / "b.wav")
+    assert done.returncode == 0
+    assert soundfile.info(tmp_path / "b.wav").frames == 16_000
+
+
+@pytest.mark.parametrize("name", [b"JUNK", b"fmt ", b"LIST"])
+@pytest.mark.parametrize("size", [2**30 + 1, 0x7FFFF000, 0xFFFFFFFF])
+def test_a_header_with_an_absurd_size_is_refused_at_once(name, size):
+    endless = io.BytesIO(b"RIFF\xff\xff\xff\xffWAVE" + name + size.to_bytes(4, "little") + bytes(1_000_000))
+    with pytest.raises(AudioFileError, match="damaged"):
+        pcm.read_wav_header(endless.read)
+    assert endless.tell() < 1_000
+
+
+def test_a_pipe_that_is_no_wav_is_closed_again(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    sender = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"These are words, not waves.",))
+    before = len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else None
+    sender.start()
+    with pytest.raises(AudioFileError, match="not WAV"):
+        PipeSource(str(tmp_path / "pipe"))
+    sender.join()
+    assert before is None or len(os.listdir("/proc/self/fd")) == before

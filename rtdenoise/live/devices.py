@@ -96,9 +96,12 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
     """
     devices = list_devices()
     able = [d for d in devices if d.channels(side) > 0]
-    if not able:
-        raise DeviceError(f"no {side} device found; is a sound card or a sound server there? (see `rtdenoise doctor`)")
     text = "" if wanted is None else str(wanted).strip()
+    if not able:
+        named = text and not text.isdigit() and text.lower() not in ALIASES
+        taken = f"there is no file {text!r}, and " if named else ""
+        where = "is a sound card or a sound server there? (see `rtdenoise doctor`)"
+        raise DeviceError(f"{taken}no {side} device found; {where}")
     if not text or ALIASES.get(text.lower()) == side:
         return _default(able, side)
     if text.lower() in ALIASES:
@@ -117,7 +120,9 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
         return hits[0]
     if hits:
         raise UsageError(f"{text!r} fits several {side}s: {_list(hits)}; type more of the name, or the number")
-    raise UsageError("; ".join([f"no {side} fits {text!r}", _candidates(able), *server.refusal]))
+    raise UsageError(
+        "; ".join([f"there is no file {text!r}, and no {side} fits {text!r}", _candidates(able), *server.refusal])
+    )
 
 
 def _default(able: list[Device], side: Side) -> Device:

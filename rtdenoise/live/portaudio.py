@@ -6,8 +6,6 @@ import ctypes
 import ctypes.util
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
 
@@ -66,28 +64,6 @@ def portaudio() -> ModuleType:
     except Exception as e:  # sounddevice initialises PortAudio on import and raises its PortAudioError
         raise DeviceError(f"PortAudio does not start ({e}); is the sound system set up?") from e
     return sounddevice
-
-
-@contextmanager
-def only_python_speaks() -> Iterator[None]:
-    """While this holds, standard error is Python's alone: PortAudio writes a line of its source there, from its own
-    threads, for every device that goes away."""
-    try:
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # started without standard error: nobody reads it anyhow
-        yield
-        return
-    before = sys.stderr
-    os.dup2(nowhere, 2)
-    sys.stderr = os.fdopen(kept, "w", 1, before.encoding, before.errors, closefd=False)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        sys.stderr = before
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def rescan() -> None:

@@ -17,9 +17,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtdenoise import signals, ui
+from rtdenoise.descriptors import only_python_speaks
 from rtdenoise.errors import UsageError
 from rtdenoise.live.devices import ALIASES
-from rtdenoise.live.portaudio import only_python_speaks
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
