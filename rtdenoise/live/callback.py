@@ -49,6 +49,13 @@ def capture(control, source, frames):
 
 
 @inline
+def tell_thread(control, slot):
+    """Note at the first call which thread calls, so that it can be given priority; costs a load afterwards."""
+    if control[slot] == 0 and control[ring.THREAD_ID] != 0:
+        store_release(control, slot, call3(control[ring.THREAD_ID], (0, 0, 0)) & 0x7FFFFFFF)
+
+
+@inline
 def wake_worker(control, frames):
     """When the last ``frames`` completed a hop; last of all, since the worker may take this core at once."""
     head, hop = control[ring.IN_HEAD], control[ring.HOP]
@@ -97,6 +104,7 @@ def play(control, target, frames):
         control[ring.SLACK_ROUND] = wanted_round
         control[ring.SLACK] = slack
     control[ring.SLACK] = min(control[ring.SLACK], slack)
+    control[ring.HEARD_FRAMES] += ready
     if ready < frames and load_acquire(control, ring.PRIMED):
         control[ring.UNDERRUNS] += 1
         control[ring.SILENT_FRAMES] += frames - ready
@@ -114,6 +122,7 @@ native = cfunc(SIGNATURE, cache=True, error_model="numpy")
 @native
 def duplex_callback(source, target, frames, times, flags, user):
     control = carray(user, (ring.SLOTS,), np.int64)
+    tell_thread(control, ring.PLAY_THREAD)
     control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
     control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
     began = capture(control, source, np.int64(frames))
@@ -127,6 +136,7 @@ def duplex_callback(source, target, frames, times, flags, user):
 @native
 def input_callback(source, target, frames, times, flags, user):
     control = carray(user, (ring.SLOTS,), np.int64)
+    tell_thread(control, ring.CAPTURE_THREAD)
     control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
     began = capture(control, source, np.int64(frames))
     took = now_ns(control, ring.CAPTURE_SCRATCH) - began
@@ -138,6 +148,7 @@ def input_callback(source, target, frames, times, flags, user):
 @native
 def output_callback(source, target, frames, times, flags, user):
     control = carray(user, (ring.SLOTS,), np.int64)
+    tell_thread(control, ring.PLAY_THREAD)
     control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
     began = play(control, target, np.int64(frames))
     took = now_ns(control, ring.PLAY_SCRATCH) - began

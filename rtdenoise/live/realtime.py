@@ -1,5 +1,7 @@
 """What the operating system grants to audio: priority for its threads, memory that is not paged out, a quiet collector.
 
+Real-time priority is for two threads only: the one that runs the audio callback, and the worker below it. A library's
+other threads stay as they are: one that polls at real-time priority takes the processor from the one that it polls.
 Everything here is optional. What was not granted is named, and what was changed is restored.
 """
 
@@ -18,8 +20,8 @@ LOCK_CURRENT, LOCK_FUTURE, LOCK_ON_FAULT = 1, 2, 4  # mlockall: pages stay once 
 
 
 def elevate(thread: int, priority: int) -> str:
-    """Best scheduling to be had for a thread (by native id): ``"fifo"``, ``"nice"`` or ``"normal"``."""
-    if not hasattr(os, "sched_setscheduler"):
+    """Best scheduling to be had for a thread of this process (by native id): ``"fifo"``, ``"nice"`` or ``"normal"``."""
+    if not hasattr(os, "sched_setscheduler") or not os.path.exists(f"/proc/self/task/{thread}"):
         return "normal"
     try:
         os.sched_setscheduler(thread, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
@@ -33,12 +35,12 @@ def elevate(thread: int, priority: int) -> str:
         return "normal"
 
 
-def threads() -> set[int]:
-    """Native ids of this process's threads; empty where the system does not list them."""
+def priority(thread: int) -> int:
+    """Real-time priority of a thread of this process (by native id); 0 if it has none, or is gone."""
     try:
-        return {int(t) for t in os.listdir("/proc/self/task")}
-    except OSError:
-        return set()
+        return os.sched_getparam(thread).sched_priority if os.path.exists(f"/proc/self/task/{thread}") else 0
+    except (OSError, AttributeError):
+        return 0
 
 
 @contextmanager

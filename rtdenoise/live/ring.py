@@ -32,11 +32,13 @@ LINE = 8  # int64 slots of a 64-byte cache line
 # Set before audio starts, constant afterwards
 CAPACITY, CHANNELS, CAPTURE_CHANNELS, PLAY_CHANNELS, CAPTURED, PLAYED, RATE, LAST_FRAME = range(8)
 POST, WAIT, SEMAPHORE, CLOCK, CLOCK_ID, CAPTURE_TIMES, PLAY_TIMES, HOP = range(8, 16)
-# Written by the capture callback
+# Written by the capture callback; the thread's native id at its first call
 IN_HEAD, IN_TIME, IN_BLOCK, IN_XRUNS, CAPTURE_SCRATCH = 16, 17, 18, 19, 20  # scratch: two slots for the clock
+CAPTURE_THREAD = 22
 # Written by the play callback
 OUT_TAIL, OUT_TIME, OUT_BLOCK, OUT_XRUNS, PLAY_SCRATCH = 24, 25, 26, 27, 28
-UNDERRUNS, SILENT_FRAMES, SLACK, SLACK_ROUND, CUT_DONE, FADE = 32, 33, 34, 35, 36, 37
+PLAY_THREAD = 30
+UNDERRUNS, SILENT_FRAMES, SLACK, SLACK_ROUND, CUT_DONE, FADE, HEARD_FRAMES = range(32, 39)
 # Written by the worker
 IN_TAIL, OUT_HEAD, PRIMED, WORKER_SCRATCH = 40, 48, 56, 57
 HOPS, HOLDS, SKIPPED_FRAMES, PATIENCE, HOLDING, STATUS, FAULTS, ANCHORED = range(64, 72)
@@ -45,7 +47,8 @@ OFFSET = 78  # from a frame's place in one ring to its place in the other
 RECORDED_HEAD = 79
 # Written by Python; frames
 STOP, SPLIT, PREFILL, FIXED_TARGET, RESERVE, ANCHOR, FILE_END, WANTED = range(80, 88)
-SLOTS = 88
+THREAD_ID = 88  # address of what tells a thread its native id, set before audio starts; 0: nothing does
+SLOTS = 96
 NO_FILE, FILE_IN, FILE_OUT = range(3)  # values of FILE_END: which end, if any, is a file and has no clock
 
 FADE_FRAMES = 64  # 1.3 ms at 48 kHz: long enough not to click, short enough not to be missed
@@ -114,6 +117,7 @@ class Rings:
         s = self._semaphore
         c[POST], c[WAIT], c[SEMAPHORE] = s.post_address, s.wait_address, s.handle
         c[CLOCK], c[CLOCK_ID] = _clock()
+        c[THREAD_ID] = _thread_id()
         self.captured += 0  # touch every page now, not in the callback
         self.played += 0
         self.recorded += 0
@@ -141,6 +145,13 @@ def _clock() -> tuple[int | None, int]:
     if sys.platform == "win32":
         return ctypes.cast(ctypes.WinDLL("kernel32").QueryPerformanceCounter, ctypes.c_void_p).value, -1
     return ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value, time.CLOCK_MONOTONIC
+
+
+def _thread_id() -> int:
+    """Address of what tells a thread its native id, or 0."""
+    if sys.platform != "linux" or not hasattr(library := ctypes.CDLL(None), "gettid"):
+        return 0
+    return ctypes.cast(library.gettid, ctypes.c_void_p).value or 0
 
 
 @inline

@@ -27,6 +27,7 @@ from rtdenoise.model import DEFAULT_MODEL
 
 VIRTUAL_MIC = "virtual-mic"
 RECORD_S = 1.0  # between two records of --json, and two looks for changes
+EARLY_S = 2.5  # who ends a session by a signal so soon has not waited for sound; an idle sink takes two seconds
 END_LOOK_S = 0.1  # how late the end of a file is noticed
 LOOPS = "headphones avoid a howl: the microphone hears the loudspeakers"
 
@@ -54,18 +55,28 @@ def run(args: argparse.Namespace) -> int:
             pass
         last = live.stats()
         live.stop()
-    if not (args.json or args.quiet):
+    if live.silent_because is None and not (args.json or args.quiet):
         _say_end(last)
     file = args.target if isinstance(args.target, Path) else args.tee
     if live.recorded_s and not (args.json or args.quiet):
         ui.say(f"{file}: {live.recorded_s:.1f} s recorded")
     for warning in live.warnings:
         ui.say(f"warning: {warning}")
-    for problem in live.problems:
-        ui.say(f"error: {problem}")
-    if file and not live.recorded_s and not live.problems:
-        ui.say(f"error: {file} was not written, since no sound came; see `rtdenoise doctor`")
-    return int(bool(live.problems or (file and not live.recorded_s)))
+    errors = _errors(live, file, bool(came) and last.seconds < EARLY_S)
+    for error in errors:
+        ui.say(f"error: {error}")
+    return int(bool(errors))
+
+
+def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
+    """Why the session that is over has not done what it was started for."""
+    if live.problems:
+        return live.problems
+    if file and not live.recorded_s:
+        return [f"{file} was not written, since no sound came; see `rtdenoise doctor`"]
+    if live.silent_because and not is_early:
+        return [f"no sound came through: {live.silent_because}; see `rtdenoise doctor`"]
+    return []
 
 
 def _opened(args: argparse.Namespace, stack: ExitStack) -> LiveDenoiser:
@@ -137,4 +148,5 @@ def _line(s: Stats) -> str:
 
 def _say_end(s: Stats) -> None:
     lost = f", {s.underruns} gaps ({s.silent_ms:.0f} ms), {s.holds} held hops" if s.underruns or s.holds else ", no gap"
-    ui.say(f"{s.seconds:.0f} s, delay {s.budget_ms:.1f} ms{lost}")
+    delay = f"delay {s.budget_ms:.1f} ms" if s.budget_ms else "too short to settle the delay"
+    ui.say(f"{s.seconds:.0f} s, {delay}{lost}")

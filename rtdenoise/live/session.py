@@ -111,7 +111,7 @@ class LiveDenoiser:
         self._length = source.frames if source else None
         self._recorder: Recorder | None = None
         self._worker = Worker(self._denoiser, self._rings, worker)
-        self._streams = Streams(self.input, self.output, self._rings, blocksize)
+        self._streams = Streams(self.input, self.output, self._rings, blocksize, self._worker.stay_below)
         self._watch = Watch(self._streams)
         self._stack = ExitStack()
         self._memory_locked = self._started = False
@@ -149,10 +149,11 @@ class LiveDenoiser:
                 self._player.device_s = self._streams.latency_s()
                 self._player.start()
                 stack.callback(self._player.stop)
-            self._began = time.monotonic()
-            while not self._rings.control[ring.PRIMED] and self._is_early():
+            until = time.monotonic() + START_TIMEOUT_S
+            while not self._rings.control[ring.PRIMED] and time.monotonic() < until:
                 time.sleep(0.002)
-            self._reach_wanted_delay()
+            self._began = time.monotonic()
+            self._reach_wanted_delay(until)
             if self._recorder is not None:
                 self._recorder.start()
             atexit.register(self.stop)  # a worker left running would outlive the interpreter it stands on
@@ -163,12 +164,9 @@ class LiveDenoiser:
         self._stack.close()
         atexit.unregister(self.stop)
 
-    def _is_early(self) -> bool:
-        return time.monotonic() < self._began + START_TIMEOUT_S
-
-    def _reach_wanted_delay(self) -> None:
+    def _reach_wanted_delay(self, until: float) -> None:
         """Wait until the devices' need is known; take the low mode if that helps; `UsageError` if nothing does."""
-        while self._delay.is_open and self._is_early():
+        while self._delay.is_open and time.monotonic() < until:
             time.sleep(0.02)
         if self._delay.missed and self._denoiser.latency == "normal":
             with self._worker.paused():
@@ -193,8 +191,22 @@ class LiveDenoiser:
         return self._denoiser.model.info.framing
 
     @property
+    def silent_because(self) -> str | None:
+        """Why no sound has come through since start, or None if some has."""
+        c = self._rings.control
+        if c[ring.HOPS] and (self.output.is_file or c[ring.HEARD_FRAMES] > c[ring.PREFILL]):
+            return None
+        if not (self.input.is_file or c[ring.IN_HEAD]):
+            return f"{self.input.label} delivered none"
+        if not c[ring.HOPS] and c[ring.IN_HEAD] - c[ring.IN_TAIL] > c[ring.HOP] and c[ring.PRIMED]:
+            return "the filter got no time; is the processor busy?"
+        if not self.output.is_file and (c[ring.OUT_HEAD] > c[ring.OUT_TAIL] or not c[ring.OUT_TAIL]):
+            return f"{self.output.label} took none"
+        return "it came too late to be played; is the processor busy?"
+
+    @property
     def seconds(self) -> float:
-        """Since start."""
+        """Since audio began to flow."""
         return time.monotonic() - self._began
 
     @property

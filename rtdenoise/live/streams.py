@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rtdenoise.errors import DeviceError
@@ -24,19 +24,31 @@ if TYPE_CHECKING:
 # buffer below 10 ms runs dry unheard of. Blocks of 64 frames at 48 kHz follow those bursts closest.
 SERVER_LATENCY_S = {"input": 0.005, "output": 0.010}
 SERVER_BLOCK_S = 64 / 48_000
+THREADS: dict[Kind, int] = {"duplex": ring.PLAY_THREAD, "input": ring.CAPTURE_THREAD, "output": ring.PLAY_THREAD}
 LARGEST_CREDIBLE_S = 1.0  # PortAudio's latency figure is garbage on some systems; beyond this it is not shown
 
 
 class Streams:
-    """Opens what ``source`` and ``target`` need over ``rings``; raises `DeviceError` in one line if they refuse."""
+    """Opens what ``source`` and ``target`` need over ``rings``; raises `DeviceError` in one line if they refuse.
 
-    def __init__(self, source: Device, target: Device, rings: Rings, blocksize: int | None = None):
+    ``worker_below`` is told the real-time priority of each thread that calls back, 0 if it has none.
+    """
+
+    def __init__(
+        self,
+        source: Device,
+        target: Device,
+        rings: Rings,
+        blocksize: int | None = None,
+        worker_below: Callable[[int], None] = lambda priority: None,
+    ):
         self.source, self.target = source, target
         self.rings, self._blocksize = rings, blocksize
         self.duplex = share_clock(source, target)
         self._open: dict[Kind, sd._StreamBase] = {}
         self._serials: dict[Kind, int | None] = {}
-        self.scheduling = "normal"
+        self._raised: dict[int, int] = {}  # thread that was given priority, by its slot
+        self._worker_below = worker_below
 
     def start(self) -> None:
         """Open and start all streams, or none."""
@@ -63,7 +75,7 @@ class Streams:
         return tuple(kind for kind, device in ends if not device.is_file)
 
     def _start(self, kind: Kind) -> None:
-        sd, before = portaudio(), realtime.threads()
+        sd = portaudio()
         device = self.target if kind == "output" else self.source
         rate = int(self.rings.control[ring.RATE])
         settings = {"samplerate": rate, "blocksize": self._blocksize or 0, "latency": "low"}
@@ -76,6 +88,7 @@ class Streams:
             settings |= {"device": device.index, "channels": counts[kind == "output"]}
         try:
             with pulse.addressed(self.source.endpoint, self.target.endpoint):
+                self.rings.control[THREADS[kind]] = 0
                 stream = open_stream(kind, self.rings, **settings)
                 self._open[kind] = stream
                 stream.start()
@@ -86,8 +99,18 @@ class Streams:
             raise DeviceError(f"{device.label} does not open at {rate} Hz ({_reason(e)})") from e
         if device.endpoint:
             self._serials[kind] = pulse.serials().get((device.endpoint, kind == "input"))
-        granted = {realtime.elevate(t, realtime.CALLBACK_PRIORITY) for t in realtime.threads() - before}
-        self.scheduling = min(granted, default="normal")
+
+    def raise_priority(self) -> None:
+        """Real-time priority for the threads that have called back since their stream began. One that a sound system
+        made so already keeps its own, which suits that system's other threads."""
+        for kind in self._open:
+            slot = THREADS[kind]
+            thread = int(self.rings.control[slot])
+            if thread and self._raised.get(slot) != thread:
+                self._raised[slot] = thread
+                if not realtime.priority(thread):
+                    realtime.elevate(thread, realtime.CALLBACK_PRIORITY)
+                self._worker_below(realtime.priority(thread))
 
     def latency_s(self) -> float | None:
         """What PortAudio says the devices themselves add, or None where that cannot be true."""

@@ -201,11 +201,13 @@ def _alive(owner: str) -> bool:
 
 
 def _start_time(pid: int) -> str | None:
-    """In clock ticks since boot; None if there is no such process."""
+    """In clock ticks since boot; None if there is no such process, or one that ended and whose parent has not looked
+    yet, as stays for ever in a container without an init."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
+    return None if state in "ZX" else fields[18]
 
 
 def _cable() -> int:

@@ -40,6 +40,7 @@ class Watch:
         ticks = 0
         while not self._end.wait(TICK_S):
             ticks += 1
+            self._streams.raise_priority()
             replaced = self._streams.replaced() if ticks % SERVER_TICKS == 0 else []
             lost = [kind for kind in self._streams.kinds if self._is_lost(kind) or kind in replaced]
             if lost:

@@ -89,6 +89,7 @@ class Worker:
         self.step_times = np.zeros(HISTOGRAM_BINS, np.int64)
         self.meters = np.zeros(2)
         self.scheduling = "not started"
+        self._priority = realtime.WORKER_PRIORITY
         self._marks: np.ndarray | None = None
         self._gains = np.ones((channels, denoiser.model.info.bins), np.float32)
         self._y = np.zeros((hop, channels), np.float32)
@@ -129,6 +130,14 @@ class Worker:
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="rtdenoise-worker", daemon=True)
         self._thread.start()
+
+    def stay_below(self, priority: int) -> None:
+        """Keep the worker below threads that call back, where they have less priority than usual (0: none)."""
+        wanted = min(self._priority, priority - 1) if priority else self._priority
+        if wanted != self._priority:
+            self._priority = wanted
+            if self._thread is not None and self._thread.native_id is not None:
+                self.scheduling = realtime.elevate(self._thread.native_id, wanted)
 
     def _end(self) -> None:
         if self._thread is not None:
@@ -185,7 +194,7 @@ class Worker:
         return self._failure
 
     def _run(self) -> None:
-        self.scheduling = realtime.elevate(threading.get_native_id(), realtime.WORKER_PRIORITY)
+        self.scheduling = realtime.elevate(threading.get_native_id(), self._priority)
         self._loop()
 
     def _loop(self) -> None:

@@ -74,6 +74,20 @@ def test_a_killed_run_is_cleared_away_by_the_next(env, plain_path):
     assert modules(env) == before
 
 
+def test_a_killed_run_whose_parent_has_not_looked_is_dead(env, plain_path):
+    """A zombie, as it stays in a container without an init, owns nothing."""
+    before = modules(env)
+    process = start(env, plain_path)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    said = json.loads(command(env, "virtual-mic", "status", "--json").stdout)
+    removed = command(env, "virtual-mic", "remove")
+    process.communicate()
+    assert (said["owner"], said["stale"]) == (None, 2)
+    assert removed.returncode == 0, removed.stderr
+    assert modules(env) == before
+
+
 def test_one_that_stays_is_made_used_and_removed(env, plain_path):
     before = modules(env)
     assert "is there" in command(env, "virtual-mic", "create").stderr
