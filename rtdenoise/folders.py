@@ -1,36 +1,41 @@
 """Folder to folder: every sound file of a tree, in several processes, resumable, one bad file never stopping the rest.
 
-Owns the walk, the decision what is already done, and the worker processes. How one file is filtered is `transfer`'s.
+Owns the walk and the decision what is already done. How one file is filtered is `transfer`'s, in which process
+`workers`'.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import errno
 import os
-import signal
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtdenoise.atomic import sweep
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.files import CONTAINERS
+from rtdenoise.sound_source import FOR_FFMPEG
 from rtdenoise.transfer import Report, Settings, filter_sound, lent_denoiser
+from rtdenoise.workers import WorkerDied, run_calls
 
 _ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
+# Names of sounds that cannot be written under the same name. ".ts" is a program's text more often than a film.
+_OTHER_SOUNDS = FOR_FFMPEG - {".ts"} | set(".snd .voc .sph .sf .ircam .mp1 .mp2 .mpc .spx .dsf .dff .raw .pcm".split())
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to filter. ``done``: its output is there and no older than the input."""
+    """One file to filter. ``done``: its output is there and no older than the input. ``problem``: why it, or the
+    folder that it stands for, cannot be filtered."""
 
     source: str
     target: str
     size_bytes: int
     done: bool
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,27 +54,43 @@ class Outcome:
 
 
 def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
-    """Every sound file below ``source``, with its place below ``target``. Hidden files are left alone.
+    """Every sound file below ``source``, with its place below ``target``, and what stands in the way of others.
 
-    Raises UsageError if there is none, if ``target`` is a file, or if an output would replace an input.
+    Hidden files are left alone, and so is what is no sound. Raises UsageError if there is nothing at all, if ``target``
+    cannot be a folder, or if an output would replace an input.
     """
-    if os.path.exists(target) and not os.path.isdir(target):
-        raise UsageError(f"{target} is a file; when --in is a folder, --out must be one too")
-    if Path(target).suffix.lower() in CONTAINERS and not os.path.isdir(target):
-        raise UsageError(f"{source} is a folder and {target} the name of a file; give --out a folder")
+    _check_target(source, target)
     jobs = []
-    for path in _sound_files(source, os.path.realpath(target)):
+    for path, problem in _found(source, os.path.realpath(target)):
         end = os.path.join(target, os.path.relpath(path, source))
-        there = os.stat(path)
-        done = not overwrite and os.path.isfile(end) and os.stat(end).st_mtime_ns >= there.st_mtime_ns
-        jobs.append(Job(path, end, there.st_size, done))
+        size, done = 0, False
+        try:
+            there = os.stat(path)
+            size = there.st_size
+            done = not overwrite and os.path.isfile(end) and os.stat(end).st_mtime_ns >= there.st_mtime_ns
+        except OSError as gone:
+            problem = problem or f"{path}: {gone.strerror}"
+        jobs.append(Job(path, end, 0 if problem else size, done and not problem, problem))
     if not jobs:
         raise UsageError(f"{source} holds no sound file ({' '.join(sorted(CONTAINERS))}); check the folder")
     inputs = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
-        if os.path.realpath(job.target) in inputs:
+        if not job.problem and os.path.realpath(job.target) in inputs:
             raise UsageError(f"{job.target} would replace an input; give --out a folder of its own")
     return jobs
+
+
+def _check_target(source: str, target: str) -> None:
+    if os.path.exists(target) and not os.path.isdir(target):
+        raise UsageError(f"{target} is a file; when --in is a folder, --out must be one too")
+    if os.path.isdir(target):
+        return
+    if Path(target).suffix.lower() in CONTAINERS:
+        raise UsageError(f"{source} is a folder and {target} the name of a file; give --out a folder")
+    above = next(folder for folder in Path(os.path.abspath(target)).parents if os.path.lexists(folder))
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        why = os.strerror(errno.EACCES if above.is_dir() else errno.ENOTDIR)
+        raise UsageError(f"cannot create {target}: {why}; choose another --out")
 
 
 def filter_jobs(
@@ -87,76 +108,64 @@ def filter_jobs(
 
 
 def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[Outcome]:
-    yield from (Outcome(job) for job in jobs if job.done)
-    waiting = [job for job in jobs if not job.done]
+    for job in jobs:
+        if job.done or job.problem:
+            yield Outcome(job, error=job.problem)
+    waiting = [job for job in jobs if not (job.done or job.problem)]
     if not waiting:
         return
     with lent_denoiser(settings, _ANY_RATE_HZ, _ANY_CHANNELS):
         pass  # a wrong model fails once, here, not once a file
-    for folder in {os.path.dirname(job.target) for job in waiting}:
-        try:
-            os.makedirs(folder, exist_ok=True)
-        except OSError as problem:
-            raise UsageError(f"cannot create {folder}: {problem.strerror}; choose another --out") from problem
-    processes = min(processes, len(waiting))
-    if processes == 1:
+    if min(processes, len(waiting)) == 1:
         yield from (_filter_job(job, settings) for job in waiting)
-    else:
-        yield from _run_in_processes(waiting, settings, processes)
-
-
-def _run_in_processes(jobs: list[Job], settings: Settings, processes: int) -> Iterator[Outcome]:
-    # Spawned, not forked: a fork would copy the locks of onnxruntime's and numba's threads in whatever state they are.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_leave_no_part_behind)
-    try:
-        on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is the parent's to handle
-        futures: dict[Future[Outcome], Job] = {pool.submit(_filter_in_worker, job, settings): job for job in jobs}
-        signal.signal(signal.SIGINT, on_interrupt)
-        for future in as_completed(futures):
-            try:
-                yield future.result()
-            except BrokenProcessPool:
-                yield Outcome(futures[future], error="a worker process was killed; try a smaller --jobs")
-    except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _leave_no_part_behind() -> None:
-    """In a worker: end on SIGTERM by an exception, so that the half-written file is removed."""
-
-    def end(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, end)
-
-
-def _filter_in_worker(job: Job, settings: Settings) -> Outcome:
-    try:
-        return _filter_job(job, settings)
-    except SystemExit as end:  # the half-written file is gone; the pool would hand this worker its next job
-        os._exit(int(end.code or 0))
+        return
+    with closing(run_calls(_filter_job, [(job, settings) for job in waiting], processes)) as running:
+        for (job, _), outcome in running:
+            if isinstance(outcome, WorkerDied):
+                sweep(Path(os.path.realpath(job.target)).parent, now=True)  # what it was writing
+                outcome = Outcome(job, error=f"{job.source}: its worker process {outcome}; try a smaller --jobs")
+            yield outcome
 
 
 def _filter_job(job: Job, settings: Settings) -> Outcome:
+    """Whatever goes wrong with one file is that file's error."""
     try:
+        os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
         return Outcome(job, report=filter_sound(job.source, job.target, settings))
     except RtdenoiseError as problem:
         text = str(problem)
-        return Outcome(job, error=text if job.source in text or job.target in text else f"{job.source}: {text}")
+    except OSError as problem:
+        text = f"{problem.filename or job.target}: {problem.strerror or problem}"
+    except Exception as problem:
+        text = f"{type(problem).__name__}: {str(problem).partition(os.linesep)[0]}"
+    return Outcome(job, error=text if job.source in text or job.target in text else f"{job.source}: {text}")
 
 
-def _sound_files(source: str, output_folder: str) -> Iterator[str]:
-    """Sound files below ``source`` in the order of their names; never into ``output_folder``."""
-    for folder, below, names in os.walk(source):
-        below[:] = sorted(
-            d for d in below if not d.startswith(".") and os.path.realpath(os.path.join(folder, d)) != output_folder
-        )
-        for name in sorted(names):
+def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
+    """Sound files below ``source`` in the order of their names, and what may hold some that cannot be had, with why.
+
+    Never what lies in ``output_folder``.
+    """
+    closed: list[OSError] = []
+    home = os.path.join(os.path.realpath(source), "")
+    for folder, below, names in os.walk(source, onerror=closed.append):
+        kept = []
+        for name in sorted(name for name in below if not name.startswith(".")):
             path = os.path.join(folder, name)
-            if Path(name).suffix.lower() in CONTAINERS and not name.startswith(".") and os.path.isfile(path):
-                yield path
+            leads_to = os.path.realpath(path)
+            if leads_to == output_folder:
+                continue
+            if os.path.islink(path):
+                if not leads_to.startswith(home):  # what lies inside is found where it is
+                    yield path, f"{path} is a link to a folder, which is not followed; give it as --in of its own"
+                continue
+            kept.append(name)
+        below[:] = kept
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path, extension = os.path.join(folder, name), os.path.splitext(name)[1].lower()
+            if extension in _OTHER_SOUNDS:
+                yield path, f"{path} is left out: {extension} cannot be written; convert it to .wav or .flac"
+            elif extension in CONTAINERS:
+                yield path, None if os.path.isfile(path) else f"{path} is no file, or a link that leads nowhere"
+    for problem in closed:
+        yield problem.filename, f"cannot read {problem.filename}: {problem.strerror}"

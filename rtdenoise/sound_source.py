@@ -21,7 +21,7 @@ from rtdenoise.parts import Part, find_parts, mend_flac
 from rtdenoise.views import View
 
 BLOCK_SECONDS = 1.0  # memory stays constant, and the cost of a call is spread over 250 hops
-_FOR_FFMPEG = set(".m4a .m4b .mp4 .mov .aac .wma .wmv .amr .3gp .mkv .mka .webm .ac3 .ape .wv .avi .ts".split())
+FOR_FFMPEG = set(".m4a .m4b .mp4 .mov .aac .wma .wmv .amr .3gp .mkv .mka .webm .ac3 .ape .wv .avi .ts".split())
 
 
 class SoundFileSource:
@@ -166,7 +166,7 @@ def _way_out(path: str) -> str:
     """What to do about a file that libsndfile cannot read."""
     known = f"convert it to one of {' '.join(sorted(CONTAINERS))}"
     extension = os.path.splitext(path)[1].lower()
-    if extension in _FOR_FFMPEG:
+    if extension in FOR_FFMPEG:
         return f"{known}, e.g. ffmpeg -i {shlex.quote(path)} {shlex.quote(os.path.splitext(path)[0] + '.wav')}"
     return known
 

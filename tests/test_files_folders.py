@@ -2,11 +2,13 @@
 
 import json
 import os
+import sys
 
 import pytest
 import soundfile
 
 from command import call, endless_wav, interrupt, start, voice, wait_for, write
+from rtdenoise import folders
 
 
 @pytest.fixture
@@ -114,3 +116,88 @@ def test_ctrl_c_leaves_no_half_file(tmp_path, jobs):
     wait_for(lambda: len([p for p in (tmp_path / "out").glob(".*.part") if p.stat().st_size > 100_000]) == jobs)
     assert interrupt(process) == 130
     assert files_below(tmp_path / "out") == []
+
+
+def test_what_cannot_be_filtered_is_named_and_counted_and_the_rest_is_done(tree, capfd):
+    write(tree / "elsewhere/x.wav", voice(1_000))
+    (tree / "in/linked").symlink_to(tree / "elsewhere")
+    (tree / "in/within").symlink_to("deep")  # leads to what is filtered anyhow
+    (tree / "in/dangling.wav").symlink_to("nowhere.wav")
+    (tree / "in/talk.m4a").write_bytes(b"some")
+    (tree / "in/program.ts").write_text("let a = 1")
+    os.mkfifo(tree / "in/pipe.wav")
+    code, out, said = call(capfd, "--in", tree / "in", "--out", tree / "out")
+    assert (code, out) == (1, "")
+    assert files_below(tree / "out") == ["a.wav", "deep/b.flac", "deep/er/c.ogg"]
+    errors = [line for line in said.splitlines() if "error:" in line]
+    for name in ("in/linked", "in/dangling.wav", "in/talk.m4a", "in/pipe.wav"):
+        assert len([line for line in errors if name in line]) == 1
+    assert len(errors) == 4
+    assert "3 filtered, 4 failed" in said
+
+
+def test_a_folder_that_cannot_be_read_is_named(tree, capfd, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("er"):
+            raise PermissionError(13, "Permission denied", str(path))  # root may read everything
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    code, _, said = call(capfd, "--in", tree / "in", "--out", tree / "out")
+    assert code == 1
+    assert f"cannot read {tree / 'in/deep/er'}: Permission denied" in said
+    assert "2 filtered, 1 failed" in said
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_output_folder_that_cannot_be_made_costs_its_files_alone(tree, capfd, jobs):
+    (tree / "out").mkdir()
+    (tree / "out/deep").write_text("a file stands where a folder should")
+    code, _, said = call(capfd, "--in", tree / "in", "--out", tree / "out", "--jobs", jobs)
+    assert code == 1
+    assert "1 filtered, 2 failed" in said
+    assert files_below(tree / "out") == ["a.wav", "deep"]
+
+
+def test_an_output_folder_below_a_file_is_refused_at_once(tree, capfd):
+    (tree / "file").touch()
+    code, _, said = call(capfd, "--in", tree / "in", "--out", tree / "file/out")
+    assert code == 2
+    assert "cannot create" in said
+
+
+@pytest.mark.parametrize(
+    "problem", [ValueError("odd"), MemoryError(), UnicodeError("odd"), OSError(5, "Input/output error")]
+)
+def test_any_exception_is_its_files_error(tree, capfd, monkeypatch, problem):
+    filter_sound = folders.filter_sound
+
+    def fail(source: str, *rest):
+        if source.endswith("b.flac"):
+            raise problem
+        return filter_sound(source, *rest)
+
+    monkeypatch.setattr(folders, "filter_sound", fail)
+    code, _, said = call(capfd, "--in", tree / "in", "--out", tree / "out")
+    assert code == 1
+    assert "deep/b.flac" in said
+    assert "2 filtered, 1 failed" in said
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take only names in Unicode")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_names_that_are_not_unicode_are_names(tmp_path, capfd, jobs):
+    odd = os.fsdecode(b"\xff\xe9 caf\xe9.wav")
+    (tmp_path / "in" / odd).write_bytes(write(tmp_path / "in/b.wav", voice(1_000)).read_bytes())
+    code, out, said = call(capfd, "--in", tmp_path / "in", "--out", tmp_path / "out", "--jobs", jobs, "--json")
+    assert (code, said) == (0, "")
+    assert sorted(os.listdir(tmp_path / "out")) == sorted([odd, "b.wav"])
+    assert sorted(json.loads(line)["in"] for line in out.splitlines()) == sorted(
+        str(tmp_path / "in" / n) for n in (odd, "b.wav")
+    )
+    assert call(capfd, "--in", tmp_path / "in" / odd, "--out", tmp_path / odd)[0] == 0
+    assert (tmp_path / odd).exists()
+    (tmp_path / "in" / odd).write_text("no sound")
+    assert call(capfd, "--in", tmp_path / "in", "--out", tmp_path / "out", "--overwrite")[0] == 1
