@@ -40,9 +40,7 @@ system:
 demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
-# numba does not see that a function inlined from another file changed: after an edit, compile afresh
 test: system $(VENV)/.test
-	find rtdenoise bench -name '*.nb[ic]' -delete
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import logging
 import os
 import signal
 import sys
@@ -94,6 +95,8 @@ def main(argv: list[str] | None = None) -> int:
         here = threading.current_thread() is threading.main_thread()
         if here and number and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP on purpose
             signal.signal(number, _end_by_signal)
+    if logging.lastResort:
+        logging.lastResort.setFormatter(logging.Formatter("rtdenoise: warning: %(message)s"))
     try:
         if not argv:
             print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")

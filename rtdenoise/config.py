@@ -19,6 +19,7 @@ from pathlib import Path
 from rtdenoise import ui
 from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
+from rtdenoise.home import user_folder
 from rtdenoise.tables import fill, read_table
 
 TEMPLATE = """\
@@ -80,14 +81,19 @@ class Config:
 
 
 def config_path() -> Path:
-    from platformdirs import user_config_dir
-
-    return Path(user_config_dir("rtdenoise", appauthor=False)) / "config.toml"
+    """Where the file is or would be; `UsageError` for a user without a home."""
+    folder = user_folder("config")
+    if folder is None:
+        raise UsageError("this user has no home folder, so no configuration file either; set HOME or XDG_CONFIG_HOME")
+    return folder / "config.toml"
 
 
 def load_config() -> Config:
     """What the file says; nothing if there is none. Raises `UsageError` that names the file."""
-    path = config_path()
+    try:
+        path = config_path()
+    except UsageError:
+        return Config()
     try:
         return fill(Config(), read_table(path), str(path))
     except FileNotFoundError:

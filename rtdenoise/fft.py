@@ -19,9 +19,10 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
+from rtdenoise.compilation import compiled
 from rtdenoise.native import call3
 
-jit = njit(nogil=True, cache=True, error_model="numpy")
+jit = compiled(nogil=True, error_model="numpy")
 inline = njit(nogil=True, error_model="numpy", inline="always")  # compiled once, within its caller
 
 FORWARD, INVERSE, FORWARD_PLAN, INVERSE_PLAN, TIME, FREQ = range(6)  # slots of an FFTW plan array

@@ -7,6 +7,7 @@ Shipped models keep the contract (`rtdenoise.contract`); a file with a sidecar b
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 
 from rtdenoise.contract import Model, ModelInfo, contract_model, read_info
@@ -41,7 +42,7 @@ def find_model(name_or_path: str | Path) -> Path:
     shipped = {p.stem: p for p in sorted(models_folder().glob("*.onnx"))}
     if text in shipped:
         return shipped[text]
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.is_file():
         return path
     if path.suffix == ".onnx":

@@ -18,8 +18,11 @@ PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into ev
 
 ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": """
-        errors atomic descriptors tables geometry signals native fft stft runtime contract foreign model denoiser views
-        pcm chunks flac ogg mp3 pipes parts metadata files sound_source transfer workers folders ui config catalog""",
+        errors atomic descriptors tables geometry signals home native compilation fft stft runtime
+        contract foreign model denoiser
+        views pcm chunks flac ogg mp3 pipes parts metadata files sound_source transfer
+        workers folders
+        ui config catalog""",
     "rtdenoise.live": """
         realtime stats service server portaudio pulse ring devices ort drift callback marks recorder listing virtual_mic
         streams player virtual_mic_command doctor watch delay hop worker session view run""",

@@ -10,14 +10,15 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-from numba import carray, cfunc, types
+from numba import carray, types
 
+from rtdenoise.compilation import callback
 from rtdenoise.live.ort import RUN, SESSION
 from rtdenoise.native import call3, call8, pointer
 from rtdenoise_bench.clock import sleep_address
 
 COUNT, EVERY, STALLED, SLEEP, SECONDS, NANOSECONDS, TRUE_RUN, TRUE_SESSION = range(8)
-_run = cfunc(types.int64(*[types.int64] * 8), cache=True)
+_run = callback(types.int64(*[types.int64] * 8))
 
 
 @_run

@@ -10,8 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from numba import carray, cfunc, types
+from numba import carray, types
 
+from rtdenoise import compilation
 from rtdenoise.live import callback, ring, streams
 from rtdenoise.live.ring import Rings
 from rtdenoise.native import call8, pointer
@@ -26,7 +27,7 @@ AUDIO_IN, AUDIO_OUT, SLOTS = range(10, 13)
 WORD = types.int64
 
 
-@cfunc(types.intc(WORD, WORD, callback.ULONG, WORD, callback.ULONG, WORD), cache=True, error_model="numpy")
+@compilation.callback(types.intc(WORD, WORD, callback.ULONG, WORD, callback.ULONG, WORD), error_model="numpy")
 def _watched(source, target, frames, clock, flags, user):
     plan = carray(pointer(user), (SLOTS,), np.int64)
     control = carray(pointer(plan[CONTROL]), (ring.SLOTS,), np.int64)

@@ -10,8 +10,9 @@ import ctypes
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numba import carray, cfunc, from_dtype, types
+from numba import carray, from_dtype, types
 
+from rtdenoise import compilation
 from rtdenoise.fft import inline
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings, count_duration, now_ns
@@ -116,7 +117,7 @@ def play(control, target, frames):
 
 ULONG = from_dtype(np.dtype(ctypes.c_ulong))  # 64 bits, on Windows 32
 SIGNATURE = types.intc(types.voidptr, types.voidptr, ULONG, types.voidptr, ULONG, types.voidptr)
-native = cfunc(SIGNATURE, cache=True, error_model="numpy")
+native = compilation.callback(SIGNATURE, error_model="numpy")
 
 
 @native

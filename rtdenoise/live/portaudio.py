@@ -9,8 +9,9 @@ import sys
 from functools import cache
 from types import ModuleType
 
-from numba import cfunc, types
+from numba import types
 
+from rtdenoise.compilation import callback
 from rtdenoise.errors import DeviceError
 
 INSTALL = {
@@ -21,12 +22,12 @@ INSTALL = {
 CLIENT_NAME = b"rtdenoise"  # PortAudio keeps the pointer
 
 
-@cfunc(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr), cache=True)
+@callback(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr))
 def _no_alsa_message(file, line, function, error, format):
     pass
 
 
-@cfunc(types.void(types.voidptr), cache=True)
+@callback(types.void(types.voidptr))
 def _no_jack_message(text):
     pass
 

@@ -7,7 +7,6 @@ configuration file.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from rtdenoise import ui
 from rtdenoise.atomic import write_text
 from rtdenoise.errors import DeviceError, UsageError
+from rtdenoise.home import user_folder
 
 UNIT = "rtdenoise.service"
 MARK = "# made by `rtdenoise service install`"
@@ -51,8 +51,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def unit_path() -> Path:
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(home) / "systemd/user" / UNIT
+    ours = user_folder("config")
+    if ours is None:
+        raise DeviceError("this user has no home folder to keep the service in; set HOME")
+    return ours.parent / "systemd/user" / UNIT
 
 
 def _ours() -> Path:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
+from rtdenoise.compilation import compiled
+
 TANH_REACH = 7.905  # beyond it tanh is +-1 in float32
 # tanh as a ratio of polynomials, odd over even, from the Eigen library (MPL-2); unlike a call of libm it vectorises
 ODD = 4.8935246e-03, 6.372619e-04, 1.4857224e-05, 5.122297e-08, -8.604672e-11, 2.000188e-13, -2.760768e-16
@@ -29,7 +31,7 @@ def _tanh(x):
     return odd / (B0 + y * (B2 + y * (B4 + y * B6)))
 
 
-@njit(fastmath=True, cache=True, nogil=True, error_model="numpy")
+@compiled(fastmath=True, nogil=True, error_model="numpy")
 def _step(given, hidden, old, new, reset, keep, fresh, recalled):
     """One step of all rows: ``given`` and ``hidden`` ``[rows, 3 channels]`` (reset, keep, new) to the next state."""
     rows, channels = old.shape
@@ -43,7 +45,7 @@ def _step(given, hidden, old, new, reset, keep, fresh, recalled):
             new[i, c] = n + z * (old[i, c] - n)
 
 
-@njit(fastmath=True, cache=True, nogil=True, error_model="numpy")
+@compiled(fastmath=True, nogil=True, error_model="numpy")
 def _step_back(grad, d_state, old, reset, keep, fresh, recalled, d_gates, d_old):
     """``d_gates`` ``[rows, 4 channels]``: new as given, reset, keep, new as recalled. The first three are the gradient
     of what the input gave, the last three that of what the state gave."""

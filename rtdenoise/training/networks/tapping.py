@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from numba import njit
 
+from rtdenoise.compilation import compiled
+
 TAPS = 5  # spectra that each bin's filter combines
 WIDE = 4  # bins that one row of the network speaks of: their gains, then for each of them its taps (re, im)
 ONE, TWO, FOUR = np.float32(1), np.float32(2), np.float32(4)
@@ -40,7 +42,7 @@ def _sum(taps, offset, low, b, f, bin):
     return re, im
 
 
-@njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _forward(low, raw, start, step, out):
     steps, batch, rows = raw.shape[:3]
     for b in range(batch):
@@ -56,7 +58,7 @@ def _forward(low, raw, start, step, out):
                 out[b, t, bin, 1] = g * low[b, f, bin, 1] + u * im
 
 
-@njit(fastmath=True, cache=True, nogil=True)
+@compiled(fastmath=True, nogil=True)
 def _backward(low, raw, start, step, grad, d_raw):
     steps, batch, rows = raw.shape[:3]
     for b in range(batch):

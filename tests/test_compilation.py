@@ -1,0 +1,236 @@
+"""Compiled code is kept between starts, never outlives a source it was woven from, and nothing needs it to be kept.
+
+A package of two small modules stands for ours: one function is inlined from a file that another imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import ctypes
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from command import ENVIRONMENT, ROOT
+from rtdenoise import compilation
+from test_layers import FILES, PUBLIC, imports
+
+PART = """
+from numba import njit
+FACTOR = {factor}
+@njit(inline="always")
+def scaled(x):
+    return FACTOR * x {more}
+"""
+WHOLE = """
+from rtdenoise.compilation import compiled
+from woven.part import scaled
+@compiled(nogil=True)
+def run(x):
+    return scaled(x)
+said = f'{run(1.0)} {"kept" if sum(run.stats.cache_hits.values()) else "compiled"}'
+"""
+NOBODY = """
+import pwd
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+"""  # as in a container whose user has no entry in the list of users
+START = "from woven.whole import said; print(said)"
+DAC_OVERRIDE, DROP = 1, 24  # root's right to write everywhere, and prctl's number for giving a right up
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Iterator[Path]:
+    (tmp_path / "woven").mkdir()
+    (tmp_path / "woven" / "__init__.py").touch()
+    (tmp_path / "woven" / "whole.py").write_text(WHOLE)
+    edit(tmp_path)
+    yield tmp_path
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        if path.is_dir():
+            path.chmod(0o755)
+
+
+def edit(folder: Path, factor: float = 2.0, more: str = "") -> None:
+    (folder / "woven" / "part.py").write_text(PART.format(factor=factor, more=more))
+
+
+@pytest.fixture
+def begin(folder, monkeypatch):
+    """A function that does what a start does with the package: load it, afresh."""
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setattr(compilation.config, "CACHE_DIR", "", raising=False)
+    memories = [f for f in vars(compilation).values() if hasattr(f, "cache_clear")]
+
+    def begin() -> str:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "woven"]:
+            del sys.modules[name]
+        for memory in memories:
+            memory.cache_clear()
+        importlib.invalidate_caches()
+        return importlib.import_module("woven.whole").said
+
+    yield begin
+    for memory in memories:
+        memory.cache_clear()
+
+
+def start(folder: Path, code: str = START, **environment: str) -> subprocess.CompletedProcess:
+    """A process without a home, unless it is given one, and without root's right to write everywhere."""
+    kept = {k: v for k, v in ENVIRONMENT.items() if not k.startswith(("XDG_", "NUMBA_")) and k != "HOME"}
+    prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else lambda *_: None
+    return subprocess.run(
+        [sys.executable, "-B", "-c", NOBODY + code],
+        env=kept | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])} | environment,
+        cwd=folder,
+        preexec_fn=lambda: prctl(DROP, DAC_OVERRIDE, 0, 0, 0),
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_second_start_compiles_nothing(begin):
+    assert begin() == "2.0 compiled"
+    assert begin() == "2.0 kept"
+
+
+def test_an_edit_of_an_inlined_function_or_constant_shows_at_once_and_old_code_goes(begin, folder):
+    begin()
+    edit(folder, factor=3.0)
+    assert begin() == "3.0 compiled"
+    edit(folder, factor=3.0, more="+ 1")
+    assert begin() == "4.0 compiled"
+    assert begin() == "4.0 kept"
+    assert len(list(folder.rglob("*.nbc"))) == 1
+
+
+@pytest.mark.parametrize("pattern", ["*.nbi", "*.nbc", "*.nb?"])
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[: len(b) // 2], lambda b: b"no pickle" * 9])
+def test_a_damaged_cache_is_compiled_anew_and_mended(begin, folder, pattern, damage):
+    begin()
+    for path in folder.rglob(pattern):
+        path.write_bytes(damage(path.read_bytes()))
+    assert begin() == "2.0 compiled"
+    assert begin() == "2.0 kept"
+
+
+def test_an_index_without_its_code_never_leads_to_the_code_of_older_sources(begin, folder):
+    """What a process leaves that is killed between the two, or whose disk is full by then."""
+    begin()
+    (old,) = folder.rglob("*.nbc")
+    content = old.read_bytes()
+    edit(folder, factor=5.0)
+    begin()
+    (new,) = folder.rglob("*.nbc")
+    new.unlink()
+    old.write_bytes(content)
+    assert begin() == "5.0 compiled"
+
+
+@POSIX
+def test_a_full_disk_is_one_line_and_not_the_end(folder):
+    done = start(folder, f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); {START}")
+    assert (done.returncode, done.stdout) == (0, "2.0 compiled\n"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "compiled code is not kept" in done.stderr
+    assert not list(folder.rglob("*.tmp*"))
+
+
+@POSIX
+@pytest.mark.parametrize("home", [None, "closed", "closed/none", "/dev/null"])
+def test_where_neither_sources_nor_home_can_be_written_there_is_one_line(folder, home):
+    for name in ("closed", "woven", "."):
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name).chmod(0o555)
+    done = start(folder, **({"HOME": str(folder / home)} if home else {}))
+    assert (done.returncode, done.stdout) == (0, "2.0 compiled\n"), done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "NUMBA_CACHE_DIR" in done.stderr
+
+
+@POSIX
+def test_the_users_cache_takes_what_the_sources_folder_cannot(folder):
+    home = folder / "home"
+    home.mkdir()
+    (folder / "woven").chmod(0o555)
+    for says in ("2.0 compiled\n", "2.0 kept\n"):
+        done = start(folder, HOME=str(home))
+        assert (done.returncode, done.stdout, done.stderr) == (0, says, "")
+    (index,) = home.rglob("*.nbi")
+    assert index.parent.stat().st_mode & 0o777 == 0o700
+
+
+@POSIX
+@pytest.mark.parametrize("fault", ["open to all", "another's"])
+def test_code_is_never_taken_from_a_folder_that_others_write_in(begin, tmp_path, monkeypatch, caplog, fault):
+    place = tmp_path / "place"
+    monkeypatch.setattr(compilation.config, "CACHE_DIR", str(place))
+    assert begin() == "2.0 compiled"
+    assert begin() == "2.0 kept"
+    if fault == "another's":
+        monkeypatch.setattr(os, "geteuid", lambda: place.stat().st_uid + 1)
+    else:
+        next(place.iterdir()).chmod(0o777)
+    assert begin() == "2.0 compiled"
+    assert "private" in caplog.text
+
+
+@POSIX
+def test_files_are_filtered_where_nothing_but_the_output_can_be_written(folder):
+    """Installed for another user, in a container whose user has neither home nor name."""
+    shutil.copytree(ROOT / "rtdenoise", folder / "rtdenoise", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "models").symlink_to(ROOT / "models")
+    out = folder / "out"
+    out.mkdir()
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir() and path != out and not path.is_symlink():
+            path.chmod(0o555)
+    ends = ["--in", str(ROOT / "examples" / "noisy.wav"), "--out", str(out / "a.wav")]
+    done = start(folder, f"from rtdenoise.cli import main; raise SystemExit(main({ends!r}))")
+    assert done.returncode == 0, done.stderr
+    assert (out / "a.wav").stat().st_size > 1000
+    assert [text.split(":")[1] for text in done.stderr.splitlines()] == [" warning", f" {out}/a.wav"]
+    assert not list(folder.rglob("~"))
+
+
+def closure(module: str) -> set[str]:
+    found, waiting = {module}, [module]
+    while waiting:
+        path = FILES[waiting.pop()]
+        for name in imports(path.read_text(encoding="utf-8"), "") - {PUBLIC} - found:
+            found.add(name)
+            waiting.append(name)
+    return found
+
+
+def compiles(path: Path) -> bool:
+    words = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(ast.parse(path.read_text(encoding="utf-8")))}
+    return bool(words & {"jit", "compiled", "callback"}) and path.name != "compilation.py"
+
+
+@pytest.mark.parametrize("module", sorted(name for name, path in FILES.items() if compiles(path)))
+def test_every_source_that_a_module_imports_counts(module, monkeypatch):
+    """Two ways of reading the imports agree: by syntax tree, and the quick one at every start."""
+    monkeypatch.setattr(compilation, "_ours", {"rtdenoise", "rtdenoise_bench"})
+    pytest.importorskip("rtdenoise_bench")
+    for memory in (compilation._file_of, compilation._imported):
+        memory.cache_clear()
+    found, waiting = {FILES[module]}, [FILES[module]]
+    while waiting:
+        for path in set(compilation._imported(waiting.pop())) - found:
+            found.add(path)
+            waiting.append(path)
+    assert {FILES[name].resolve() for name in closure(module)} <= {p.resolve() for p in found}
+
+
+def test_no_function_is_kept_by_its_own_file_alone():
+    assert not [name for name, path in FILES.items() if "cache=True" in path.read_text(encoding="utf-8")]
