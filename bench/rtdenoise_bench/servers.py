@@ -67,20 +67,39 @@ def _folder() -> Iterator[Path]:
 def pulseaudio(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000) -> Iterator[dict[str, str]]:
     """PulseAudio with mono null sinks; yields the environment its clients need."""
     with _folder() as d:
-        socket = d / "run/pulse/native"
         env = {k: v for k, v in os.environ.items() if not k.startswith(("PULSE_", "PIPEWIRE_", "DBUS_", "XDG_"))}
         env |= {"XDG_RUNTIME_DIR": f"{d}/run", "PULSE_RUNTIME_PATH": f"{d}/run/pulse", "PULSE_STATE_PATH": f"{d}/state"}
-        env |= {"HOME": f"{d}/home", "PULSE_SERVER": f"unix:{socket}", "JACK_NO_START_SERVER": "1"}
-        argv = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"]
-        argv += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={socket}"]
-        for sink in sinks:
-            argv += ["-L", f"module-null-sink sink_name={sink} rate={rate} channels=1"]
-        log = d / "log"
-        with _process(argv, env, log) as server:
-            ask = lambda: subprocess.run(["pactl", "info"], env=env, capture_output=True, check=False).returncode == 0
-            _wait(ask, "pulseaudio", log)
-            _realtime(server.pid)
+        env |= {"HOME": f"{d}/home", "PULSE_SERVER": f"unix:{d}/run/pulse/native", "JACK_NO_START_SERVER": "1"}
+        with pulseaudio_again(env, sinks, rate):
             yield env
+
+
+@contextlib.contextmanager
+def pulseaudio_again(
+    env: dict[str, str], sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000
+) -> Iterator[subprocess.Popen]:
+    """The server of this environment, after the one before has ended."""
+    socket = env["PULSE_SERVER"].removeprefix("unix:")
+    argv = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"]
+    argv += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={socket}"]
+    for sink in sinks:
+        argv += ["-L", f"module-null-sink sink_name={sink} rate={rate} channels=1"]
+    log = Path(env["HOME"]) / "log"
+    with _process(argv, env, log) as server:
+        ask = lambda: subprocess.run(["pactl", "info"], env=env, capture_output=True, check=False).returncode == 0
+        _wait(ask, "pulseaudio", log)
+        _realtime(server.pid)
+        yield server
+
+
+@contextlib.contextmanager
+def pipewire_pulse_again(env: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """PipeWire's PulseAudio face in this environment, after the one before has ended."""
+    log = Path(env["HOME"]) / "log"
+    with _process(["pipewire-pulse"], env, log) as server:
+        _wait(lambda: "PipeWire" in _answer(["pactl", "info"], env), "pipewire-pulse", log)
+        _realtime(server.pid)
+        yield server
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse, server
-from rtdenoise.live.portaudio import portaudio
+from rtdenoise.live.portaudio import changing, portaudio
 
 Side = Literal["input", "output"]
 ALIASES = {"mic": "input", "microphone": "input", "speakers": "output", "speaker": "output"}
@@ -53,6 +53,12 @@ class Device:
         """Whether a sound server stands between: it resamples and remixes, and its ends may have different clocks."""
         return self.endpoint is not None or (self.host == "ALSA" and self.name in SERVER_NAMES)
 
+    def is_same(self, other: Device) -> bool:
+        """Whether this is the other, listed at another time: numbers change, names stay."""
+        if self.endpoint is not None:
+            return self.endpoint == other.endpoint and bool(self.inputs) == bool(other.inputs)
+        return other.endpoint is None and self.label == other.label
+
     def channels(self, side: Side) -> int:
         return self.inputs if side == "input" else self.outputs
 
@@ -65,26 +71,52 @@ def file_end(path: str, rate: int = 0, channels: int = 0) -> Device:
 def list_devices() -> list[Device]:
     """All devices: PortAudio's own, then the sound server's sources and sinks. Raises `DeviceError` without
     PortAudio."""
+    found = _portaudio_devices()
+    host, endpoints = pulse.endpoints()
+    bridge = _bridge(found)
+    if bridge is None:
+        return found
+    return found + [server_device(e, host, bridge, len(found) + i) for i, e in enumerate(endpoints)]
+
+
+def _portaudio_devices() -> list[Device]:
     sd = portaudio()
-    hosts = [h["name"] for h in sd.query_hostapis()]
-    default_in, default_out = sd.default.device
+    with changing:
+        try:
+            hosts, listed = [h["name"] for h in sd.query_hostapis()], list(sd.query_devices())
+        except sd.PortAudioError as e:
+            raise DeviceError(f"PortAudio lists no devices ({e}); is the sound system set up?") from e
+        default_in, default_out = sd.default.device
     found: list[Device] = []
-    for d in sd.query_devices():
+    for d in listed:
         i, host = d["index"], hosts[d["hostapi"]]
         ends = d["max_input_channels"], d["max_output_channels"]
         marks = {"default_input": i == default_in, "default_output": i == default_out}
         marks |= {"own": d["name"].startswith(pulse.OWN_DESCRIPTION)}  # as JACK names PipeWire's nodes
         found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **marks))
-    host, endpoints = pulse.endpoints()
-    bridge = next((d for d in found if d.host == "ALSA" and d.name == pulse.PORTAUDIO_NAME), None)
-    for e in endpoints:
-        if bridge is None:
-            break
-        ends = (e.channels, 0) if e.is_source else (0, e.channels)
-        marks = {"default_input": e.default and e.is_source, "default_output": e.default and not e.is_source}
-        marks |= {"virtual": e.monitor or e.own, "own": e.own}
-        found.append(Device(len(found), e.description, host, *ends, e.rate, bridge.index, e.name, **marks))
     return found
+
+
+def server_device(end: pulse.Endpoint, host: str, bridge: Device, id: int = -1) -> Device:
+    """A source or sink of the server ``host`` as a device that PortAudio reaches through ``bridge``."""
+    ends = (end.channels, 0) if end.is_source else (0, end.channels)
+    defaults = end.default and end.is_source, end.default and not end.is_source
+    virtual = end.monitor or end.own
+    return Device(id, end.description, host, *ends, end.rate, bridge.index, end.name, *defaults, virtual, end.own)
+
+
+def _bridge(devices: list[Device]) -> Device | None:
+    return next((d for d in devices if d.host == "ALSA" and d.name == pulse.PORTAUDIO_NAME), None)
+
+
+def server_bridge() -> Device:
+    """PortAudio's way to the sound server; `DeviceError` where ALSA's plug-in is missing, or found no server."""
+    bridge = _bridge(_portaudio_devices())
+    if bridge is None:
+        raise DeviceError(
+            "PortAudio does not see the sound server; install ALSA's plug-in for it (libasound2-plugins), or start anew"
+        )
+    return bridge
 
 
 def find_device(wanted: int | str | None, side: Side) -> Device:
@@ -155,6 +187,11 @@ def refuse_loop(source: Device, target: Device) -> None:
         heard = source.own or (alias and any(d.own and d.default_input for d in list_devices()))
     if heard:
         raise UsageError(f"{source.name} records what {target.name} plays: a loop; choose another input")
+
+
+def play_channels(channels: int, target: Device) -> int:
+    """How many channels to play: a mono signal goes to both ears, unless a server does that by itself."""
+    return channels if target.is_server or channels > 1 else min(2, target.outputs)
 
 
 def _list(devices: list[Device]) -> str:

@@ -6,6 +6,7 @@ import ctypes
 import ctypes.util
 import os
 import sys
+import threading
 from functools import cache
 from types import ModuleType
 
@@ -20,6 +21,8 @@ INSTALL = {
     "win32": "reinstall sounddevice (`pip install --force-reinstall sounddevice`), which brings it along",
 }
 CLIENT_NAME = b"rtdenoise"  # PortAudio keeps the pointer
+changing = threading.RLock()  # PortAudio's list and streams are the whole process's, and made for one thread at a time
+open_streams: set[object] = set()  # of all sessions; changed by who holds the lock
 
 
 @callback(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr))
@@ -68,7 +71,14 @@ def portaudio() -> ModuleType:
 
 
 def rescan() -> None:
-    """Let PortAudio see devices that came or went: its list is frozen at start. Closes every stream of this process."""
+    """Let PortAudio see devices that came or went: its list is frozen at start. Closes every stream of this process, so
+    it raises `DeviceError` while there are some of ours (`open_streams`), or where the sound system does not start."""
     sd = portaudio()
-    sd._terminate()
-    sd._initialize()
+    with changing:
+        if open_streams:
+            raise DeviceError("PortAudio cannot look for devices while another session of this program runs")
+        try:
+            sd._terminate()
+            sd._initialize()
+        except sd.PortAudioError as e:
+            raise DeviceError(f"PortAudio does not start again ({e}); is the sound system set up?") from e

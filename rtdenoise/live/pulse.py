@@ -81,9 +81,21 @@ def _is_own(item: Any, by_name: dict[str, Any]) -> bool:
     return False
 
 
-def serials() -> dict[tuple[str, bool], int]:
+def serials(client: Any) -> dict[tuple[str, bool], int]:
     """The server's numbers of ``(name, is a source)``; a source or sink that comes back has another number."""
-    return {(e.name, e.is_source): e.index for e in endpoints()[1]}
+    return {(e.name, e.is_source): e.index for e in endpoints_of(client)[1]}
+
+
+def keep_off_our_own(client: Any, source: str) -> None:
+    """Bring our recording stream back to ``source`` where it hears our own microphone.
+
+    A server moves the streams of its default source when another becomes the default, and people make ours the default.
+    A stream that was moved by hand, as here, stays where it is.
+    """
+    own = {e.index for e in endpoints_of(client)[1] if e.is_source and e.own}
+    for stream in client.source_output_list():
+        if stream.source in own and stream.proplist.get("application.process.id") == str(os.getpid()):
+            client.source_output_move(stream.index, client.get_source_by_name(source).index)
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from rtdenoise import signals, ui
 from rtdenoise.descriptors import only_python_speaks
-from rtdenoise.errors import UsageError
 from rtdenoise.live.devices import ALIASES
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
@@ -80,13 +79,10 @@ def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
 
 
 def _opened(args: argparse.Namespace, stack: ExitStack) -> LiveDenoiser:
-    """The running session that was asked for; ``stack`` ends it, and takes the virtual microphone away."""
-    target, microphone = args.target, VirtualMicrophone(bool(args.monitor))
-    if target == VIRTUAL_MIC:
-        target = stack.enter_context(microphone).output
+    """The running session that was asked for; ``stack`` ends it."""
     live = LiveDenoiser(
-        args.source if isinstance(args.source, Path) else _device(args.source),
-        target if isinstance(target, Path) else _device(target),
+        _device(args.source),
+        VirtualMicrophone(bool(args.monitor)) if args.target == VIRTUAL_MIC else _device(args.target),
         args.model or DEFAULT_MODEL,
         rate=args.rate,
         channels=args.channels,
@@ -97,14 +93,12 @@ def _opened(args: argparse.Namespace, stack: ExitStack) -> LiveDenoiser:
         worker=args.worker,
         tee=args.tee,
     )
-    if microphone.heard_on and live.input.endpoint == f"{microphone.heard_on}.monitor":
-        raise UsageError(f"{live.input.name} records what --monitor plays: a loop; choose another input")
     live.bypass = args.bypass
     return stack.enter_context(live)
 
 
-def _device(text: str) -> str | None:
-    return None if text == "default" else text
+def _device(end: str | Path) -> str | Path | None:
+    return None if end == "default" else end
 
 
 def _length_s(live: LiveDenoiser) -> float:

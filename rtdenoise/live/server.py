@@ -6,6 +6,7 @@ library takes back, a server that never answers is given up, and every failure i
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -22,6 +23,10 @@ from rtdenoise.errors import DeviceError
 ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
 ANSWER_S = 5.0  # a server that works has answered long before, on however busy a machine
 refusal: deque[str] = deque(maxlen=1)  # why the last connection failed although there is a server, for error messages
+
+
+class ServerEnded(DeviceError):
+    """The server closed the connection: it ended, and with it all streams."""
 
 
 @contextmanager
@@ -52,44 +57,49 @@ def listed(ask: Callable[[], list]) -> list:
 
 
 class Changes:
-    """A lasting connection that hears when sources, sinks or the server's defaults change, or the server itself goes.
+    """A lasting connection that hears when sources, sinks, who records or the defaults change, or the server goes.
 
-    For one thread alone. ``client`` is None while there is no server.
+    For one thread alone.
     """
 
     def __init__(self) -> None:
-        self.client: Any = None
+        self._client: Any = None
         self._came = False
 
     def connect(self) -> bool:
         """Whether a server is there to be heard, after one attempt."""
-        if self.client is None:
-            client = _connect(attempts=1)
-            if client is not None:
-                try:
-                    with _plain_errors():
-                        client.event_callback_set(self._note)
-                        client.event_mask_set("sink", "source", "server")
-                except DeviceError:
-                    client.close()
-                else:
-                    self.client, self._came = client, True
-        return self.client is not None
+        if self._client is None:
+            self._client, self._came = _connect(attempts=1), True
+            if self._client is not None:
+                with contextlib.suppress(DeviceError), self.asked() as client:
+                    client.event_callback_set(self._note)
+                    client.event_mask_set("sink", "source", "source_output", "server")
+        return self._client is not None
+
+    @contextmanager
+    def asked(self) -> Iterator[Any]:
+        """The connection, for a question; closed if that goes wrong. Raises `ServerEnded` or `DeviceError`."""
+        try:
+            with _plain_errors():
+                yield self._client
+        except DeviceError as e:
+            ended = not self._client.connected
+            self.close()
+            raise ServerEnded(str(e)) if ended else e from e
+        except BaseException:
+            self.close()
+            raise
 
     def wait(self, seconds: float) -> bool:
-        """Whether something changed, as soon as it does and after ``seconds`` at most. `DeviceError`: it is gone."""
+        """Whether something changed, as soon as it does and after ``seconds`` at most. Raises as `asked`."""
         if not self._came:
-            try:
-                with _plain_errors():
-                    self.client.event_listen(seconds)
-            except DeviceError:
-                self.close()
-                raise
+            with self.asked() as client:
+                client.event_listen(seconds)
         came, self._came = self._came, False
         return came
 
     def close(self) -> None:
-        client, self.client = self.client, None
+        client, self._client = self._client, None
         if client is not None:
             client.close()
 
@@ -134,6 +144,8 @@ def _client_class() -> type:
     from pulsectl import _pulsectl
 
     class Client(pulsectl.Pulse):
+        given_up = False
+
         def _pulse_info_cb(self, info_cls, data_list, *more):
             """Copy structures within structures: pulsectl keeps views into memory that is valid inside this callback
             only, and reads rate and channels of some other device from it later."""
@@ -145,13 +157,16 @@ def _client_class() -> type:
                         setattr(info, name, type(value).from_buffer_copy(value))
 
         def _pulse_iterate(self, block=True):
-            """One turn of the loop, but not for ever."""
+            """One turn of the loop, but not for ever. None follows a question that was given up: its answer would be
+            written to memory that is gone."""
             began = time.monotonic()
-            with self._pulse_loop() as loop:
-                _pulsectl.pa.mainloop_prepare(loop, int(1e6 * ANSWER_S) if block else 0)
-                _pulsectl.pa.mainloop_poll(loop)
-                _pulsectl.pa.mainloop_dispatch(loop)
-            if block and time.monotonic() - began >= ANSWER_S:
+            if not self.given_up:
+                with self._pulse_loop() as loop:
+                    _pulsectl.pa.mainloop_prepare(loop, int(1e6 * ANSWER_S) if block else 0)
+                    _pulsectl.pa.mainloop_poll(loop)
+                    _pulsectl.pa.mainloop_dispatch(loop)
+                self.given_up = block and time.monotonic() - began >= ANSWER_S
+            if self.given_up:
                 raise pulsectl.PulseError(f"no answer in {ANSWER_S:g} s")
 
     return Client

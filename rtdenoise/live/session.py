@@ -18,11 +18,12 @@ from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry, Latency
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.delay import Delay, mode_for
-from rtdenoise.live.devices import Device, Side, common_rate, file_end, find_device, refuse_loop, share_clock
+from rtdenoise.live.devices import common_rate, file_end, find_device, play_channels, refuse_loop, share_clock
 from rtdenoise.live.hop import IN_POWER, OUT_POWER
 from rtdenoise.live.ring import Rings, percentile_us
 from rtdenoise.live.stats import Stats, level_db
 from rtdenoise.live.streams import Streams
+from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.watch import Watch
 from rtdenoise.live.worker import Kind, Worker
 from rtdenoise.model import DEFAULT_MODEL, load_model
@@ -41,7 +42,8 @@ class LiveDenoiser:
     ----------
     input, output
         Device names, parts of names, or ids (see `list_devices`); None: the system's default. One of them may be a
-        sound file, as a ``pathlib.Path``: it is played in real time (see `finished`), or recorded.
+        sound file, as a ``pathlib.Path``: it is played in real time (see `finished`), or recorded. The output may be a
+        `VirtualMicrophone`, which exists from `start` to `stop`.
     model, strength_db
         As for `Denoiser`. The model may be exchanged while running (`exchange_model`).
     latency
@@ -67,7 +69,7 @@ class LiveDenoiser:
     def __init__(
         self,
         input: int | str | Path | None = None,
-        output: int | str | Path | None = None,
+        output: int | str | Path | VirtualMicrophone | None = None,
         model: str | Path | Model = DEFAULT_MODEL,
         rate: int | None = None,
         channels: int | None = None,
@@ -86,8 +88,14 @@ class LiveDenoiser:
             from rtdenoise.sound_source import SoundFileSource  # devices do without libsndfile, and start sooner
 
             source = SoundFileSource(str(input))
-        self.input = file_end(source.name, source.rate, source.channels) if source else _device(input, "input")
-        self.output = file_end(str(output)) if isinstance(output, Path) else _device(output, "output")
+            self.input = file_end(source.name, source.rate, source.channels)
+        else:
+            self.input = find_device(input, "input")
+        self._microphone = output if isinstance(output, VirtualMicrophone) else None
+        if isinstance(output, VirtualMicrophone):
+            self.output = output.device(self.input)
+        else:
+            self.output = file_end(str(output)) if isinstance(output, Path) else find_device(output, "output")
         refuse_loop(self.input, self.output)
         if rate is not None and rate <= 0:
             raise UsageError(f"rate {rate} Hz; give a positive number of samples a second")
@@ -100,7 +108,7 @@ class LiveDenoiser:
         mode = latency if isinstance(latency, str) else mode_for(latency, geometry, self._split)
         self._denoiser = Denoiser(model, rate, channels, strength_db, mode)
         self._recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
-        ends = source.channels if source else min(channels, self.input.inputs), _play_channels(channels, self.output)
+        ends = source.channels if source else min(channels, self.input.inputs), play_channels(channels, self.output)
         hop = self._denoiser.geometry.hop
         self._rings = Rings(hop, channels, rate, *ends, record=self._recording is not None)
         control = self._rings.control
@@ -112,7 +120,7 @@ class LiveDenoiser:
         self._recorder: Recorder | None = None
         self._worker = Worker(self._denoiser, self._rings, worker)
         self._streams = Streams(self.input, self.output, self._rings, blocksize, self._worker.stay_below)
-        self._watch = Watch(self._streams)
+        self._watch = Watch(self._streams, self._microphone)
         self._stack = ExitStack()
         self._memory_locked = self._started = False
         self._began = self._looked = time.monotonic()
@@ -141,6 +149,8 @@ class LiveDenoiser:
             self._memory_locked = stack.enter_context(realtime.quiet_memory())
             self._worker.start()
             stack.callback(self._worker.stop)
+            if self._microphone is not None:  # other programs see it now, when sound is about to come
+                stack.enter_context(self._microphone)
             self._streams.start()
             stack.callback(self._streams.close)
             self._watch.start()
@@ -299,13 +309,3 @@ class LiveDenoiser:
             recorded_s=self.recorded_s,
             file_problem=next(iter(self.problems), None),
         )
-
-
-def _device(wanted: int | str | Path | None, side: Side) -> Device:
-    assert not isinstance(wanted, Path)
-    return find_device(wanted, side)
-
-
-def _play_channels(channels: int, output) -> int:
-    """A mono signal goes to both ears, unless a server does that by itself."""
-    return channels if output.is_server or channels > 1 else min(2, output.outputs)

@@ -14,8 +14,9 @@ from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse, realtime, ring
 from rtdenoise.live.callback import Kind, open_stream
 from rtdenoise.live.devices import Device, list_devices, share_clock
-from rtdenoise.live.portaudio import portaudio
+from rtdenoise.live.portaudio import changing, open_streams, portaudio
 from rtdenoise.live.ring import Rings
+from rtdenoise.live.server import connection
 
 if TYPE_CHECKING:
     import sounddevice as sd
@@ -56,9 +57,8 @@ class Streams:
 
     def restart(self, kinds: Sequence[Kind]) -> None:
         """Open and start these streams again, found by name: a device that came back may have another number."""
-        listed = {(d.endpoint, d.label): d for d in list_devices()}
-        self.source = listed.get((self.source.endpoint, self.source.label), self.source)
-        self.target = listed.get((self.target.endpoint, self.target.label), self.target)
+        listed = list_devices()
+        self.source, self.target = (next(filter(d.is_same, listed), d) for d in (self.source, self.target))
         try:
             for kind in kinds:
                 self._start(kind)
@@ -87,10 +87,11 @@ class Streams:
         else:
             settings |= {"device": device.index, "channels": counts[kind == "output"]}
         try:
-            with pulse.addressed(self.source.endpoint, self.target.endpoint):
+            with changing, pulse.addressed(self.source.endpoint, self.target.endpoint):
                 self.rings.control[THREADS[kind]] = 0
                 stream = open_stream(kind, self.rings, **settings)
                 self._open[kind] = stream
+                open_streams.add(stream)
                 stream.start()
             if kind == "output" and device.endpoint and device.endpoint.startswith(pulse.OWN_PREFIX):
                 pulse.refresh_sink(device.endpoint)
@@ -98,12 +99,14 @@ class Streams:
             self.close_one(kind)
             raise DeviceError(f"{device.label} does not open at {rate} Hz ({_reason(e)})") from e
         if device.endpoint:
-            self._serials[kind] = pulse.serials().get((device.endpoint, kind == "input"))
+            with connection() as client:
+                known = {} if client is None else pulse.serials(client)
+            self._serials[kind] = known.get((device.endpoint, kind == "input"))
 
     def raise_priority(self) -> None:
         """Real-time priority for the threads that have called back since their stream began. One that a sound system
         made so already keeps its own, which suits that system's other threads."""
-        for kind in self._open:
+        for kind in list(self._open):
             slot = THREADS[kind]
             thread = int(self.rings.control[slot])
             if thread and self._raised.get(slot) != thread:
@@ -115,7 +118,7 @@ class Streams:
     def latency_s(self) -> float | None:
         """What PortAudio says the devices themselves add, or None where that cannot be true."""
         total = 0.0
-        for stream in self._open.values():
+        for stream in list(self._open.values()):  # the watching thread may change it
             latency = stream.latency  # a pair for a duplex stream
             total += sum(latency) if isinstance(latency, tuple) else latency
         return total if math.isfinite(total) and 0 < total < LARGEST_CREDIBLE_S else None
@@ -124,21 +127,24 @@ class Streams:
         """Streams that PortAudio has given up."""
         return [kind for kind, stream in self._open.items() if not stream.active]
 
-    def replaced(self) -> list[Kind]:
+    def served(self) -> list[Kind]:
+        """Open streams that end with the sound server."""
+        return list(self._serials)
+
+    def replaced(self, serials: dict[tuple[str, bool], int]) -> list[Kind]:
         """Streams whose source or sink is gone from the server (which has then moved them to some other one)."""
-        if not self._serials:
-            return []
-        ends, now = {"input": self.source.endpoint, "output": self.target.endpoint}, pulse.serials()
-        return [k for k, was in self._serials.items() if now.get((ends.get(k) or "", k == "input")) != was]
+        ends = {"input": self.source.endpoint, "output": self.target.endpoint}
+        return [k for k, was in self._serials.items() if serials.get((ends.get(k) or "", k == "input")) != was]
 
     def close_one(self, kind: Kind) -> None:
         stream = self._open.pop(kind, None)
         self._serials.pop(kind, None)
         if stream is not None:
-            with contextlib.suppress(portaudio().PortAudioError):
-                stream.abort()
-            with contextlib.suppress(portaudio().PortAudioError):
-                stream.close()
+            with changing:
+                for end in (stream.abort, stream.close):
+                    with contextlib.suppress(portaudio().PortAudioError):
+                        end()
+                open_streams.discard(stream)
 
     def close(self) -> None:
         for kind in list(self._open):

@@ -18,12 +18,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtdenoise.errors import DeviceError
+from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse
-from rtdenoise.live.devices import find_device, list_devices
+from rtdenoise.live.devices import Device, find_device, list_devices, server_bridge, server_device
 from rtdenoise.live.server import connection, listed
 
-SINK, SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_PREFIX}microphone", "rtdenoise microphone"
+SINK, SINK_DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_DESCRIPTION}output"
+SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}microphone", f"{pulse.OWN_DESCRIPTION}microphone"
 MARK = "rtdenoise.owner"
 FOREVER = "nobody"  # owner of a microphone that outlives its maker
 RATE_HZ = 48_000
@@ -46,44 +47,68 @@ class Status:
 
 
 class VirtualMicrophone:
-    """Exists while the context holds (and keeps one that was made to stay). ``output`` is the device to play to.
+    """Exists while the context holds (and keeps one that was made to stay).
 
     With ``monitor`` the server also plays it on the default output. Raises `DeviceError` without a server (or cable
     driver), or while another process runs one.
     """
 
     def __init__(self, monitor: bool = False) -> None:
-        self.output: str | int = SINK
-        self.heard_on: str | None = None  # the server's name of the monitor's output
         self._monitor = monitor
+        self._heard_on: str | None = None  # the server's name of the monitor's output
 
-    def __enter__(self) -> VirtualMicrophone:
+    def device(self, source: Device) -> Device:
+        """What a session that records ``source`` will play to; nothing is made yet. Raises as the context would, and
+        `UsageError` if ``source`` records what the monitor plays."""
         if sys.platform != "linux":
             if self._monitor:
                 raise DeviceError("--monitor needs PulseAudio or PipeWire; here let your system play the cable")
-            self.output = _cable()
-            return self
-        try:
+            return _cable()
+        with _server() as client:
+            _refuse_living_owner(client)
+            if self._monitor:
+                self._heard_on = _default_output(client)
+            server = pulse.endpoints_of(client)[0]
+        if self._heard_on is not None and source.endpoint == f"{self._heard_on}.monitor":
+            raise UsageError(f"{source.name} records what --monitor plays: a loop; choose another input")
+        sink = pulse.Endpoint(-1, SINK, SINK_DESCRIPTION, False, RATE_HZ, 1, False, own=True)
+        return server_device(sink, server, server_bridge())
+
+    def __enter__(self) -> VirtualMicrophone:
+        if sys.platform == "linux":
             with _server() as client:
-                _sweep(client)
-                owner = _living_owner(client)
-                if owner is not None:
-                    raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
-                self.heard_on = _default_output(client) if self._monitor else None
-                if not _owners(client):
-                    _load(client, _this_process(), _microphone(_this_process()))
-                if self.heard_on is not None:
-                    _load(client, _this_process(), [_loopback(_this_process(), self.heard_on)])
-        except BaseException:  # a signal, say, which waited until the server had made everything
-            self.__exit__()
-            raise
+                _refuse_living_owner(client)
+            try:
+                self.ensure()
+            except BaseException:  # a signal, say, which waited until the server had made everything
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Everything that bears our mark goes, whatever happened since it was made."""
-        with connection() as client:
+        with contextlib.suppress(DeviceError), connection() as client:  # with the server, all of it went
             if client is not None:
                 _unload(client, [m for m, owner in _owners(client).items() if owner == _this_process()])
+
+    def is_in(self, serials: dict[tuple[str, bool], int]) -> bool:
+        """Whether the server that has these sources and sinks (`pulse.serials`) has all of it."""
+        return sys.platform != "linux" or {(SINK, False), (SOURCE, True)} <= serials.keys()
+
+    def ensure(self) -> None:
+        """Make it, or make it anew if the server lost all of it or a part."""
+        with _server() as client:
+            _sweep(client)
+            _refuse_living_owner(client, but=os.getpid())
+            if not self.is_in(pulse.serials(client)):
+                owners = _owners(client)
+                _unload(client, list(owners))
+                owner = FOREVER if FOREVER in owners.values() else _this_process()
+                _load(client, owner, _microphone(owner))
+            if self._monitor and not any(map(_is_our_loopback, listed(client.module_list))):
+                sinks = [s.name for s in listed(client.sink_list)]
+                output = self._heard_on if self._heard_on and self._heard_on in sinks else _default_output(client)
+                _load(client, _this_process(), [_loopback(_this_process(), output)])
 
 
 def create() -> Status:
@@ -102,9 +127,7 @@ def remove() -> Status:
     """Remove it and what dead processes left; refuses while a living process uses it."""
     if sys.platform == "linux":
         with _server() as client:
-            owner = _living_owner(client)
-            if owner is not None:
-                raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
+            _refuse_living_owner(client)
             _unload(client, list(_owners(client)))
     return status()
 
@@ -141,7 +164,7 @@ def _load(client, owner: str, modules: list[tuple[str, str]]) -> None:
 
 
 def _microphone(owner: str) -> list[tuple[str, str]]:
-    sink = f"sink_name={SINK} rate={RATE_HZ} {MONO} " + _properties("rtdenoise output", owner, "sink")
+    sink = f"sink_name={SINK} rate={RATE_HZ} {MONO} " + _properties(SINK_DESCRIPTION, owner, "sink")
     source = f"source_name={SOURCE} master={SINK}.monitor {MONO} master_channel_map=mono "
     source += _properties(DESCRIPTION, owner, "source")
     return [("module-null-sink", sink), ("module-remap-source", source)]
@@ -167,12 +190,17 @@ def _properties(description: str, owner: str, kind: str) -> str:
 
 def _owners(client) -> dict[int, str]:
     """Our modules by number, in the order they were loaded, and whose they are."""
-    found = {}
-    for module in listed(client.module_list):
-        mark = re.search(rf"{re.escape(MARK)}\s*=\s*\W*([\w-]+)", module.argument or "")
-        if mark:
-            found[module.index] = mark[1]
+    found = {m.index: owner for m in listed(client.module_list) if (owner := _owner(m))}
     return dict(sorted(found.items()))
+
+
+def _owner(module) -> str | None:
+    mark = re.search(rf"{re.escape(MARK)}\s*=\s*\W*([\w-]+)", module.argument or "")
+    return mark and mark[1]
+
+
+def _is_our_loopback(module) -> bool:
+    return module.name == "module-loopback" and _owner(module) == _this_process()
 
 
 def _sweep(client) -> None:
@@ -188,6 +216,12 @@ def _unload(client, modules: list[int]) -> None:
 
 def _living_owner(client) -> int | None:
     return next((int(o.split("-")[0]) for o in _owners(client).values() if o != FOREVER and _alive(o)), None)
+
+
+def _refuse_living_owner(client, but: int | None = None) -> None:
+    owner = _living_owner(client)
+    if owner not in (None, but):
+        raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")
 
 
 def _this_process() -> str:
@@ -210,8 +244,8 @@ def _start_time(pid: int) -> str | None:
     return None if state in "ZX" else fields[18]
 
 
-def _cable() -> int:
+def _cable() -> Device:
     name, where = CABLES[sys.platform]
     if not any(name.lower() in d.name.lower() and d.outputs for d in list_devices()):
         raise DeviceError(f"no virtual cable found; install {name.split()[0]} from {where}, then start again")
-    return find_device(name, "output").id
+    return find_device(name, "output")

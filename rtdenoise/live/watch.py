@@ -1,31 +1,42 @@
-"""A quiet thread that notices when a device vanishes, waits for it by name, and takes it again."""
+"""A quiet thread that notices when a device vanishes, waits for it by name, and takes it again.
+
+A sound server says itself when a source or sink goes, over one connection that lasts as long as the session; a server
+that ends, and a device without one, are noticed by a stream that ends or falls silent.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 
-from rtdenoise.errors import RtdenoiseError
+from rtdenoise.errors import DeviceError, RtdenoiseError
 from rtdenoise.live import pulse, ring
 from rtdenoise.live.callback import Kind
-from rtdenoise.live.devices import Device, list_devices
+from rtdenoise.live.devices import Device, list_devices, server_bridge
 from rtdenoise.live.portaudio import rescan
+from rtdenoise.live.server import Changes, ServerEnded
 from rtdenoise.live.streams import Streams
+from rtdenoise.live.virtual_mic import VirtualMicrophone
 
 TICK_S = 0.1
 SILENT_TICKS = 30  # without a callback: an idle sink may render 2 s ahead before it asks again. Ticks
 # and not seconds, so that a stopped or sleeping process loses nothing
-SERVER_TICKS = 10  # between two looks at the server's list, which costs it and us a few milliseconds
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 1.0  # between attempts, doubling
-RESCAN_AFTER = 3  # failed attempts, after which PortAudio must make a new list of devices
+RETRY_S = 0.25  # between attempts: who plugs a device in again should not notice the wait
+RESCAN_S = 1.0  # between two new lists of PortAudio's devices: making one takes a good part of a second
+RESCAN_AFTER = 3  # refusals of a device that is listed, after which the list is doubted
 
 
 class Watch:
-    """Watches ``streams`` until `stop`; ``state`` is "running" or what is waited for, ``reopened`` a count."""
+    """Watches ``streams`` until `stop`; ``state`` is "running" or what is waited for, ``reopened`` a count.
 
-    def __init__(self, streams: Streams):
+    A ``microphone`` that the streams play to is made anew where the sound server lost it.
+    """
+
+    def __init__(self, streams: Streams, microphone: VirtualMicrophone | None = None):
         self.state, self.reopened = "running", 0
-        self._streams, self._control = streams, streams.rings.control
+        self._streams, self._control, self._microphone = streams, streams.rings.control, microphone
         self._seen: dict[Kind, tuple[int, int]] = {}  # position, and ticks for which it has not moved
+        self._changes = Changes()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtdenoise-watch", daemon=True)
 
@@ -37,14 +48,38 @@ class Watch:
         self._thread.join()
 
     def _run(self) -> None:
-        ticks = 0
-        while not self._end.wait(TICK_S):
-            ticks += 1
-            self._streams.raise_priority()
-            replaced = self._streams.replaced() if ticks % SERVER_TICKS == 0 else []
-            lost = [kind for kind in self._streams.kinds if self._is_lost(kind) or kind in replaced]
-            if lost:
-                self._recover(lost)
+        try:
+            while not self._end.is_set():
+                if lost := self._lost_in_a_tick():
+                    self._recover(lost)
+        except Exception as e:  # of a library, and nobody else would say so
+            self.state = f"running, but a device that vanishes stays away ({e or type(e).__name__})"
+        finally:
+            self._changes.close()
+
+    def _lost_in_a_tick(self) -> list[Kind]:
+        self._streams.raise_priority()
+        until, served = time.monotonic() + TICK_S, self._streams.served()
+        if served and self._changes.connect():
+            try:
+                if self._changes.wait(TICK_S) and (lost := self._lost_by_server()):
+                    return lost
+            except ServerEnded:
+                return served
+            except DeviceError:
+                pass  # what changed is gone again, or the server is too busy; streams that suffer are noticed
+        self._end.wait(max(0.0, until - time.monotonic()))
+        return [kind for kind in self._streams.kinds if self._is_lost(kind)]
+
+    def _lost_by_server(self) -> list[Kind]:
+        source = self._streams.source
+        with self._changes.asked() as client:
+            serials = pulse.serials(client)
+            if self._microphone is not None and not self._microphone.is_in(serials):
+                return ["output"]
+            if source.endpoint is not None and not source.own and (source.endpoint, True) in serials:
+                pulse.keep_off_our_own(client, source.endpoint)
+        return self._streams.replaced(serials)
 
     def _is_lost(self, kind: Kind) -> bool:
         position = int(self._control[ring.OUT_TAIL if kind == "output" else ring.IN_HEAD])
@@ -58,30 +93,45 @@ class Watch:
         for kind in lost:
             self._streams.close_one(kind)
             self._control[ring.OUT_TIME if kind == "output" else ring.IN_TIME] = 0
-        devices = [self._streams.target if kind == "output" else self._streams.source for kind in lost]
-        self.state = "waiting for " + " and ".join(d.name for d in devices)
-        wait, attempt = FIRST_WAIT_S, 0
-        while not self._end.wait(wait):
-            attempt += 1
+        self.state = "waiting for " + " and ".join(d.name for d in self._devices(lost))
+        refused, rescanned_s = 0, time.monotonic()
+        while not self._end.wait(RETRY_S):
             try:
-                if attempt % RESCAN_AFTER == 0 and not all(map(_is_listed, devices)):
+                if self._microphone is not None:
+                    self._microphone.ensure()
+                there = self._are_listed(lost)
+                due = time.monotonic() - rescanned_s > RESCAN_S
+                if due and (refused >= RESCAN_AFTER if there else self._are_unknown_to_portaudio(lost)):
+                    refused, rescanned_s, lost = 0, time.monotonic(), list(self._streams.kinds)
                     self._streams.close()
                     rescan()
-                    lost = list(self._streams.kinds)
-                if all(map(_is_listed, devices)):
+                elif there:
+                    refused += 1
                     self._streams.restart(lost)
                     break
             except RtdenoiseError:
                 pass  # not yet
-            wait = min(2 * wait, LONGEST_WAIT_S)
         else:
             return
         self._control[ring.ANCHOR] += 1
         self._seen.clear()
         self.state, self.reopened = "running", self.reopened + 1
 
+    def _devices(self, kinds: list[Kind]) -> list[Device]:
+        return [self._streams.target if kind == "output" else self._streams.source for kind in kinds]
 
-def _is_listed(device: Device) -> bool:
-    if device.endpoint is not None:
-        return any(e.name == device.endpoint for e in pulse.endpoints()[1])
-    return any(d.label == device.label for d in list_devices())
+    def _are_listed(self, kinds: list[Kind]) -> bool:
+        listed = list_devices()
+        return all(any(map(d.is_same, listed)) for d in self._devices(kinds))
+
+    def _are_unknown_to_portaudio(self, kinds: list[Kind]) -> bool:
+        """Whether a new list of PortAudio's could help: not while it is the sound server that is away."""
+        if any(d.endpoint is None for d in self._devices(kinds)):
+            return True
+        if not pulse.endpoints()[1]:
+            return False
+        try:
+            server_bridge()
+        except DeviceError:
+            return True
+        return False

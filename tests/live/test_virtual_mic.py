@@ -114,6 +114,26 @@ def test_monitor_plays_it_on_the_default_output_and_goes_with_it(env, plain_path
     assert modules(env) == before
 
 
+@pytest.mark.parametrize("server", ["pulse_env", "pipewire_env"])
+def test_it_is_heard_though_it_is_the_default_microphone(request, plain_path, server):
+    """People choose it as the default; the server then moves to it who records the default before, us among them."""
+    env = request.getfixturevalue(server) | {"PYTHONPATH": str(ROOT)}
+    pactl = lambda *argv: subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
+    pactl("set-default-source", "A.monitor")
+    with probes.pulse_playing(env, "A", probes.noise(60)):
+        for _ in range(2):  # the second time it is the default from the start
+            process = start(env, plain_path)
+            pactl("set-default-source", "rtdenoise_microphone")
+            time.sleep(1)
+            heard = probes.Recorder(env, "rtdenoise_microphone")
+            time.sleep(2)
+            y = heard.stop().samples[-48_000:]
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=20)
+            assert np.std(y) == pytest.approx(probes.LEVEL, rel=0.2)
+    pactl("set-default-source", "A.monitor")
+
+
 def test_a_monitor_that_the_input_records_is_refused(env, plain_path):
     before = modules(env)
     subprocess.run(["pactl", "set-default-sink", "A"], env=env, check=True)
