@@ -15,6 +15,7 @@ import sys
 import threading
 from dataclasses import dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
 
 from rtdenoise import __version__, descriptors
@@ -135,13 +136,23 @@ def _is_pair(argv: list[str]) -> bool:
     return len(ends) == 2 and known and ends[0] not in COMMANDS
 
 
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Every parser by how its command line begins, ``rtdenoise`` and ``rtdenoise models`` for instance."""
+    subcommands = {name: _command_parser(name, import_module(command.module)) for name, command in COMMANDS.items()}
+    return {parser.prog: parser for parser in (_filter_parser(), *subcommands.values())}
+
+
+def _command_parser(name: str, module: ModuleType) -> _Parser:
+    parser = _Parser(prog=f"rtdenoise {name}", description=COMMANDS[name].help, allow_abbrev=False)
+    module.add_arguments(parser)
+    return parser
+
+
 def _run_command(name: str, argv: list[str]) -> int:
     command = COMMANDS[name]
     try:
         module = import_module(command.module)
-        parser = _Parser(prog=f"rtdenoise {name}", description=command.help, allow_abbrev=False)
-        module.add_arguments(parser)
-        return module.run(parser.parse_all(argv))
+        return module.run(_command_parser(name, module).parse_all(argv))
     except ModuleNotFoundError as missing:
         if command.extra is None or (missing.name or "").startswith("rtdenoise"):
             raise

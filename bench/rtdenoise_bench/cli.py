@@ -47,6 +47,15 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of every part, by how its command line begins."""
+    found = {}
+    for name, (_, text) in PARTS.items():
+        found[f"rtdenoise-bench {name}"] = parser = argparse.ArgumentParser(f"rtdenoise-bench {name}", description=text)
+        _part(name).add_arguments(parser)
+    return found
+
+
 def _part(name: str) -> Any:
     module, _, thing = PARTS[name][0].partition(":")
     loaded = import_module(f"rtdenoise_bench.{module}")
