@@ -33,6 +33,7 @@ HEADLINE = {"pesq_wb": "PESQ-WB", "estoi": "ESTOI", "si_sdr": "SI-SDR dB", "covl
 def export(net: Any, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
     """The network as a contract model, checked."""
     net.eval()
+    round_weights(net)
     graph = import_module(f"rtdenoise.training.networks.{name}_graph")
     fixed = fixed_metadata(net.framing) | {
         "bins": str(net.bins),
@@ -43,6 +44,19 @@ def export(net: Any, name: str, metadata: dict[str, str]) -> onnx.ModelProto:
     model = streaming_model(partial(graph.describe, net), net.bins, graph.states(net), fixed | metadata)
     check(model, net)
     return model
+
+
+def round_weights(net: torch.nn.Module) -> None:
+    """Round matrices and kernels in place to the 11 significant bits of half precision.
+
+    They stay float32, so a step costs the same, but the 13 zero bits of each let a wheel pack the file to about 60 % of
+    its size. Vectors (biases, norms, means) are few and keep all their bits.
+    """
+    with torch.no_grad():
+        for weight in net.parameters():
+            if weight.ndim > 1:
+                bits = weight.view(torch.int32)
+                bits.add_(0x1000).bitwise_and_(-0x2000)
 
 
 def check(model: onnx.ModelProto, net: Any) -> None:

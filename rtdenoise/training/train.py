@@ -121,6 +121,13 @@ def _choose_recipe(args: argparse.Namespace) -> Recipe:
 
 
 def _checkpoint_of(origin: str) -> Path:
-    """A checkpoint file, or the one that lies beside a shipped model."""
+    """A checkpoint file, or the one beside a shipped model: there in a checkout and in the sdist, not in the wheel."""
     beside = models_folder() / f"{origin}.pt"
-    return beside if beside.exists() else Path(origin)
+    if beside.exists():
+        return beside
+    if beside.with_suffix(".onnx").exists() and not Path(origin).exists():
+        raise UsageError(
+            f"no {beside}: wheels leave checkpoints out; unpack the source archive (sdist) of this version "
+            f"and say --from models/{origin}.pt"
+        )
+    return Path(origin)
