@@ -1,4 +1,15 @@
-# make demo | test | lint | bench | figures | forebears | clean     (any of them works in a fresh clone)
+# make demo           filter the noisy example, print levels and latency, draw it
+# make test           every test, with the system packages it needs (as root on Debian)
+# make test-fast      the tests that need no sound server and no training, in under 90 s
+# make lint           ruff, ruff format, mypy, codespell
+# make docs           the site, into build/docs; a warning is an error
+# make bench          the latency report, exactness and speed on this machine
+# make figures        the picture, the sounds and the tables of README and docs
+# make release-check  sdist and wheel: metadata, contents, size, and an installation that filters a file
+# make forebears      train the baselines and compare them: CLEAN=DIR NOISE=DIR PAIRS=DIR [RIR=DIR] [MINUTES=2]
+# make clean          remove what the above made
+#
+# Any of them works in a fresh clone.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -7,16 +18,9 @@ TORCH ?= torch==2.13.0
 # Sound servers and tools that the tests start on null devices; a compiler for the PESQ package.
 APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux strace \
   pipewire pipewire-bin pipewire-pulse wireplumber dbus
-
-# Audio for `make forebears`: folders with a manifest.csv or with files, pairs to score on, minutes a training.
-CORPUS ?= ../shared/corpus
-CLEAN ?= $(CORPUS)
-NOISE ?= $(CORPUS)
-RIR ?= $(CORPUS)
-PAIRS ?= $(CORPUS)/val
 MINUTES ?= 2
 
-.PHONY: help demo test lint bench figures forebears system clean
+.PHONY: help demo test test-fast lint docs bench figures release-check forebears system clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -27,10 +31,14 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 	$(BIN)/pip install -q -e '.[plot]'
 	@touch $@
 
+$(VENV)/.docs: $(BIN)/python pyproject.toml
+	$(BIN)/pip install -q -e '.[docs]'
+	@touch $@
+
 $(VENV)/.test: $(BIN)/python pyproject.toml
 	$(BIN)/pip install -q '$(TORCH)'
 	$(BIN)/pip install -q -e '.[all]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.docs
 
 system:
 	@if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
@@ -43,18 +51,38 @@ demo: $(VENV)/.demo
 test: system $(VENV)/.test
 	$(BIN)/python -m pytest
 
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest --ignore=tests/live -m 'not slow'
+
 lint: $(VENV)/.test
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/codespell
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -q -E -W --keep-going docs build/docs
+	@echo "open build/docs/index.html"
 
 bench: $(VENV)/.demo
 	$(BIN)/rtdenoise-bench; $(BIN)/rtdenoise-bench exactness; $(BIN)/rtdenoise-bench files
 
 figures: $(VENV)/.test
 	$(BIN)/python examples/demo.py && cp demo-out/demo.png examples/demo.png
-	$(BIN)/rtdenoise-bench readme README.md
+	$(BIN)/rtdenoise --bypass --in examples/noisy.wav --out examples/before.mp3
+	$(BIN)/rtdenoise --in examples/noisy.wav --out examples/after.mp3
+	$(BIN)/rtdenoise-bench readme README.md $$(grep -rl '<!-- \$$' docs --include='*.md')
+
+release-check: $(VENV)/.test
+	rm -rf dist && $(BIN)/python -m build -q --outdir dist .
+	$(BIN)/twine check --strict dist/rtdenoise-*
+	$(BIN)/python -m pytest tests/test_distributions.py
+	$(PYTHON) -m venv dist/fresh && dist/fresh/bin/pip install -q dist/*.whl
+	dist/fresh/bin/rtdenoise --in examples/noisy.wav --out dist/filtered.wav --json
+	dist/fresh/bin/python -I -c "import soundfile as s; assert s.info('dist/filtered.wav').frames == s.info('examples/noisy.wav').frames"
+	@ls -l dist/rtdenoise-*
 
 forebears: $(VENV)/.test
-	$(BIN)/rtdenoise-bench forebears --clean $(CLEAN) --noise $(NOISE) --rir $(RIR) --pairs $(PAIRS) \
+	@test -n "$(CLEAN)" -a -n "$(NOISE)" -a -n "$(PAIRS)" || { echo "make forebears needs folders of your own:\
+	  make forebears CLEAN=speech/ NOISE=noise/ PAIRS=pairs/ (made by rtdenoise mix), and RIR=rooms/ if you have any"; exit 2; }
+	$(BIN)/rtdenoise-bench forebears --clean $(CLEAN) --noise $(NOISE) $(if $(RIR),--rir $(RIR)) --pairs $(PAIRS) \
 	  --minutes $(MINUTES) --into models/FOREBEARS.md
 
 clean:
