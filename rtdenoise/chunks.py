@@ -54,6 +54,11 @@ class Layout:
     stale: bool  # the samples go on behind what is declared, up to the end
 
     @property
+    def big_endian(self) -> bool:
+        """Whether numbers in its chunks are."""
+        return self.kind not in (b"RIFF", b"RF64")
+
+    @property
     def missing_bytes(self) -> int:
         """Bytes of samples that are promised and not there."""
         return max(0, self.samples_at + (self.declared or 0) - self.end)

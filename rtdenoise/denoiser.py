@@ -260,7 +260,8 @@ class Denoiser:
             self._rank = 1
             return np.ascontiguousarray(x).reshape(-1, 1)
         if x.ndim != 2 or x.shape[1] != self.channels:
-            raise UsageError(f"samples have shape {x.shape}; give [samples, {self.channels}]")
+            turned = "; channels come last, give x.T" if x.ndim == 2 and x.shape[0] == self.channels else ""
+            raise UsageError(f"samples have shape {x.shape}; give [samples, {self.channels}]{turned}")
         self._rank = 2
         return np.ascontiguousarray(x)
 
@@ -291,5 +292,8 @@ def denoise(
     x: float ``[samples]`` or ``[samples, channels]``. Raises as `Denoiser` does.
     """
     x = np.asarray(x)
+    if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] < x.shape[1] and x.shape[1] > MAX_CHANNELS):
+        turned = "; channels come last, give x.T" if x.ndim == 2 else ""
+        raise UsageError(f"the signal has shape {x.shape}; give [samples] or [samples, channels]{turned}")
     d = Denoiser(model, rate, 1 if x.ndim == 1 else x.shape[1], strength_db, latency)
     return np.concatenate([d.process(x), d.flush()])[d.latency_samples :]

@@ -18,6 +18,7 @@ import soundfile
 from rtdenoise import pcm
 from rtdenoise.atomic import AtomicFile
 from rtdenoise.errors import AudioFileError, UsageError
+from rtdenoise.metadata import Metadata
 
 CONTAINERS = {  # by file name; the first one named is what a foreign source is written as
     ".wav": ("WAV", "WAVEX", "RF64"),
@@ -60,7 +61,7 @@ class SoundFileSink:
         source_subtype: str,
         endian: str = "FILE",
         frames: int | None = None,
-        tags: dict[str, str] | None = None,
+        metadata: Metadata | None = None,
         like: str | None = None,
         recording: bool = False,
     ):
@@ -69,7 +70,9 @@ class SoundFileSink:
         _check_fits(path, container, self.subtype, rate, channels)
         self._bits = pcm.INTEGER_BITS.get(self.subtype)
         frame_bytes = channels * (self._bits or (64 if self.subtype == "DOUBLE" else 32)) // 8
-        self._most_frames = _LARGEST_WAV_BYTES // frame_bytes if container in ("WAV", "WAVEX") else None
+        self._metadata = metadata or Metadata()
+        room = _LARGEST_WAV_BYTES - self._metadata.chunk_bytes
+        self._most_frames = room // frame_bytes if container in ("WAV", "WAVEX") else None
         if self._most_frames is not None and (frames or 0) > self._most_frames:
             container, self._most_frames = "RF64", None
         if container != source_container or not soundfile.check_format(container, self.subtype, endian):
@@ -94,7 +97,11 @@ class SoundFileSink:
             self._whole.discard()
             raise
         self.warnings = [f"a recording that was interrupted lies in {place}" for place in self._whole.rescued]
-        for tag, text in (tags or {}).items():
+        self._appends = self._metadata.fits(container, self._file.endian == "BIG" or container == "AIFF")
+        self.warnings += self._metadata.lost_in(path, self._appends)
+        # An INFO list among the chunks says all that the tags do, and more.
+        listed = self._appends and any(body.startswith(b"INFO") for _, body in self._metadata.chunks)
+        for tag, text in ({} if listed else self._metadata.tags).items():
             with contextlib.suppress(soundfile.LibsndfileError):  # containers without such a tag
                 setattr(self._file, tag, text)
 
@@ -124,6 +131,7 @@ class SoundFileSink:
                 if kind is None and soundfile.info(self._part).frames < self._written:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 if kind is None:
+                    self._metadata.complete(self._whole.file, self._appends)
                     self._whole.commit()
             except (soundfile.LibsndfileError, OSError) as failure:
                 if kind is None:

@@ -29,6 +29,7 @@ class Part:
     warnings: list[str] = field(default_factory=list)
     damaged: bool = False
     frames: int | None = None
+    layout: chunks.Layout | None = None
     stream: flac.Stream | None = None
     hole: tuple[list[Piece], list[Piece]] | None = None
 
@@ -58,7 +59,7 @@ def mend_flac(path: str, part: Part) -> Part:
 
 def _chunk_part(path: str, layout: chunks.Layout, one_of_many: bool) -> Part:
     pieces = layout.pieces()
-    part = Part(layout.start, layout.end, pieces if one_of_many or len(pieces) > 1 else None)
+    part = Part(layout.start, layout.end, pieces if one_of_many or len(pieces) > 1 else None, layout=layout)
     if layout.stale:
         there = layout.end - layout.samples_at
         part.warnings.append(

@@ -75,6 +75,7 @@ class WavHeader:
     channels: int
     encoding: str
     data_bytes: int | None
+    channel_mask: int | None = None  # which loudspeaker each channel is for; None: the header does not say
 
 
 def read_wav_header(read_exactly: Callable[[int], bytes]) -> WavHeader:
@@ -88,7 +89,7 @@ def read_wav_header(read_exactly: Callable[[int], bytes]) -> WavHeader:
         raise AudioFileError("the input is empty: nothing was sent into the pipe")
     if len(start) < 12 or start[:4] not in (b"RIFF", b"RF64") or start[8:] != b"WAVE":
         raise AudioFileError("the piped input is not WAV; convert it (ffmpeg -i X -f wav -) or say --raw s16le|f32le")
-    layout: tuple[int, int, str] | None = None
+    layout: tuple[int, int, str, int | None] | None = None
     long_size: int | None = None
     while True:
         head = read_exactly(8)
@@ -115,15 +116,17 @@ def read_wav_header(read_exactly: Callable[[int], bytes]) -> WavHeader:
         known: int | None = long_size
     else:
         known = size if 0 < size < SMALLEST_FAKE_SIZE else None
-    return WavHeader(*layout, data_bytes=known)
+    rate, channels, encoding, mask = layout
+    return WavHeader(rate, channels, encoding, known, mask)
 
 
-def _parse_format(body: bytes) -> tuple[int, int, str]:
+def _parse_format(body: bytes) -> tuple[int, int, str, int | None]:
     if len(body) < 16:
         raise AudioFileError("the WAV format chunk is too short; convert the input with ffmpeg -i X -f wav -")
     tag, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", body)
+    mask = None
     if tag == _WAVE_EXTENSIBLE and len(body) >= 40 and body[26:40] == _GUID_TAIL:
-        (tag,) = struct.unpack_from("<H", body, 24)
+        mask, tag = struct.unpack_from("<IH", body, 20)
     encoding = {(_WAVE_PCM, 16): "PCM_16", (_WAVE_PCM, 24): "PCM_24", (_WAVE_PCM, 32): "PCM_32"}.get((tag, bits))
     encoding = "FLOAT" if (tag, bits) == (_WAVE_FLOAT, 32) else encoding
     if encoding is None or channels < 1 or frame_bytes != channels * STREAM_ENCODINGS[encoding]:
@@ -131,15 +134,19 @@ def _parse_format(body: bytes) -> tuple[int, int, str]:
             f"piped WAV of format {tag} with {bits} bits is not supported; "
             "send 16, 24 or 32 bit PCM or 32 bit float (ffmpeg: -c:a pcm_s16le -f wav -)"
         )
-    return rate, channels, encoding
+    return rate, channels, encoding, mask
 
 
-def wav_stream_header(rate: int, channels: int, encoding: str) -> bytes:
+def wav_stream_header(rate: int, channels: int, encoding: str, channel_mask: int | None = None) -> bytes:
     """Header of a WAV stream of unknown length, to be followed by samples until the stream ends."""
     sample_bytes = STREAM_ENCODINGS[encoding]
     tag = _WAVE_FLOAT if encoding == "FLOAT" else _WAVE_PCM
     frame_bytes = sample_bytes * channels
-    layout = struct.pack("<HHIIHH", tag, channels, rate, rate * frame_bytes, frame_bytes, 8 * sample_bytes)
+    bits = 8 * sample_bytes
+    first = tag if channel_mask is None else _WAVE_EXTENSIBLE
+    layout = struct.pack("<HHIIHH", first, channels, rate, rate * frame_bytes, frame_bytes, bits)
+    if channel_mask is not None:
+        layout += struct.pack("<HHIH", 22, bits, channel_mask, tag) + _GUID_TAIL
     return (
         struct.pack("<4sI4s4sI", b"RIFF", UNKNOWN_SIZE, b"WAVE", b"fmt ", len(layout))
         + layout

@@ -18,6 +18,7 @@ from rtdenoise import pcm
 from rtdenoise.chunks import PADDING_BYTES, starts_chunk
 from rtdenoise.descriptors import wait_until
 from rtdenoise.errors import AudioFileError, UsageError
+from rtdenoise.metadata import Metadata
 
 _READ_BYTES = 1 << 16  # one Linux pipe buffer
 
@@ -69,7 +70,7 @@ class PipeSource:
 
     def __init__(self, path: str, raw: RawFormat | None = None):
         self.name = "standard input" if path == "-" else path
-        self.container, self.endian = "WAV", "FILE"
+        self.endian = "FILE"
         self.warnings: list[str] = []
         header = raw.header() if raw else None
         if path == "-" and os.isatty(0):
@@ -81,10 +82,11 @@ class PipeSource:
             self.__exit__()
             raise
         self.rate, self.channels, self.subtype = header.rate, header.channels, header.encoding
-        self._data_bytes = header.data_bytes
+        self._data_bytes, self._channel_mask = header.data_bytes, header.channel_mask
+        self.container = "WAV" if self._channel_mask is None else "WAVEX"
 
-    def tags(self) -> dict[str, str]:
-        return {}
+    def metadata(self) -> Metadata:
+        return Metadata(channel_mask=self._channel_mask)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 ``[samples, channels]``: whole frames as soon as they are there."""
@@ -156,7 +158,15 @@ class PipeSink:
     The header leaves with the first samples, so an input without audio leaves nothing behind.
     """
 
-    def __init__(self, path: str, rate: int, channels: int, source_subtype: str, raw: RawFormat | None = None):
+    def __init__(
+        self,
+        path: str,
+        rate: int,
+        channels: int,
+        source_subtype: str,
+        raw: RawFormat | None = None,
+        metadata: Metadata | None = None,
+    ):
         self.name, self.clipped = "standard output" if path == "-" else path, 0
         self.warnings: list[str] = []
         if path == "-" and os.isatty(1):
@@ -167,7 +177,8 @@ class PipeSink:
             self.encoding = source_subtype
         else:
             self.encoding = "FLOAT" if source_subtype == "DOUBLE" else "PCM_16"
-        self._pending = b"" if raw is not None else pcm.wav_stream_header(rate, channels, self.encoding)
+        mask = metadata.channel_mask if metadata else None
+        self._pending = b"" if raw is not None else pcm.wav_stream_header(rate, channels, self.encoding, mask)
         self._fd = _binary(1) if path == "-" else os.open(path, os.O_WRONLY)
 
     def write(self, samples: np.ndarray) -> None:

@@ -16,7 +16,7 @@ import soundfile
 
 from rtdenoise.errors import AudioFileError, UsageError
 from rtdenoise.files import CONTAINERS
-from rtdenoise.metadata import text_tags
+from rtdenoise.metadata import Metadata, read_metadata
 from rtdenoise.parts import Part, find_parts, mend_flac
 from rtdenoise.views import View
 
@@ -45,9 +45,9 @@ class SoundFileSource:
             self._file.close()
             raise AudioFileError(f"{path} contains no audio (0 samples); record or export it again")
 
-    def tags(self) -> dict[str, str]:
-        """Title, artist and the like, as far as the file has them."""
-        return text_tags(self._file)
+    def metadata(self) -> Metadata:
+        """What it says beside its sound; of several sounds, what the first one says."""
+        return read_metadata(self.name, self._file, self._parts[0].layout)
 
     def blocks(self) -> Iterator[np.ndarray]:
         """float32 ``[samples, channels]``, to the end; silence where something in the middle cannot be read."""

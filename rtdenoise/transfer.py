@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from rtdenoise.errors import AudioFileError, UsageError
+from rtdenoise.metadata import Metadata
 from rtdenoise.pipes import PipeSink, PipeSource, RawFormat, is_stream
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Source(Protocol):
     subtype: str
     endian: str
 
-    def tags(self) -> dict[str, str]: ...
+    def metadata(self) -> Metadata: ...
     def blocks(self) -> Iterator[np.ndarray]: ...
 
 
@@ -206,7 +207,7 @@ def _open_source(path: str, raw: RawFormat | None) -> AbstractContextManager[Sou
 
 def _open_sink(path: str, source: Source, raw: RawFormat | None) -> AbstractContextManager[Sink]:
     if is_stream(path):
-        return PipeSink(path, source.rate, source.channels, source.subtype, raw)
+        return PipeSink(path, source.rate, source.channels, source.subtype, raw, source.metadata())
     from rtdenoise.files import SoundFileSink
 
     return SoundFileSink(
@@ -217,6 +218,6 @@ def _open_sink(path: str, source: Source, raw: RawFormat | None) -> AbstractCont
         source.subtype,
         source.endian,
         source.frames,
-        source.tags(),
+        source.metadata(),
         like=source.name,
     )

@@ -8,7 +8,9 @@ import pytest
 import soundfile
 
 import graphs
-from command import DEADLINE_S, call, pipe, start, voice, write
+import rtdenoise
+from command import DEADLINE_S, call, identity_model, pipe, start, voice, write
+from rtdenoise.errors import UsageError
 
 USAGE, FAILURE = 2, 1
 
@@ -56,6 +58,22 @@ def test_sound_file_without_audio(tmp_path, capfd, name):
 def test_file_that_is_no_sound(tmp_path, capfd, name):
     (tmp_path / name).write_text("These are words, not waves. " * 100)
     refuse(capfd, tmp_path, FAILURE, "is not a sound file", "convert it", **{"in": tmp_path / name})
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "it is.mp4", "a.aac", "a.wma", "a.webm"])
+def test_format_that_only_other_tools_read_names_the_command(tmp_path, capfd, name):
+    (tmp_path / name).write_bytes(b"\0\0\0\x20ftypM4A " + bytes(2_000))
+    source = tmp_path / name
+    quoted = f"'{source}'" if " " in name else str(source)
+    refuse(capfd, tmp_path, FAILURE, f"e.g. ffmpeg -i {quoted} ", ".wav", **{"in": source})
+
+
+def test_array_with_channels_first_says_the_shape_expected():
+    for shape in ((2, 48_000), (3, 4, 5), ()):
+        with pytest.raises(UsageError, match=r"give \[samples\] or \[samples, channels\]"):
+            rtdenoise.denoise(np.zeros(shape, np.float32), 48_000, identity_model())
+    with pytest.raises(UsageError, match=r"give x\.T"):
+        rtdenoise.Denoiser(identity_model(), 48_000, 2).process(np.zeros((2, 480), np.float32))
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.aiff"])

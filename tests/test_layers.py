@@ -20,7 +20,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": """
         errors atomic descriptors tables geometry signals home native compilation fft stft runtime
         contract foreign model denoiser
-        views pcm chunks flac ogg mp3 pipes parts metadata files sound_source transfer
+        views pcm chunks flac ogg mp3 metadata pipes parts files sound_source transfer
         workers folders
         ui config catalog""",
     "rtdenoise.live": """
