@@ -178,7 +178,7 @@ def _good_frames(file: BinaryIO, stream: Stream) -> Iterator[Frame]:
 def _spans(file: BinaryIO, stream: Stream, begin: int) -> list[Frame]:
     """Frames from offset ``begin`` on, each taken to end where the next header is."""
     headers = [*_headers(file, stream, begin)]
-    ends = [frame.at for frame in headers[1:]] + [stream.end]
+    ends = [frame.at for frame in headers[1:]] + [stream.end] * bool(headers)
     return [replace(frame, size=end - frame.at) for frame, end in zip(headers, ends, strict=True)]
 
 

@@ -16,7 +16,8 @@ from rtdenoise.views import Piece, Range
 
 @dataclass
 class Part:
-    """One sound of the file at ``path``, between two offsets. ``pieces`` is how to read it; None: the file as it is.
+    """One sound of the file at ``path``, between two offsets. ``pieces`` is how to read it; None: the file as it is;
+    empty: nothing can be read.
 
     ``damaged``: something inside is lost, and ``warnings`` says what. ``frames`` is what the header promises, None if
     it does not know or libsndfile is to be believed. ``hole``: this part goes on behind one, and begins where the first
@@ -79,7 +80,7 @@ def _flac_part(path: str, file: BinaryIO, stream: flac.Stream, one_of_many: bool
 
 def _mended(path: str, file: BinaryIO, stream: flac.Stream) -> Part:
     pieces, samples, silent = flac.mend(file, stream)
-    part = Part(stream.start, stream.end, pieces, frames=stream.samples or None)
+    part = Part(stream.start, stream.end, pieces if samples else [], frames=stream.samples or None)
     if stream.samples and samples > stream.samples:
         part.warnings.append(
             f"{path}: its header is older than its sound ({stream.samples} of {samples} samples); read to the end"

@@ -35,6 +35,8 @@ class SoundFileSource:
         self.name = path
         _check_is_there(path)
         self._parts = find_parts(path)
+        if self._parts[0].pieces == []:
+            raise AudioFileError(f"{path} contains no audio that can be read; restore it from a copy")
         self._file = self._open(self._parts[0])
         self.rate, self.channels = self._file.samplerate, self._file.channels
         self.container, self.subtype, self.endian = self._file.format, self._file.subtype, self._file.endian
@@ -64,6 +66,14 @@ class SoundFileSource:
         if not done:
             raise AudioFileError(f"{self.name} is damaged: not one block can be read; restore it from a copy")
 
+    def _resumed(self, part: Part, at: int) -> bool:
+        """Go on with a mended part where the damaged one failed, if there is anything to go on with."""
+        self._go_on_with(part)
+        try:
+            return at < self._file.frames and self._file.seek(at) == at
+        except soundfile.LibsndfileError:
+            return False
+
     def _go_on_with(self, part: Part) -> None:
         self._file.close()
         self._file = self._open(part)
@@ -88,9 +98,9 @@ class SoundFileSource:
             except soundfile.LibsndfileError:
                 if part.stream:
                     part = mend_flac(self.name, part)
-                    self._go_on_with(part)
-                    self._file.seek(min(done, self._file.frames))
-                    continue
+                    if part.pieces and self._resumed(part, done):
+                        continue
+                    break
                 block = self._behind_hole(done, size)
             if not len(block):
                 break
