@@ -59,14 +59,15 @@ class CommandLine(SphinxDirective):
         if parser.description:
             section += nodes.paragraph("", sentence(parser.description))
         parser.formatter_class = Wide
-        section += nodes.literal_block("", parser.format_usage().removeprefix("usage: ").rstrip(), language="text")
+        usage = parser.format_usage().replace("\n" + " " * len("usage: "), "\n").removeprefix("usage: ")
+        section += nodes.literal_block("", usage.rstrip(), language="text", classes=["wrapped"])
         for group in parser._action_groups:
             actions = [a for a in group._group_actions if a.help != argparse.SUPPRESS]
             if actions:
                 section += nodes.rubric("", sentence(group.title or "").rstrip("."))
                 section += nodes.definition_list("", *(definition(a, parser) for a in actions))
         if parser.epilog:
-            section += nodes.literal_block("", parser.epilog.rstrip(), language="text")
+            section += nodes.literal_block("", parser.epilog.rstrip(), language="text", classes=["wrapped"])
         return section
 
 
@@ -124,9 +125,8 @@ class PublicApi(SphinxDirective):
             lines += [title, "-" * len(title), ""]
             for name in sorted((n for n, o in objects.items() if belongs(o)), key=str.lower):
                 kind = {"Functions": "function", "Classes": "class", "Errors": "exception"}[title]
-                lines += [f".. auto{kind}:: rtdenoise.{name}"]
-                lines += ["   :members:", "   :show-inheritance:"] if kind != "function" else []
-                lines += [""]
+                options = {"function": [], "class": ["   :members:"], "exception": ["   :show-inheritance:"]}[kind]
+                lines += [f".. auto{kind}:: rtdenoise.{name}", *options, ""]
         container = nodes.section()
         container.document = self.state.document
         self.state.nested_parse(StringList(lines, "public-api"), 0, container, match_titles=True)
