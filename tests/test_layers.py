@@ -24,8 +24,9 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         workers folders
         ui config catalog""",
     "rtdenoise.live": """
-        realtime stats service server portaudio pulse ring devices ort drift callback marks recorder listing virtual_mic
-        streams player virtual_mic_command doctor watch delay hop worker session view run""",
+        realtime program_end service server portaudio pulse ring stats devices ort drift callback marks recorder
+        listing virtual_mic streams player file_ends virtual_mic_command doctor watch delay hop worker
+        session view run""",
     "rtdenoise.training": """
         metrics augment muon parallel bank cards score_tables spectra sounds tape dnsmos sampling graph hearing mixer
         losses tape_mixer recipe mix validate rooms systems pictures networks.tapping networks.recurrence

@@ -10,6 +10,10 @@ here that is only prepared and read. Nothing that a device or a server adds by i
 from __future__ import annotations
 
 import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import UsageError
@@ -23,6 +27,7 @@ RESERVE_MS = 5.0  # what the play callback shall find left over in its worst usu
 LEAST_BUFFER_MS = 2.0
 USUAL_BUFFER_MS = {False: 8.0, True: 14.0}  # on one clock, on two: what devices mostly need, to choose a mode by
 RECORD_BUFFER_MS = 500.0  # a recording has no deadline: only a worker that is half of this late holds its gains
+LOOK_S = 0.02  # how late it is noticed that the need is known
 TOLERANCE_MS, SPARE_MS = 0.5, 1.0  # of a wanted delay; what a figure that is recommended has to spare
 
 
@@ -89,13 +94,28 @@ class Delay:
         frames = drift.delay if self._split else int(self._control[ring.OFFSET])
         return self.fixed_ms + 1000 * frames / self._denoiser.rate
 
+    def reach_wanted(
+        self, paused: Callable[[], AbstractContextManager[None]], until_s: float, ending: threading.Event
+    ) -> None:
+        """Wait until the devices' need is known, until the monotonic clock shows ``until_s``, or ``ending``.
+
+        Takes the low mode if that helps, while the worker is ``paused``; `UsageError` if nothing does.
+        """
+        while self._is_open and time.monotonic() < until_s and not ending.wait(LOOK_S):
+            pass
+        if self._missed and self._denoiser.latency == "normal":
+            with paused():
+                self._denoiser.shorten()
+        if self._missed:
+            raise UsageError(self._missed)
+
     @property
-    def is_open(self) -> bool:
+    def _is_open(self) -> bool:
         """Whether a delay is wanted, and it is not known yet if it can be had."""
         return self._wanted_ms is not None and not self.held_ms
 
     @property
-    def missed(self) -> str | None:
+    def _missed(self) -> str | None:
         """What to say where the wanted delay is not reached, or None."""
         if self._wanted_ms is None or self.held_ms <= self._wanted_ms + TOLERANCE_MS:
             return None

@@ -8,6 +8,7 @@ buffers. Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from functools import cache
 from pathlib import Path
 
@@ -80,8 +81,9 @@ def native_steps_available(stream: ModelStream) -> bool:
 class NativeSteps:
     """Steps of a running `ContractStream`, one frame each, on its own buffers and states.
 
-    ``arguments`` int64 for the compiled `step`. Close it only when no thread can still be inside a step. Raises
-    `ModelError` if ONNX Runtime refuses.
+    ``arguments`` int64 for the compiled `step`. ``close()`` releases session, tensors and library handles, as the end
+    of an object that is dropped does: only when no thread can still be inside a step. Raises `ModelError` if ONNX
+    Runtime refuses.
     """
 
     def __init__(self, model: Model, stream: ContractStream):
@@ -90,6 +92,8 @@ class NativeSteps:
             raise ModelError("this onnxruntime has no C library to call; install onnxruntime 1.20 or later")
         self._library, self._table = found
         self._owned: list[tuple[str, ctypes.c_void_p]] = []
+        self.close = weakref.finalize(self, _release_all, self._table, self._owned)
+        self.close.atexit = False  # the system takes it back then, and a thread may still be inside a step
         session = self._open(model.info.path.read_bytes(), stream.one_frame)
         self._memory = self._new("CreateCpuMemoryInfo", ARENA_ALLOCATOR, DEFAULT_MEMORY, release="ReleaseMemoryInfo")
         noisy, enhanced = (self._tensor(a) for a in stream.buffers(1))
@@ -128,7 +132,7 @@ class NativeSteps:
         """What an OrtStatus says; frees it."""
         text = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(self._table[FUNCTIONS["GetErrorMessage"]])(status)
         message = (text or b"unknown").decode(errors="replace").splitlines()[0][:200]
-        self._release("ReleaseStatus", ctypes.c_void_p(status))
+        _release(self._table, "ReleaseStatus", ctypes.c_void_p(status))
         return message
 
     def _new(self, name: str, *args: object, release: str) -> ctypes.c_void_p:
@@ -137,15 +141,16 @@ class NativeSteps:
         self._owned.append((release, made))
         return made
 
-    def _release(self, name: str, handle: ctypes.c_void_p) -> None:
-        ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._table[FUNCTIONS[name]])(handle)
-
     def _tensor(self, a: np.ndarray) -> ctypes.c_void_p:
         shape = (ctypes.c_int64 * a.ndim)(*a.shape)
         tensor = "CreateTensorWithDataAsOrtValue"
         return self._new(tensor, self._memory, a.ctypes.data, a.nbytes, shape, a.ndim, FLOAT32, release="ReleaseValue")
 
-    def close(self) -> None:
-        """Release session, tensors and library handles."""
-        while self._owned:
-            self._release(*self._owned.pop())
+
+def _release(table: ctypes.Array, name: str, handle: ctypes.c_void_p) -> None:
+    ctypes.CFUNCTYPE(None, ctypes.c_void_p)(table[FUNCTIONS[name]])(handle)
+
+
+def _release_all(table: ctypes.Array, owned: list[tuple[str, ctypes.c_void_p]]) -> None:
+    while owned:
+        _release(table, *owned.pop())

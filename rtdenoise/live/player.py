@@ -52,7 +52,8 @@ class Player:
 
     def stop(self) -> None:
         self._end.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         self._source.__exit__()
 
     def _run(self) -> None:

@@ -17,17 +17,20 @@ One writer a slot, and a cache line a writer, so no lock exists and no core wait
 from __future__ import annotations
 
 import ctypes
+import mmap
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from rtdenoise.fft import inline, jit
+from rtdenoise.live import realtime
 from rtdenoise.native import call3, load_acquire
 
 RING_HOPS = 256  # about one second: longer than any stall worth bridging; a multiple of the hop, so no hop ever wraps
 RECORDED_HOPS = 2048  # about eight seconds: longer than a disk or Python itself keeps a recording waiting
-LINE = 8  # int64 slots of a 64-byte cache line
 
 # Set before audio starts, constant afterwards
 CAPACITY, CHANNELS, CAPTURE_CHANNELS, PLAY_CHANNELS, CAPTURED, PLAYED, RATE, LAST_FRAME = range(8)
@@ -100,13 +103,14 @@ class Rings:
         record: bool = False,
     ):
         self.hop = hop
-        self.control = _on_cache_line(SLOTS)
-        self.capture_times, self.play_times = _on_cache_line(HISTOGRAM_BINS), _on_cache_line(HISTOGRAM_BINS)
-        capacity = hop * RING_HOPS
-        self.captured = np.zeros((capacity, channels), np.float32)
-        self.played = np.zeros((capacity, channels), np.float32)
-        self.recorded = np.zeros((hop * RECORDED_HOPS if record else 0, channels), np.float32)
-        self._last_frame = np.zeros(channels, np.float32)
+        capacity, kept = hop * RING_HOPS, hop * RECORDED_HOPS if record else 0
+        words, frames = SLOTS + 2 * HISTOGRAM_BINS, 2 * capacity + kept + 1
+        self._memory = _pages(8 * words + 4 * frames * channels)
+        numbers, samples = self._memory[: 8 * words].view(np.int64), self._memory[8 * words :].view(np.float32)
+        self.control, self.capture_times, self.play_times = np.split(numbers, [SLOTS, SLOTS + HISTOGRAM_BINS])
+        places = np.cumsum([capacity, capacity, kept])
+        self.captured, self.played, self.recorded, last = np.split(samples.reshape(frames, channels), places)
+        self._last_frame = last[0]
         self._semaphore = Semaphore()
         c = self.control
         c[CAPACITY], c[CHANNELS], c[RATE], c[HOP] = capacity, channels, rate, hop
@@ -115,12 +119,17 @@ class Rings:
         c[LAST_FRAME] = self._last_frame.ctypes.data
         c[CAPTURE_TIMES], c[PLAY_TIMES] = self.capture_times.ctypes.data, self.play_times.ctypes.data
         s = self._semaphore
-        c[POST], c[WAIT], c[SEMAPHORE] = s.post_address, s.wait_address, s.handle
+        for slot, value in ((POST, s.post_address), (WAIT, s.wait_address), (SEMAPHORE, s.handle)):
+            c[slot] = value or 0
         c[CLOCK], c[CLOCK_ID] = _clock()
         c[THREAD_ID] = _thread_id()
-        self.captured += 0  # touch every page now, not in the callback
-        self.played += 0
-        self.recorded += 0
+        self._memory[:: mmap.PAGESIZE] |= 0  # touch every page now, not in the callback
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """While this holds, none of this is paged out; yields whether the system grants that."""
+        with realtime.locked(self._memory.ctypes.data, self._memory.nbytes) as granted:
+            yield granted
 
     @property
     def address(self) -> int:
@@ -133,18 +142,17 @@ class Rings:
         post(int(self.control[SEMAPHORE]), 1, 0)
 
 
-def _on_cache_line(slots: int) -> np.ndarray:
-    """int64 zeros on a 64-byte boundary."""
-    raw = np.zeros(slots + LINE, np.int64)
-    first = (-raw.ctypes.data // 8) % LINE
-    return raw[first : first + slots]
+def _pages(size: int) -> np.ndarray:
+    """uint8 zeros on pages of their own, which go when the last array over them does."""
+    private = {} if sys.platform == "win32" else {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS}
+    return np.frombuffer(mmap.mmap(-1, size, **private), np.uint8)
 
 
-def _clock() -> tuple[int | None, int]:
+def _clock() -> tuple[int, int]:
     """Address of the monotonic clock's reader, and its first argument (-1: Windows' performance counter)."""
     if sys.platform == "win32":
-        return ctypes.cast(ctypes.WinDLL("kernel32").QueryPerformanceCounter, ctypes.c_void_p).value, -1
-    return ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value, time.CLOCK_MONOTONIC
+        return ctypes.cast(ctypes.WinDLL("kernel32").QueryPerformanceCounter, ctypes.c_void_p).value or 0, -1
+    return ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0, time.CLOCK_MONOTONIC
 
 
 def _thread_id() -> int:

@@ -19,6 +19,7 @@ from pathlib import Path
 from rtdenoise import signals, ui
 from rtdenoise.descriptors import only_python_speaks
 from rtdenoise.live.devices import ALIASES
+from rtdenoise.live.realtime import quiet_memory
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Filter from device to device until interrupted; 0 after Ctrl-C, since that is how one ends it."""
     with ExitStack() as stack:
         stack.enter_context(only_python_speaks())
+        stack.enter_context(quiet_memory())
         came = stack.enter_context(signals.noted())
         live = _opened(args, stack)
         over = lambda: bool(came) or live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)

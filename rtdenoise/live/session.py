@@ -6,31 +6,27 @@ apart in an order that is safe. Audio itself never passes through this module.
 
 from __future__ import annotations
 
-import atexit
+import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rtdenoise.contract import Model
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry, Latency
-from rtdenoise.live import realtime, ring
+from rtdenoise.live import ring
 from rtdenoise.live.delay import Delay, mode_for
 from rtdenoise.live.devices import common_rate, file_end, find_device, play_channels, refuse_loop, share_clock
-from rtdenoise.live.hop import IN_POWER, OUT_POWER
+from rtdenoise.live.file_ends import FileEnds, open_source
+from rtdenoise.live.program_end import end_with_program, forget
 from rtdenoise.live.ring import Rings, percentile_us
-from rtdenoise.live.stats import Stats, level_db
+from rtdenoise.live.stats import Load, Stats, counts, why_silent
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.watch import Watch
 from rtdenoise.live.worker import Kind, Worker
 from rtdenoise.model import DEFAULT_MODEL, load_model
-
-if TYPE_CHECKING:
-    from rtdenoise.live.player import Player
-    from rtdenoise.live.recorder import Recorder
 
 START_TIMEOUT_S = 5.0
 
@@ -64,6 +60,14 @@ class LiveDenoiser:
         ``"native"`` or ``"python"`` (see `rtdenoise.live.worker`); None: the first that works.
 
     Use it as a context manager. Raises `DeviceError`, `UsageError` or `ModelError` before any sound is touched.
+
+    States
+    ------
+    It is *made*, runs once, from `start` to `stop`, and is *stopped* (`state`). Made: settings and a model may be
+    chosen, nothing runs, nothing is open but a file that is to be played, and it may be dropped. Running: all may be
+    changed, by any thread. Stopped, which a failed start leads to as well: figures and problems can still be read,
+    settings have no effect, `exchange_model` and `start` raise `UsageError`. Several may run in one process; the
+    process itself is left as it is.
     """
 
     def __init__(
@@ -82,15 +86,11 @@ class LiveDenoiser:
     ):
         if isinstance(input, Path) and isinstance(output, Path):
             raise UsageError("two files need no live session; see `rtdenoise.denoise`")
-        source = None
         if isinstance(input, Path):
-            from rtdenoise.live.player import Player
-            from rtdenoise.sound_source import SoundFileSource  # devices do without libsndfile, and start sooner
-
-            source = SoundFileSource(str(input))
+            source = open_source(input)
             self.input = file_end(source.name, source.rate, source.channels)
         else:
-            self.input = find_device(input, "input")
+            source, self.input = None, find_device(input, "input")
         self._microphone = output if isinstance(output, VirtualMicrophone) else None
         if isinstance(output, VirtualMicrophone):
             self.output = output.device(self.input)
@@ -107,24 +107,25 @@ class LiveDenoiser:
         geometry = Geometry(rate, model.info.framing)
         mode = latency if isinstance(latency, str) else mode_for(latency, geometry, self._split)
         self._denoiser = Denoiser(model, rate, channels, strength_db, mode)
-        self._recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
+        recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
         ends = source.channels if source else min(channels, self.input.inputs), play_channels(channels, self.output)
         hop = self._denoiser.geometry.hop
-        self._rings = Rings(hop, channels, rate, *ends, record=self._recording is not None)
+        self._rings = Rings(hop, channels, rate, *ends, record=recording is not None)
         control = self._rings.control
         control[ring.ANCHOR] = 1
         control[ring.FILE_END] = ring.FILE_IN if source else ring.FILE_OUT if self.output.is_file else ring.NO_FILE
         self._delay = Delay(self._denoiser, self._rings, self._split, budget_ms, wanted_ms)
-        self._player: Player | None = Player(source, self._rings, self._denoiser.latency_samples) if source else None
-        self._length = source.frames if source else None
-        self._recorder: Recorder | None = None
+        self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
         self._streams = Streams(self.input, self.output, self._rings, blocksize, self._worker.stay_below)
         self._watch = Watch(self._streams, self._microphone)
         self._stack = ExitStack()
-        self._memory_locked = self._started = False
-        self._began = self._looked = time.monotonic()
-        self._cpu = time.process_time()
+        self._memory_locked = self._started = self._stopped = False
+        self._turn = threading.RLock()  # of start and stop
+        self._ending = threading.Event()
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._load = Load()
 
     def __enter__(self) -> LiveDenoiser:
         self.start()
@@ -134,19 +135,25 @@ class LiveDenoiser:
         self.stop()
 
     def start(self) -> None:
-        """Begin. Returns when audio flows, or after a few seconds when a device gives none yet (see `stats`)."""
-        if self._started:
-            raise UsageError("a LiveDenoiser runs once; make a new one")
-        self._started = True
-        with ExitStack() as stack:
-            if self._recording is not None:
-                from rtdenoise.live.recorder import Recorder
+        """Begin. Returns when audio flows, or after a few seconds when a device gives none yet (see `stats`).
 
-                late = self._denoiser.latency_samples - self._denoiser.geometry.hop  # a live filter waits for no hop
-                ends = self._denoiser.rate, self._denoiser.channels
-                self._recorder = Recorder(self._recording, self._rings, *ends, late, self._length)
-                stack.callback(self._recorder.stop)
-            self._memory_locked = stack.enter_context(realtime.quiet_memory())
+        `UsageError` for a second time, or after `stop`. A `stop` by somebody else meanwhile ends it early.
+        """
+        with self._turn:
+            if self._started or self._stopped:
+                raise UsageError("a LiveDenoiser runs once; make a new one")
+            self._started = True
+            try:
+                self._start()
+            except BaseException:
+                self.stop()
+                raise
+
+    def _start(self) -> None:
+        with ExitStack() as stack:
+            self._files.make_recording()
+            stack.callback(self._files.stop_recording)
+            self._memory_locked = stack.enter_context(self._rings.locked())
             self._worker.start()
             stack.callback(self._worker.stop)
             if self._microphone is not None:  # other programs see it now, when sound is about to come
@@ -155,40 +162,42 @@ class LiveDenoiser:
             stack.callback(self._streams.close)
             self._watch.start()
             stack.callback(self._watch.stop)
-            if self._player is not None:
-                self._player.device_s = self._streams.latency_s()
-                self._player.start()
-                stack.callback(self._player.stop)
+            self._files.play(self._streams.latency_s())
+            stack.callback(self._files.stop_playing)
             until = time.monotonic() + START_TIMEOUT_S
-            while not self._rings.control[ring.PRIMED] and time.monotonic() < until:
-                time.sleep(0.002)
+            while not self._rings.control[ring.PRIMED] and time.monotonic() < until and not self._ending.wait(0.002):
+                pass
             self._began = time.monotonic()
-            self._reach_wanted_delay(until)
-            if self._recorder is not None:
-                self._recorder.start()
-            atexit.register(self.stop)  # a worker left running would outlive the interpreter it stands on
+            self._delay.reach_wanted(self._worker.paused, until, self._ending)
+            if self._ending.is_set():
+                return
+            self._files.record()
+            end_with_program(self.stop)
             self._stack = stack.pop_all()
 
     def stop(self) -> None:
-        """End: watch and streams first, then the worker, the model, and the recording. Safe to call twice."""
-        self._stack.close()
-        atexit.unregister(self.stop)
+        """End: watch and streams first, then the worker, the model, and the recording. Safe in any state, twice, and
+        from several threads: each returns when all has ended."""
+        self._ending.set()
+        with self._turn:
+            self._stopped = True
+            self._ended = self._ended or time.monotonic()
+            try:
+                self._stack.close()
+            finally:
+                self._worker.stop()
+                self._files.stop_playing()
+                forget(self.stop)
 
-    def _reach_wanted_delay(self, until: float) -> None:
-        """Wait until the devices' need is known; take the low mode if that helps; `UsageError` if nothing does."""
-        while self._delay.is_open and time.monotonic() < until:
-            time.sleep(0.02)
-        if self._delay.missed and self._denoiser.latency == "normal":
-            with self._worker.paused():
-                self._denoiser.shorten()
-        if self._delay.missed:
-            raise UsageError(self._delay.missed)
+    @property
+    def state(self) -> str:
+        """``"made"``, ``"running"``, what a run waits for, or ``"stopped"``."""
+        return "stopped" if self._stopped else self._watch.state if self._started else "made"
 
     @property
     def finished(self) -> bool:
         """Whether there is nothing more to do: a file was heard to its end, or one cannot be written any more."""
-        heard = self._player is not None and self._player.finished.is_set()
-        return heard or (self.output.is_file and self._recorder is not None and self._recorder.problem is not None)
+        return self._files.heard or (self.output.is_file and self._files.recording_failed)
 
     @property
     def model(self) -> str:
@@ -203,39 +212,36 @@ class LiveDenoiser:
     @property
     def silent_because(self) -> str | None:
         """Why no sound has come through since start, or None if some has."""
-        c = self._rings.control
-        if c[ring.HOPS] and (self.output.is_file or c[ring.HEARD_FRAMES] > c[ring.PREFILL]):
-            return None
-        if not (self.input.is_file or c[ring.IN_HEAD]):
-            return f"{self.input.label} delivered none"
-        if not c[ring.HOPS] and c[ring.IN_HEAD] - c[ring.IN_TAIL] > c[ring.HOP] and c[ring.PRIMED]:
-            return "the filter got no time; is the processor busy?"
-        if not self.output.is_file and (c[ring.OUT_HEAD] > c[ring.OUT_TAIL] or not c[ring.OUT_TAIL]):
-            return f"{self.output.label} took none"
-        return "it came too late to be played; is the processor busy?"
+        ends = (None if end.is_file else end.label for end in (self.input, self.output))
+        return why_silent(self._rings.control, *ends)
 
     @property
     def seconds(self) -> float:
-        """Since audio began to flow."""
-        return time.monotonic() - self._began
+        """Since audio began to flow, to the end of the run if that has come; 0 before."""
+        if self._began is None:
+            return 0.0
+        return (time.monotonic() if self._ended is None else self._ended) - self._began
 
     @property
     def recorded_s(self) -> float:
         """Seconds written to a file so far."""
-        return self._recorder.seconds if self._recorder else 0.0
+        return self._files.recorded_s
 
     @property
     def problems(self) -> list[str]:
         """What went wrong with a file that is read or written; the other end goes on."""
-        return [end.problem for end in (self._player, self._recorder) if end and end.problem]
+        return self._files.problems
 
     @property
     def warnings(self) -> list[str]:
         """What a listener should know of a file that is read or written."""
-        return [text for end in (self._player, self._recorder) if end for text in end.warnings]
+        return self._files.warnings
 
     def exchange_model(self, model: str | Path | Model) -> None:
-        """Filter with another model from now on, without a gap; `UsageError` or `ModelError` leave the old one."""
+        """Filter with another model: from the start if it is still to come, from now on while running, without a gap.
+
+        `UsageError` or `ModelError` leave the old one; after `stop` it is `UsageError`.
+        """
         self._worker.exchange(model if isinstance(model, Model) else load_model(model))
 
     @property
@@ -267,14 +273,10 @@ class LiveDenoiser:
         return self._delay.now_ms(self._worker.drift)
 
     def stats(self) -> Stats:
-        """A look at all counters."""
-        c, d, now, cpu = self._rings.control, self._denoiser, time.monotonic(), time.process_time()
-        percent = 100 * (cpu - self._cpu) / max(1e-9, now - self._looked)
-        self._looked, self._cpu = now, cpu
-        device_s = self._streams.latency_s()
-        frames_ms = 1000 / d.rate
+        """A look at all counters, in any state."""
+        d, device_s = self._denoiser, self._streams.latency_s()
         return Stats(
-            state=self._watch.state,
+            state=self.state,
             seconds=self.seconds,
             input=self.input.label,
             output=self.output.label,
@@ -283,29 +285,16 @@ class LiveDenoiser:
             strength_db=d.strength_db,
             rate=d.rate,
             channels=d.channels,
-            block_in=int(c[ring.IN_BLOCK]),
-            block_out=int(c[ring.OUT_BLOCK]),
             budget_ms=self.latency_ms,
             delay_ms=self.delay_ms,
             device_ms=None if device_s is None else 1000 * device_s,
-            level_in_db=level_db(self._worker.meters[IN_POWER]),
-            level_out_db=level_db(self._worker.meters[OUT_POWER]),
-            model_ms_p50=percentile_us(self._worker.step_times, 50) / 1000,
-            model_ms_p99=percentile_us(self._worker.step_times, 99) / 1000,
+            **self._worker.figures(),
             callback_ms_p999=percentile_us(self._rings.capture_times + self._rings.play_times, 99.9) / 1000,
-            underruns=int(c[ring.UNDERRUNS]),
-            silent_ms=int(c[ring.SILENT_FRAMES]) * frames_ms,
-            holds=int(c[ring.HOLDS]),
-            skipped_ms=int(c[ring.SKIPPED_FRAMES]) * frames_ms,
-            resyncs=int(c[ring.RESYNCS]),
-            device_xruns=int(c[ring.IN_XRUNS] + c[ring.OUT_XRUNS]),
+            **counts(self._rings.control),
             reopened=self._watch.reopened,
             drift_ppm=self._worker.drift.ppm if self._split else None,
-            cpu_percent=percent,
-            worker=self._worker.kind,
-            scheduling=self._worker.scheduling,
+            cpu_percent=self._load.percent(),
             memory_locked=self._memory_locked,
-            failure=self._worker.failure,
             recorded_s=self.recorded_s,
             file_problem=next(iter(self.problems), None),
         )

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import numpy as np
+
+from rtdenoise.live import ring
 
 SILENCE_DB = -120.0
 
@@ -18,8 +23,8 @@ class Stats:
     know).
     """
 
-    state: str  # "running", or what is waited for
-    seconds: float
+    state: str  # "made", "running", what is waited for, or "stopped"
+    seconds: float  # since audio began to flow
     input: str
     output: str
     model: str
@@ -61,6 +66,48 @@ class Stats:
     def as_json(self) -> dict[str, Any]:
         values = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
         return values | {"reduction_db": round(self.reduction_db, 3)}
+
+
+class Load:
+    """How much of one core the process takes, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._at_s, self._used_s = time.monotonic(), time.process_time()
+
+    def percent(self) -> float:
+        before = self._at_s, self._used_s
+        self._at_s, self._used_s = time.monotonic(), time.process_time()
+        return 100 * (self._used_s - before[1]) / max(1e-9, self._at_s - before[0])
+
+
+def counts(control: np.ndarray) -> dict[str, Any]:
+    """The fields of `Stats` that callbacks and worker count."""
+    frame_ms = 1000 / int(control[ring.RATE])
+    return {
+        "block_in": int(control[ring.IN_BLOCK]),
+        "block_out": int(control[ring.OUT_BLOCK]),
+        "underruns": int(control[ring.UNDERRUNS]),
+        "silent_ms": int(control[ring.SILENT_FRAMES]) * frame_ms,
+        "holds": int(control[ring.HOLDS]),
+        "skipped_ms": int(control[ring.SKIPPED_FRAMES]) * frame_ms,
+        "resyncs": int(control[ring.RESYNCS]),
+        "device_xruns": int(control[ring.IN_XRUNS] + control[ring.OUT_XRUNS]),
+    }
+
+
+def why_silent(control: np.ndarray, input: str | None, output: str | None) -> str | None:
+    """Why no sound has come through since start, or None if some has. Names of the devices; None for a file."""
+    if control[ring.HOPS] and (output is None or control[ring.HEARD_FRAMES] > control[ring.PREFILL]):
+        return None
+    if input is not None and not control[ring.IN_HEAD]:
+        return f"{input} delivered none"
+    waits = control[ring.IN_HEAD] - control[ring.IN_TAIL] > control[ring.HOP]
+    if not control[ring.HOPS] and waits and control[ring.PRIMED]:
+        return "the filter got no time; is the processor busy?"
+    taken = control[ring.OUT_TAIL]
+    if output is not None and (not taken or control[ring.OUT_HEAD] > taken):
+        return f"{output} took none"
+    return "it came too late to be played; is the processor busy?"
 
 
 def level_db(mean_square: float) -> float:

@@ -9,29 +9,38 @@ Python call (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from rtdenoise.contract import ContractStream, Model
 from rtdenoise.denoiser import Denoiser
-from rtdenoise.errors import ModelError
+from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.fft import jit
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
-from rtdenoise.live.hop import NOTHING, PASS, RUN, close_hop, judge_step, measure_input, open_hop
+from rtdenoise.live.hop import (
+    IN_POWER,
+    NOTHING,
+    OUT_POWER,
+    PASS,
+    RUN,
+    close_hop,
+    judge_step,
+    measure_input,
+    open_hop,
+)
 from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, mark
 from rtdenoise.live.ort import NativeSteps, native_steps_available, step
-from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns
+from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
+from rtdenoise.live.stats import level_db
 from rtdenoise.native import call3, load_acquire
 
 Kind = Literal["native", "python"]
 FOREVER = -1
-SWITCH_INTERVAL_S = 1e-4  # fallback only: how long another thread may keep the GIL while the worker waits for it
 
 
 @jit
@@ -80,6 +89,10 @@ class Worker:
     ``kind`` is ``"native"`` or ``"python"`` (see the head of this file); ``step_times`` a histogram of model steps,
     ``meters`` float64 mean squares of input and output. Everything is compiled before the constructor returns: a
     compilation during audio would wait for the GIL again and again. Raises `ModelError` if the model cannot be stepped.
+
+    It is made, runs once, and is stopped: ``start`` begins the one thread there ever is at a time, ``stop`` ends it (or
+    what was never started) for good. ``exchange`` and ``paused`` work before and during the run, and begin no thread
+    that was not there; after it they raise `UsageError`. Any thread may call them; they take turns.
     """
 
     def __init__(self, denoiser: Denoiser, rings: Rings, kind: Kind | None = None):
@@ -94,6 +107,8 @@ class Worker:
         self._gains = np.ones((channels, denoiser.model.info.bins), np.float32)
         self._y = np.zeros((hop, channels), np.float32)
         self._thread: threading.Thread | None = None
+        self._turn = threading.RLock()
+        self._started = self._stopped = False
         self._failure: str | None = None
         self._native: NativeSteps | None = None
         self.kind: Kind = kind or ("native" if native_steps_available(denoiser.stream) else "python")
@@ -128,6 +143,14 @@ class Worker:
         self._rehearse()
 
     def start(self) -> None:
+        """Begin to take hops; `UsageError` for a second time, or after `stop`."""
+        with self._turn:
+            if self._started or self._stopped:
+                raise UsageError("a worker starts once; make a new one")
+            self._started = True
+            self._begin()
+
+    def _begin(self) -> None:
         self._thread = threading.Thread(target=self._run, name="rtdenoise-worker", daemon=True)
         self._thread.start()
 
@@ -150,17 +173,22 @@ class Worker:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The thread stands still while this holds; what arrives meanwhile waits in the ring, if only a moment."""
-        self._end()
-        try:
-            yield
-        finally:
-            self.start()
-            self.rings.post()
+        with self._turn:
+            if self._stopped:
+                raise UsageError("this session is over; make a new one")
+            runs = self._thread is not None
+            self._end()
+            try:
+                yield
+            finally:
+                if runs:
+                    self._begin()
+                    self.rings.post()
 
     def exchange(self, model: Model) -> None:
         """Go on with another model, of the same framing. It is made ready first, so audio waits a millisecond or two.
 
-        Raises `UsageError` or `ModelError`; the old one then stays.
+        Before `start` it is what that begins with. Raises `UsageError` or `ModelError`; the old one then stays.
         """
         stream = model.stream(self.denoiser.channels)
         stream.buffers(1)
@@ -178,20 +206,35 @@ class Worker:
             native.close()
 
     def stop(self) -> None:
-        """End the thread, then release the model's session (the other order would crash)."""
-        self._end()
-        if self._native is not None:
-            self.failure  # reads the message while there is a library to ask  # noqa: B018
-            self._native.close()
-            self._native = None
+        """End the thread, then release the model's session (the other order would crash). Safe to call twice."""
+        with self._turn:
+            self._stopped = True
+            self._end()
+            if self._native is not None:
+                self.failure  # reads the message while there is a library to ask  # noqa: B018
+                self._native.close()
+                self._native = None
 
     @property
     def failure(self) -> str | None:
         """Why the model no longer runs (the input passes since then), or None."""
-        status = int(self.rings.control[ring.STATUS])
-        if self._failure is None and status > 1 and self._native is not None:
-            self._failure = self._native.failure(status)
-        return self._failure
+        with self._turn:  # whoever asks first frees the message
+            status = int(self.rings.control[ring.STATUS])
+            if self._failure is None and status > 1 and self._native is not None:
+                self._failure = self._native.failure(status)
+            return self._failure
+
+    def figures(self) -> dict[str, Any]:
+        """The fields of `Stats` that the worker knows."""
+        return {
+            "level_in_db": level_db(self.meters[IN_POWER]),
+            "level_out_db": level_db(self.meters[OUT_POWER]),
+            "model_ms_p50": percentile_us(self.step_times, 50) / 1000,
+            "model_ms_p99": percentile_us(self.step_times, 99) / 1000,
+            "worker": self.kind,
+            "scheduling": self.scheduling,
+            "failure": self.failure,
+        }
 
     def _run(self) -> None:
         self.scheduling = realtime.elevate(threading.get_native_id(), self._priority)
@@ -206,9 +249,7 @@ class Worker:
     def _python_loop(self) -> None:
         control, captured, played, recorded, denoise, drift, gains, y, meters = self._arguments()
         stream, hop, marks = self.denoiser.stream, len(y), self._marks
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
-        try:
+        with realtime.eager_switching():
             while not wait(control):
                 while True:
                     mark(marks, control, OPENED)
@@ -225,5 +266,3 @@ class Worker:
                     mark(marks, control, STEPPED)
                     measure_input(control, captured, hop, meters)
                     close_hop(control, played, recorded, denoise, drift, gains, y, meters, action, marks)
-        finally:
-            sys.setswitchinterval(before)

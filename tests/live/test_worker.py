@@ -3,13 +3,18 @@ delay."""
 
 from __future__ import annotations
 
+import gc
+import mmap
+import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import graphs
-from conftest import modulated_noise
+from conftest import SHIPPED, modulated_noise
 from live.conftest import Feeder
 from rtdenoise import Denoiser
 from rtdenoise.errors import UsageError
@@ -120,18 +125,11 @@ def test_delay_is_the_same_after_a_stall(plain, rng, kind, blocks):
     """Callbacks go on while the worker stands still, as under SIGSTOP of its thread."""
     block, x = 256, modulated_noise(rng, 256 * 900, 1, 48_000)
     with Rig(plain, 48_000, block, kind) as rig:
-        y = [rig.run(x[: 100 * block])]
-        rig.worker._thread, thread = None, rig.worker._thread  # keep stop() from ending it
-        rig.control[ring.STOP] = 1
-        rig.rings.post()
-        thread.join()
-        rig.control[ring.STOP] = 0
-        at = 100 * block
-        for _ in range(blocks):
-            y.append(rig.feed(x[at : at + block]))
-            at += block
-        rig.worker.start()
-        rig.rings.post()
+        y, at = [rig.run(x[: 100 * block])], 100 * block
+        with rig.worker.paused():
+            for _ in range(blocks):
+                y.append(rig.feed(x[at : at + block]))
+                at += block
         rig.settle()
         y = np.concatenate([*y, rig.run(x[at : at + 300 * block])])
         delay, settled = rig.delay, at + 4 * rig.delay
@@ -203,11 +201,106 @@ def test_a_model_that_fails_leaves_the_sound_on(delay, rng):
         assert np.std(y[-9600:]) == pytest.approx(np.std(x[-9600 - rig.delay : -rig.delay]), rel=0.05)
 
 
-def test_starting_and_stopping_leaks_no_thread_and_little_memory(plain):
-    import threading
+def workers() -> int:
+    return sum(t.name == "rtdenoise-worker" for t in threading.enumerate())
 
-    before = threading.active_count()
-    for _ in range(20):
-        with Rig(plain, 48_000, 256) as rig:
-            rig.run(np.zeros((2048, 1), np.float32))
-    assert threading.active_count() == before
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_there_is_one_worker_while_it_runs_and_none_before_or_after(plain, delay, kind):
+    rig = Rig(plain, 48_000, 256, kind)
+    rig.worker.exchange(delay)
+    with rig.worker.paused():
+        assert workers() == 0
+    assert (workers(), rig.denoiser.model) == (0, delay)
+    with rig:
+        assert workers() == 1
+        rig.worker.exchange(plain)
+        assert (workers(), rig.denoiser.model) == (1, plain)
+        with rig.worker.paused():
+            assert workers() == 0
+        with pytest.raises(UsageError, match="starts once"):
+            rig.worker.start()
+        assert workers() == 1
+    for again in (lambda: rig.worker.exchange(delay), rig.worker.start, rig.worker.paused().__enter__):
+        with pytest.raises(UsageError):
+            again()
+    rig.worker.stop()
+    assert (workers(), rig.denoiser.model) == (0, plain)
+
+
+def test_a_model_chosen_before_the_start_is_the_one_that_filters(tmp_path, plain, rng):
+    x = modulated_noise(rng, 24_000, 1, 48_000)
+    rig = Rig(load_model(graphs.gain(tmp_path / "mute.onnx", 0.0)), 48_000, 256)
+    rig.worker.exchange(plain)
+    with rig:
+        y = rig.run(x)
+    np.testing.assert_allclose(y[2 * rig.delay :], x[rig.delay : len(y) - rig.delay], atol=1e-4)
+
+
+def test_models_exchanged_by_many_threads_while_another_stops_leave_no_worker(plain, delay):
+    rig = Rig(plain, 48_000, 256)
+    rig.worker.start()
+    refused = []
+
+    def exchange(model) -> None:
+        try:
+            for _ in range(20):
+                rig.worker.exchange(model)
+        except UsageError as e:
+            refused.append(e)
+
+    threads = [threading.Thread(target=exchange, args=(m,)) for m in (plain, delay, plain, delay)]
+    for t in threads:
+        t.start()
+    rig.worker.stop()
+    for t in threads:
+        t.join(20)
+    assert workers() == 0
+    assert len(refused) == len(threads)  # each of them came after the end
+
+
+def resident_mb() -> float:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * mmap.PAGESIZE / 2**20
+
+
+def growth_mb(make, count: int = 20) -> float:
+    """How much more memory ``count`` results of ``make`` take that are all kept."""
+    kept = [make() for _ in range(3)]  # what the first ones bring along stays for all
+    before = resident_mb()
+    kept += [make() for _ in range(count)]
+    return resident_mb() - before
+
+
+def stopped(model) -> Worker:
+    with Rig(model, 48_000, 256) as rig:
+        rig.run(np.zeros((2048, 1), np.float32))
+    return rig.worker
+
+
+@pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+class TestMemory:
+    """Of sessions of the default model, whose weights, in a session of ONNX Runtime's, take 7 MB each."""
+
+    MOST_MB = 40  # for 20 that are kept: rings and transforms, 1 MB each, but no weights
+    MOST_LEFT_MB = 5
+
+    def test_starting_and_stopping_leaks_no_thread_and_little_memory(self):
+        model, before = load_model(SHIPPED[0]), threading.active_count()
+        assert growth_mb(lambda: stopped(model) and None) < self.MOST_LEFT_MB
+        assert threading.active_count() == before
+
+    def test_what_is_stopped_holds_no_weights_even_while_it_is_kept(self):
+        model = load_model(SHIPPED[0])
+        assert growth_mb(lambda: stopped(model)) < self.MOST_MB
+
+    def test_what_is_made_and_dropped_leaves_nothing(self):
+        model = load_model(SHIPPED[0])
+        assert growth_mb(lambda: Rig(model, 48_000, 256) and None) < self.MOST_LEFT_MB
+
+    def test_models_that_were_exchanged_leave_nothing(self):
+        model = load_model(SHIPPED[0])
+        with Rig(model, 48_000, 256) as rig:
+            assert growth_mb(lambda: rig.worker.exchange(model)) < self.MOST_LEFT_MB
