@@ -56,7 +56,7 @@ def write(path: Path, loops: int = 0) -> Path:
 
 
 def write_slow(path: Path, step_ms: float) -> Path:
-    """A burden of about ``step_ms`` a call on this machine."""
+    """A burden of ``step_ms`` a call on this machine, and more while it is busy."""
     trial = 50
     stream = load_model(write(path, trial)).stream(1)
     noisy, _ = stream.buffers(1)
@@ -66,4 +66,5 @@ def write_slow(path: Path, step_ms: float) -> Path:
         began = time.perf_counter()
         stream.step(1)
         times.append(time.perf_counter() - began)
-    return write(path, round(trial * step_ms / 1000 / float(np.median(times))))
+    quickest_s = min(times)  # what this machine can do; other programs only add to it
+    return write(path, round(trial * step_ms / 1000 / quickest_s))
