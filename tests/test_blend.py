@@ -5,7 +5,7 @@ import pytest
 
 import graphs
 from rtdenoise.contract import Model
-from rtdenoise.denoiser import Denoiser, denoise
+from rtdenoise.denoiser import Denoiser, blend, denoise
 from rtdenoise.errors import UsageError
 from rtdenoise.model import load_model
 
@@ -71,6 +71,33 @@ def test_band_above_is_never_louder_than_the_input(graph_folder, rng):
     x = (0.01 * rng.standard_normal(48_000)).astype(np.float32)
     above = np.abs(np.fft.rfft(denoise(x, 48_000, loud)))[10_000:23_000]
     assert rms(above) <= 1.001 * rms(np.abs(np.fft.rfft(x))[10_000:23_000])
+
+
+def gains_above(model_gains: list[float]) -> np.ndarray:
+    """Gain of the band above a narrow model, frame by frame, after a frame of each of these gains of the model."""
+    frames, narrow, wide = len(model_gains), 129, 385
+    full = np.ones((1, frames, wide, 2), np.float32)
+    enhanced = np.ones((1, frames, narrow, 2), np.float32) * np.float32(model_gains)[None, :, None, None]
+    faults = blend(full, enhanced, frames, np.zeros(2, np.float32), np.ones(1, np.float32))
+    assert faults == 0
+    assert (full[0, :, narrow:] == full[0, :, narrow : narrow + 1]).all()
+    return full[0, :, narrow, 0]
+
+
+def test_band_above_opens_slowly_as_the_model_does_and_without_a_flutter():
+    """After silence it comes back over some 18 ms: half in three to four hops of 4 ms, not at once."""
+    rise = gains_above([0.0] * 50 + [1.0] * 20)[50:]
+    assert (np.diff(rise) > 0).all()
+    assert rise[0] == pytest.approx(0.2, abs=0.01)
+    assert rise[3] == pytest.approx(1 - 0.8**4, abs=0.01)
+    assert rise[-1] > 0.98
+
+
+def test_band_above_closes_at_once():
+    """A noise that the model takes away must not hiss on above it."""
+    fall = gains_above([1.0] * 5 + [0.1] * 5)
+    np.testing.assert_allclose(fall[:5], 1, atol=1e-6)
+    np.testing.assert_allclose(fall[5:], 0.1, rtol=1e-3)
 
 
 @pytest.mark.parametrize("bad", [-1.0, float("nan")])

@@ -98,7 +98,6 @@ def play(control, target, frames):
         for c in range(device_channels):
             heard[i, c] = min(max(last[c % channels], np.float32(-1)), np.float32(1))
     control[ring.FADE] = fade
-    control[ring.CUT_DONE] += cut
 
     slack = head - tail - cut - frames
     if control[ring.SLACK_ROUND] != wanted_round:
@@ -112,6 +111,7 @@ def play(control, target, frames):
     control[ring.OUT_TIME] = began
     control[ring.OUT_BLOCK] = max(control[ring.OUT_BLOCK], frames)
     store_release(control, ring.OUT_TAIL, tail + cut + frames)
+    store_release(control, ring.CUT_DONE, control[ring.CUT_DONE] + cut)  # last: who sees it sees the new tail too
     return began
 
 

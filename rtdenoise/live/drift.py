@@ -101,7 +101,11 @@ def resample(x, drift, memory, head):
 
 @inline
 def measured_delay(control):
-    """Frames between the newest captured and the next played, as the two callbacks' clocks tell."""
+    """Frames between the newest captured and the next played, as the two callbacks' clocks tell.
+
+    A callback that runs meanwhile may have written its time and not yet its position: then this one reading is off by a
+    block. A window's mean takes that, and what it may add is limited (`LARGEST_SURPRISE_MS`).
+    """
     head = load_acquire(control, ring.IN_HEAD)
     tail = load_acquire(control, ring.OUT_TAIL)
     between = control[ring.OUT_TIME] - control[ring.IN_TIME]

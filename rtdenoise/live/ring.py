@@ -50,6 +50,7 @@ OFFSET = 78  # from a frame's place in one ring to its place in the other
 RECORDED_HEAD = 79
 # Written by Python; frames
 STOP, SPLIT, PREFILL, FIXED_TARGET, RESERVE, ANCHOR, FILE_END, WANTED = range(80, 88)
+CLOCK_HZ = 89  # of Windows' performance counter, set before audio starts; other clocks count nanoseconds
 THREAD_ID = 88  # address of what tells a thread its native id, set before audio starts; 0: nothing does
 SLOTS = 96
 NO_FILE, FILE_IN, FILE_OUT = range(3)  # values of FILE_END: which end, if any, is a file and has no clock
@@ -121,7 +122,7 @@ class Rings:
         s = self._semaphore
         for slot, value in ((POST, s.post_address), (WAIT, s.wait_address), (SEMAPHORE, s.handle)):
             c[slot] = value or 0
-        c[CLOCK], c[CLOCK_ID] = _clock()
+        c[CLOCK], c[CLOCK_ID], c[CLOCK_HZ] = _clock()
         c[THREAD_ID] = _thread_id()
         self._memory[:: mmap.PAGESIZE] |= 0  # touch every page now, not in the callback
 
@@ -148,11 +149,14 @@ def _pages(size: int) -> np.ndarray:
     return np.frombuffer(mmap.mmap(-1, size, **private), np.uint8)
 
 
-def _clock() -> tuple[int, int]:
-    """Address of the monotonic clock's reader, and its first argument (-1: Windows' performance counter)."""
+def _clock() -> tuple[int, int, int]:
+    """Address of the monotonic clock's reader, its first argument (-1: Windows' performance counter), and its Hz."""
     if sys.platform == "win32":
-        return ctypes.cast(ctypes.WinDLL("kernel32").QueryPerformanceCounter, ctypes.c_void_p).value or 0, -1
-    return ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0, time.CLOCK_MONOTONIC
+        counter, hz = ctypes.WinDLL("kernel32"), ctypes.c_int64()
+        counter.QueryPerformanceFrequency(ctypes.byref(hz))
+        return ctypes.cast(counter.QueryPerformanceCounter, ctypes.c_void_p).value or 0, -1, hz.value
+    reader = ctypes.cast(ctypes.CDLL(None).clock_gettime, ctypes.c_void_p).value or 0
+    return reader, time.CLOCK_MONOTONIC, 1_000_000_000
 
 
 def _thread_id() -> int:
@@ -168,7 +172,8 @@ def now_ns(control, scratch):
     address = control.ctypes.data + 8 * scratch
     if control[CLOCK_ID] < 0:
         call3(control[CLOCK], (address, 0, 0))
-        return control[scratch] * 100  # the counter runs at 10 MHz on every Windows since 10
+        ticks, hz = control[scratch], control[CLOCK_HZ]
+        return ticks // hz * 1_000_000_000 + ticks % hz * 1_000_000_000 // hz
     call3(control[CLOCK], (control[CLOCK_ID], address, 0))
     return control[scratch] * 1_000_000_000 + control[scratch + 1]
 

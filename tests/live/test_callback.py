@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
+
 import numpy as np
 import pytest
 
 from live.conftest import Feeder
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings
+from rtdenoise.live.worker import stopwatch
 
 BLOCK, HOP, RATE = 256, 192, 48_000
 
@@ -100,3 +104,43 @@ def test_xruns_that_the_device_reports_are_counted(rings):
     for flags in (0b0010, 0b0100, 0):
         duplex_callback.ctypes(buffer[0].ctypes.data, buffer[1].ctypes.data, BLOCK, None, flags, rings.address)
     assert (rings.control[ring.IN_XRUNS], rings.control[ring.OUT_XRUNS]) == (1, 1)
+
+
+@pytest.mark.parametrize("hz", [3_579_545, 10_000_000, 24_000_000])
+@pytest.mark.parametrize("days", [0.5, 400])
+def test_a_counter_of_any_speed_is_read_in_nanoseconds(rings, hz, days):
+    """Windows' performance counter says its speed; after a year of uptime nothing overflows."""
+    ticks = round(days * 86_400 * hz) + 7
+
+    @ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.POINTER(ctypes.c_int64))
+    def counter(place):
+        place[0] = ticks
+        return 1
+
+    rings.control[ring.CLOCK] = ctypes.cast(counter, ctypes.c_void_p).value
+    rings.control[ring.CLOCK_ID], rings.control[ring.CLOCK_HZ] = -1, hz
+    assert stopwatch(rings.control) == ticks * 1_000_000_000 // hz
+
+
+def test_a_cut_is_done_only_once_the_tail_shows_it(rings):
+    """Nobody may see a cut as done beside the tail of before it: the two differ by the cut at every moment but one."""
+    rings.control[ring.OUT_HEAD] = 20 * BLOCK
+    feed = Feeder(rings, BLOCK)
+    seen = []
+    end = threading.Event()
+
+    def look():
+        while not end.is_set():
+            done = ring.read(rings.control, ring.CUT_DONE)
+            tail = ring.read(rings.control, ring.OUT_TAIL)
+            seen.append((int(done), int(tail)))
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for _ in range(3000):
+        rings.control[ring.OUT_HEAD] += 1000 + BLOCK
+        rings.control[ring.CUT_WANTED] += 1000
+        feed(np.zeros(BLOCK))
+    end.set()
+    watcher.join()
+    assert all(tail >= done + done // 1000 * BLOCK for done, tail in seen)
