@@ -13,15 +13,18 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rtdenoise import ui
+from rtdenoise.arguments import VALUES
 from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
 from rtdenoise.home import user_folder
 from rtdenoise.tables import fill, read_table
 
+DEFAULT_EDITOR = "notepad" if sys.platform == "win32" else "vi"
 TEMPLATE = """\
 # What rtdenoise takes as given; the command line wins over it. Take away a # to set a value.
 # model = "unet"            # a name (rtdenoise models) or a path
@@ -70,14 +73,16 @@ class Config:
     live: Live = field(default_factory=Live)
     folders: Folders = field(default_factory=Folders)
 
-    def for_live(self) -> list[str]:
-        """Options for live audio, as a command line would give them."""
-        latency = self.latency if self.live.latency is None else None
-        return _options(self, latency=latency) + _options(self.live)
+    def for_live(self) -> dict[str, Any]:
+        """What is set for live audio, by the name of the option; ``[live]`` before what holds for all."""
+        common = _given(self)
+        if self.live.budget is not None and not isinstance(self.latency, str):
+            common.pop("latency", None)  # two figures for one delay
+        return common | _given(self.live)
 
-    def for_files(self, folder: bool) -> list[str]:
-        """Options for files and pipes, or for a folder."""
-        return _options(self) + (_options(self.folders) if folder else [])
+    def for_files(self, folder: bool) -> dict[str, Any]:
+        """What is set for files and pipes, or for a folder."""
+        return _given(self) | (_given(self.folders) if folder else {})
 
 
 def config_path() -> Path:
@@ -95,22 +100,28 @@ def load_config() -> Config:
     except UsageError:
         return Config()
     try:
-        return fill(Config(), read_table(path), str(path))
+        config = fill(Config(), read_table(path), str(path))
     except FileNotFoundError:
         return Config()
     except OSError as problem:
         raise UsageError(f"cannot read {path}: {problem.strerror}") from problem
+    for values, where in ((config, ""), (config.live, " [live]"), (config.folders, " [folders]")):
+        _check(values, f"{path}{where}")
+    return config
 
 
-def _options(values: object, **instead: object) -> list[str]:
-    argv = []
-    for f in fields(values):  # type: ignore[arg-type]
-        value = instead.get(f.name, getattr(values, f.name))
-        if isinstance(value, bool):
-            argv.append(f"--{f.name}" if value else f"--no-{f.name}")
-        elif isinstance(value, str | int | float):
-            argv.append(f"--{f.name}={value}")
-    return argv
+def _given(values: object) -> dict[str, Any]:
+    return {name: value for name, value in vars(values).items() if isinstance(value, bool | str | int | float)}
+
+
+def _check(values: Live | Folders | Config, where: str) -> None:
+    """What the command line would refuse is wrong here too."""
+    for name, value in _given(values).items():
+        if name in VALUES:
+            try:
+                VALUES[name](str(value))
+            except argparse.ArgumentTypeError as problem:
+                raise UsageError(f"{where}: {name}: {problem}") from problem
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -139,9 +150,10 @@ def _edit(path: Path) -> None:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, TEMPLATE)
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if sys.platform == "win32" else "vi")
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or DEFAULT_EDITOR
     try:
-        subprocess.run([*shlex.split(editor), str(path)], check=True)
-    except (OSError, subprocess.CalledProcessError) as problem:
+        words = shlex.split(editor) or [DEFAULT_EDITOR]
+        subprocess.run([*words, str(path)], check=True)
+    except (OSError, ValueError, subprocess.CalledProcessError) as problem:  # ValueError: a quote that is not closed
         raise UsageError(f"{editor!r} does not run; set EDITOR, or open {path} yourself") from problem
     load_config()

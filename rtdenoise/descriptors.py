@@ -21,7 +21,7 @@ _restorers: list[Callable[[], None]] = []  # one for each block that holds; the 
 
 
 def settle() -> set[int]:
-    """Make 0 to 2 safe to use, and return those that were closed.
+    """Make 0 to 2 safe to use, whatever is written, and return those that were closed.
 
     A closed one leads to nowhere from now on; otherwise the next file that is opened would get its number, and messages
     would end inside the sound. Text that goes to one that does not block waits until there is room.
@@ -38,6 +38,11 @@ def settle() -> set[int]:
                 os.close(nowhere)
             os.set_inheritable(fd, True)
             setattr(sys, name, open(fd, mode, errors="backslashreplace", closefd=False))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper) and stream.errors in (
+            "strict",
+            "surrogateescape",
+        ):
+            stream.reconfigure(errors="replace")  # a name that a terminal or pipe cannot show is no reason to end
         if mode == "w" and sys.platform != "win32" and not os.get_blocking(fd):
             _be_patient(name, fd)
     return closed

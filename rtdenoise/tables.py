@@ -22,8 +22,8 @@ except ImportError:  # Python 3.10
 def read_table(path: Path) -> dict[str, Any]:
     """The file's content. Raises FileNotFoundError if it is not there, UsageError if it is no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors begin a file with a mark
+    except (ValueError, RecursionError) as error:  # not UTF-8, no TOML, figures or nesting beyond any measure
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 

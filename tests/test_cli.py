@@ -55,6 +55,17 @@ def test_a_wav_pipe_does_without_libsndfile_and_rich():
     assert done.stdout == "[]\n"
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252"])
+def test_a_name_that_standard_output_cannot_show_is_shown_as_far_as_it_can(encoding):
+    code = "from rtdenoise import descriptors, ui; descriptors.settle(); "
+    code += "ui.print_table(['name'], [['a \\u9ea6 \\udcff z']])"
+    environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    seen = done.stdout.decode(encoding)
+    assert ("a ? ? z" if encoding != "utf-8" else "a \u9ea6 ? z") in seen
+
+
 def test_no_arguments_show_five_examples():
     done = run()
     assert done.returncode == 0
@@ -77,7 +88,7 @@ def test_a_closed_standard_input_is_an_error_in_one_line(tmp_path):
     line = " ".join([*COMMAND, "--in", "-", "--out", "-", "<&-"])
     done = subprocess.run(line, shell=True, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE_S)
     assert done.returncode == 1
-    assert done.stderr.startswith("rtdenoise: error: Bad file descriptor")
+    assert done.stderr.startswith("rtdenoise: error: --in -: standard input is closed")
     assert done.stderr.count("\n") == 1
 
 

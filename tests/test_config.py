@@ -12,7 +12,6 @@ import pytest
 from command import call, voice, write
 from rtdenoise import cli
 from rtdenoise.config import TEMPLATE, Config, config_path, load_config
-from rtdenoise.tables import fill
 
 
 @pytest.fixture
@@ -41,12 +40,6 @@ def test_a_flag_of_the_file_can_be_taken_back(path, tmp_path, capfd):
     assert "of sound" in call(capfd, *ends, "--no-quiet")[2]
 
 
-def test_live_keys_become_live_options_and_a_live_latency_wins():
-    config = fill(Config(), {"latency": "low", "strength": 6, "live": {"latency": 30, "monitor": False}}, "it")
-    assert config.for_live() == ["--strength=6.0", "--latency=30.0", "--no-monitor"]
-    assert config.for_files(folder=True) == ["--strength=6.0", "--latency=low"]
-
-
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -56,12 +49,23 @@ def test_live_keys_become_live_options_and_a_live_latency_wins():
         ("live = 3", "live must be a table, not 3"),
         ('[live]\nrate = "high"', "rate must be int"),
         ("latency = ", "is not valid TOML"),
-        ('latency = "lowest"', "neither normal nor low"),
+        ('latency = "lowest"', "latency: 'lowest' is neither normal nor low"),
+        ("strength = -3", "strength: '-3.0' is out of range"),
+        ("strength = nan", "strength: 'nan' is out of range"),
+        ("latency = 1e9", "latency: "),
+        ("[live]\nbudget = inf", "[live]: budget: 'inf' is out of range"),
+        ("[live]\nblocksize = -5", "[live]: blocksize: "),
+        ('[live]\nworker = "nativ"', "[live]: worker: 'nativ' is none of native, python"),
+        ("[folders]\njobs = 0", "[folders]: jobs: '0' is out of range"),
+        ('model = "unett"', "did you mean 'unet'?"),
+        ("a = " + "[" * 20_000, "is not valid TOML"),
+        ("a = " + "1" * 20_000, "is not valid TOML"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(path, tmp_path, capfd, text, says):
     configure(path, text)
-    code, _, said = call(capfd, "--in", tmp_path / "a.wav", "--out", tmp_path / "b.wav")
+    ends = ["--in", str(write(tmp_path / "a.wav", voice(1_000))), "--out", str(tmp_path / "b.wav")]
+    code, said = cli.main(ends), capfd.readouterr().err
     assert code == 2
     assert says in said
     assert str(path) in said
@@ -94,3 +98,26 @@ def test_show_path_and_edit(path, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("EDITOR", str(tmp_path / "none"))
     assert cli.main(["config", "--edit"]) == 2
     assert "set EDITOR" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("editor", ['"x', "", " ", "'"])
+def test_an_editor_that_cannot_be_meant_is_one_line(path, monkeypatch, capfd, editor):
+    monkeypatch.setenv("PATH", str(path.parent))  # no vi either
+    monkeypatch.delenv("VISUAL", raising=False)
+    monkeypatch.setenv("EDITOR", editor)
+    assert cli.main(["config", "--edit"]) == 2
+    said = capfd.readouterr().err
+    assert "set EDITOR" in said
+    assert said.count("\n") == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(path):
+    configure(path, "\ufeffstrength = 6\n")
+    assert load_config().strength == 6
+
+
+def test_a_user_without_a_home_has_no_configuration(monkeypatch, capfd):
+    monkeypatch.setattr("rtdenoise.config.user_folder", lambda kind: None)
+    assert load_config() == Config()
+    assert cli.main(["config", "--show"]) == 2
+    assert "no home folder" in capfd.readouterr().err

@@ -18,11 +18,11 @@ PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into ev
 
 ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": """
-        errors atomic descriptors tables geometry signals home native compilation fft stft runtime
+        errors arguments atomic descriptors tables geometry signals home native compilation fft stft runtime
         contract foreign model denoiser
         views pcm chunks flac ogg mp3 metadata pipes parts files sound_source transfer
         workers folders
-        ui config catalog""",
+        ui config request catalog""",
     "rtdenoise.live": """
         realtime program_end service server portaudio pulse ring stats devices ort drift callback marks recorder
         listing virtual_mic streams player file_ends virtual_mic_command doctor watch delay hop worker

@@ -7,6 +7,8 @@ import sys
 from importlib import import_module
 from typing import Any
 
+from rtdenoise import descriptors
+from rtdenoise.arguments import refuse_empty
 from rtdenoise.errors import RtdenoiseError
 
 PARTS = {  # name: module, or module:object, and what it tells
@@ -29,6 +31,18 @@ DEFAULT_PART = "report"
 def main(argv: list[str] | None = None) -> int:
     """Run a part, by default the whole report; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    descriptors.settle()
+    try:
+        return _run(argv)
+    except RtdenoiseError as e:
+        print(f"rtdenoise-bench: error: {e}", file=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: list[str]) -> int:
+    refuse_empty(argv)
     if not argv or (argv[0] not in PARTS and argv[0] not in ("-h", "--help")):
         argv.insert(0, DEFAULT_PART)
     parser = argparse.ArgumentParser(prog="rtdenoise-bench", description="What latency and load this machine gives.")
@@ -38,13 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         if name == argv[0]:
             _part(name).add_arguments(part)
     args = parser.parse_args(argv)
-    try:
-        return _part(args.part).run(args)
-    except RtdenoiseError as e:
-        print(f"rtdenoise-bench: error: {e}", file=sys.stderr)
-        return e.exit_code
-    except KeyboardInterrupt:
-        return 130
+    return _part(args.part).run(args)
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

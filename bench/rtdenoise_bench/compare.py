@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtdenoise import ui
+from rtdenoise.arguments import number
 from rtdenoise.errors import UsageError
 from rtdenoise_bench.live import NAMES
 from rtdenoise_bench.report import Report, load
@@ -59,7 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=Path, help="a report made with --json")
     parser.add_argument("after", type=Path, help="another, of the same machine")
     parser.add_argument(
-        "--threshold", type=float, default=100 * THRESHOLD, metavar="PERCENT", help="slower by more than this fails"
+        "--threshold",
+        type=number(0, 100_000, "percent"),
+        default=100 * THRESHOLD,
+        metavar="PERCENT",
+        help="slower by more than this fails",
     )
 
 

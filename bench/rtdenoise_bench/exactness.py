@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise.arguments import count
 from rtdenoise.contract import HOPS_MS, Model, ModelInfo, model_bins
 from rtdenoise.denoiser import Denoiser
 from rtdenoise.geometry import Framing, Latency
@@ -55,7 +56,7 @@ def pass_through(copy: bool = True, hop_ms: int = 4, rate: int = 48_000) -> Mode
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--hops", type=int, default=3000, help="hops to time for each row (default %(default)s)")
+    parser.add_argument("--hops", type=count(), default=3000, help="hops to time for each row (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

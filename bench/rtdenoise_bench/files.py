@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from rtdenoise.arguments import number
 from rtdenoise.errors import UsageError
 from rtdenoise.model import DEFAULT_MODEL, find_model
 from rtdenoise_bench.start import COMMAND, first_byte, waited_mb
@@ -25,10 +26,16 @@ ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="model to measure (default %(default)s)")
     parser.add_argument(
-        "--minutes", type=float, default=10, help="length of the speed test's file (default %(default)s)"
+        "--minutes",
+        type=number(0.001, 1_000_000, "minutes"),
+        default=10,
+        help="length of the speed test's file (default %(default)s)",
     )
     parser.add_argument(
-        "--hours", type=float, default=0, help="also filter this many hours of stereo (2 for the README)"
+        "--hours",
+        type=number(0, 10_000, "hours"),
+        default=0,
+        help="also filter this many hours of stereo (2 for the README)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

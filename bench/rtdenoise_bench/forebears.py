@@ -19,6 +19,7 @@ import soundfile as sf
 import torch
 
 from rtdenoise import Denoiser, denoise
+from rtdenoise.arguments import count, number
 from rtdenoise.atomic import replacing, write_text
 from rtdenoise.errors import UsageError
 from rtdenoise.model import load_model
@@ -61,8 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (("clean", "speech"), ("noise", "noise"), ("rir", "room responses")):
         parser.add_argument(f"--{name}", type=Path, nargs="+", default=[], metavar="DIR", help=f"folders with {what}")
     parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="pairs to score on, noisy/ and clean/")
-    parser.add_argument("--minutes", type=float, default=2.0, help="of one core's work, for each training (default 2)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--minutes",
+        type=number(0.001, 1_000_000, "minutes"),
+        default=2.0,
+        help="of one core's work, for each training (default 2)",
+    )
+    parser.add_argument("--seed", type=count(0), default=1)
     parser.add_argument("--work", type=Path, default=Path("forebears"), help="keeps what is done (default forebears/)")
     parser.add_argument("--cache", type=Path, help="where decoded audio is kept (default: WORK/cache)")
     parser.add_argument("--only", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), metavar="NAME")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from rtdenoise.arguments import RATE, SECONDS, count, number
 from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
 from rtdenoise.model import DEFAULT_MODEL, find_model
@@ -34,12 +35,12 @@ class Part:
             add("--model", default=DEFAULT_MODEL, help="model to measure (default %(default)s)")
             add("--latency", choices=("normal", "low"), default="normal")
         if "engine" in self.parts:
-            add("--rate", type=int, default=48_000, help="Hz (default %(default)s)")
-            add("--channels", type=int, default=1)
-            add("--rounds", type=int, default=ROUNDS, help="of 500 hops, back to back (default %(default)s)")
+            add("--rate", type=RATE, default=48_000, help="Hz (default %(default)s)")
+            add("--channels", type=count(1, 1_000), default=1)
+            add("--rounds", type=count(), default=ROUNDS, help="of 500 hops, back to back (default %(default)s)")
             add(
                 "--real-time",
-                type=float,
+                type=number(0, 86_400, "seconds"),
                 default=REAL_TIME_S,
                 metavar="S",
                 help="seconds undisturbed, and half of it for each disturbance (default %(default)s)",
@@ -47,10 +48,10 @@ class Part:
         if "live" in self.parts:
             every = " (default: all)" if self.parts == ("live",) else " (default: the one that runs here, and JACK)"
             add("--server", action="append", choices=SERVERS, help="may be repeated" + every)
-            add("--live", type=float, default=LIVE_S, metavar="S", help="seconds to listen (default %(default)s)")
+            add("--live", type=SECONDS, default=LIVE_S, metavar="S", help="seconds to listen (default %(default)s)")
             add("--in", dest="source", metavar="DEVICE", help="with --out: measure these devices by a loopback instead")
             add("--out", dest="target", metavar="DEVICE", help="its sound must come back at --in, by a cable or by air")
-            add("--blocksize", type=int, help="frames a callback, where the server allows it")
+            add("--blocksize", type=count(1, 65_536), help="frames a callback, where the server allows it")
         if "peers" in self.parts:
             form = "NAME='COMMAND {in} {out}'"
             add(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise.arguments import count, number
 from rtdenoise.live import streams
 from rtdenoise.live.marks import WRITTEN, make_marks
 from rtdenoise.live.session import LiveDenoiser
@@ -45,16 +46,26 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--hog", choices=HOGS)
     parser.add_argument("--worker", choices=("native", "python"))
-    parser.add_argument("--budget", type=float)
-    parser.add_argument("--ppm", type=float, default=0.0, help="run the output's clock this much faster")
+    parser.add_argument("--budget", type=number(0.1, 10_000, "ms"))
+    parser.add_argument(
+        "--ppm", type=number(-100_000, 100_000), default=0.0, help="run the output's clock this much faster"
+    )
     parser.add_argument("--bypass", action="store_true")
     parser.add_argument("--latency", default="normal")
-    parser.add_argument("--blocksize", type=int)
+    parser.add_argument("--blocksize", type=count(1, 65_536))
     parser.add_argument("--watch", type=Path, help="write what the clocks saw to this .npz file")
     parser.add_argument(
-        "--plant", type=float, default=0.0, help="delay the output by so many ms, unseen by the session"
+        "--plant",
+        type=number(0, 10_000, "ms"),
+        default=0.0,
+        help="delay the output by so many ms, unseen by the session",
     )
-    parser.add_argument("--settle", type=float, default=2.0, help="seconds before the hog begins and counting starts")
+    parser.add_argument(
+        "--settle",
+        type=number(0, 86_400, "seconds"),
+        default=2.0,
+        help="seconds before the hog begins and counting starts",
+    )
     args = parser.parse_args()
     if args.ppm:
         _hurry_output(args.ppm)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise.arguments import number
 from rtdenoise_bench import burden
 from rtdenoise_bench.probes import PLACED
 from rtdenoise_bench.stress import gaps, through_pulse
@@ -18,7 +19,9 @@ ENDS_S = 60  # at the start and at the end, that are compared; a quarter of a ru
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--minutes", type=float, default=30, help="length (default %(default)g)")
+    parser.add_argument(
+        "--minutes", type=number(0.001, 1_000_000, "minutes"), default=30, help="length (default %(default)g)"
+    )
     parser.add_argument("--model", help="model to run (default: one that changes nothing)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdenoise import denoise
+from rtdenoise.arguments import SECONDS
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise_bench import burden, probes, servers
 from rtdenoise_bench.probes import Delay
@@ -32,7 +33,7 @@ LEAST_GAIN_DB = 3.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
-    parser.add_argument("--seconds", type=float, default=20, help="length of a row's measurement (default 20)")
+    parser.add_argument("--seconds", type=SECONDS, default=20, help="length of a row's measurement (default 20)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", help="for the load and start rows (default: the default model)")
 

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile as sf
 import soxr
 
+from rtdenoise.arguments import count
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training import cards, metrics
 from rtdenoise.training.dnsmos import Dnsmos
@@ -167,7 +168,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--plot",
-        type=int,
+        type=count(0),
         default=0,
         metavar="N",
         help="spectrograms of the N pairs that the first system is worst at (PESQ), as worst.png into --out",

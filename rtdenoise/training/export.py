@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import torch
 
+from rtdenoise.arguments import number
 from rtdenoise.atomic import replacing
 from rtdenoise.contract import fixed_metadata
 from rtdenoise.errors import RtdenoiseError
@@ -90,7 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--version", default="1", help="version of the model, for its metadata")
     parser.add_argument("--licence", default="not stated", help="licence of the weights")
     parser.add_argument("--training-data", default="not stated", help="one line that names the sources")
-    parser.add_argument("--keep-input", type=float, default=0.0, metavar="SHARE", help="leave this share of the input")
+    parser.add_argument(
+        "--keep-input", type=number(0, 1), default=0.0, metavar="SHARE", help="leave this share of the input"
+    )
     parser.add_argument("--scores", type=Path, metavar="JSON", help="scores as `evaluate` wrote them")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import soundfile as sf
 
 from rtdenoise import ui
+from rtdenoise.arguments import RATE, count, number
 from rtdenoise.atomic import replacing, write_text
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training.mixer import Banks, Chances
@@ -27,11 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rir", type=Path, nargs="+", default=[], metavar="DIR", help="folders with room responses")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets noisy/, clean/ and manifest.csv")
-    parser.add_argument("--hours", type=float, default=1.0, help="how much to write (default 1)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of a pair (default 5)")
-    parser.add_argument("--snr", type=float, nargs=2, default=(-5.0, 20.0), metavar=("LO", "HI"), help="range in dB")
-    parser.add_argument("--rate", type=int, default=48000, help="sampling rate of the files (default 48000)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--hours", type=number(0.0001, 10_000, "hours"), default=1.0, help="how much to write (default 1)"
+    )
+    parser.add_argument(
+        "--seconds", type=number(0.1, 3_600, "seconds"), default=5.0, help="length of a pair (default 5)"
+    )
+    parser.add_argument(
+        "--snr", type=number(-100, 100, "dB"), nargs=2, default=(-5.0, 20.0), metavar=("LO", "HI"), help="range in dB"
+    )
+    parser.add_argument("--rate", type=RATE, default=48000, help="sampling rate of the files (default 48000)")
+    parser.add_argument("--seed", type=count(0), default=0)
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where decoded audio is kept (default: OUT/cache)")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyroomacoustics as pra
 
 from rtdenoise import ui
+from rtdenoise.arguments import RATE, count, number
 from rtdenoise.errors import UsageError
 from rtdenoise.training.mix import write
 
@@ -30,12 +31,17 @@ PEAK = 0.9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a FLAC file a room")
-    parser.add_argument("--count", type=int, default=300, help="rooms (default 300)")
+    parser.add_argument("--count", type=count(), default=300, help="rooms (default 300)")
     parser.add_argument(
-        "--rt60", type=float, nargs=2, default=(0.12, 0.7), metavar=("LO", "HI"), help="seconds by Sabine's formula"
+        "--rt60",
+        type=number(0.01, 20, "seconds"),
+        nargs=2,
+        default=(0.12, 0.7),
+        metavar=("LO", "HI"),
+        help="seconds by Sabine's formula",
     )
-    parser.add_argument("--rate", type=int, default=48000, help="sampling rate of the files (default 48000)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=RATE, default=48000, help="sampling rate of the files (default 48000)")
+    parser.add_argument("--seed", type=count(0), default=0)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from rtdenoise import ui
+from rtdenoise.arguments import count
 from rtdenoise.errors import UsageError
 from rtdenoise.model import models_folder
 from rtdenoise.training.parallel import Peers, run_together
@@ -38,14 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
     parser.add_argument("--trunk", type=Path, metavar="DIR", help="go on from another training's last.pt, with --decay")
     parser.add_argument(
-        "--decay", type=int, metavar="STEPS", help="let the learning rate fall from the trunk's to zero within STEPS"
+        "--decay",
+        type=count(),
+        metavar="STEPS",
+        help="let the learning rate fall from the trunk's to zero within STEPS",
     )
     parser.add_argument("--clean", type=Path, nargs="+", metavar="DIR", help="speech, instead of the recipe's")
     parser.add_argument("--noise", type=Path, nargs="+", metavar="DIR", help="noise, instead of the recipe's")
     parser.add_argument("--rir", type=Path, nargs="+", metavar="DIR", help="room responses, instead of the recipe's")
-    parser.add_argument("--steps", type=int, help="length of the schedule, instead of the recipe's")
+    parser.add_argument("--steps", type=count(), help="length of the schedule, instead of the recipe's")
     parser.add_argument(
-        "--processes", type=int, default=1, help="train with this many processes, each with batches of its own"
+        "--processes",
+        type=count(1, 1_000),
+        default=1,
+        help="train with this many processes, each with batches of its own",
     )
     parser.add_argument("--cache", type=Path, help="where decoded audio is kept (default: OUT/cache)")
 
