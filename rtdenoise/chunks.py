@@ -22,6 +22,7 @@ _NAMES = set(  # of chunks behind the samples, which may be of any size
 _LARGEST_NAMELESS = 1 << 26  # bytes of a chunk that nobody knows: any four letters may also be samples
 PADDING_BYTES = 1 << 16  # zeros behind the samples that a recorder's file system may have left
 _LARGEST_RIFF_BYTES = 2**32 - 2**16
+_AU_HEADER_BYTES = 24
 _FORMS = {b"RIFF": b"WAVE", b"RIFX": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}
 
 
@@ -96,7 +97,7 @@ def starts_chunk(head: bytes, remaining: int | None) -> bool:
 def layouts(file: BinaryIO, start: int, end: int) -> list[Layout]:
     """The sound files that follow one another from ``start`` on; none if it is of another make."""
     found = []
-    while (layout := _read(file, start, end)) is not None:
+    while (layout := _read(file, start, end)) is not None and layout.end > start:
         found.append(layout)
         start = layout.end
     return found
@@ -110,6 +111,8 @@ def _read(file: BinaryIO, start: int, end: int) -> Layout | None:
         return None
     if kind == b".snd":
         offset, declared = struct.unpack(">II", head[4:])
+        if offset < _AU_HEADER_BYTES:
+            return None
         size = None if declared == 0xFFFFFFFF else declared
         return _judge(file, kind, start, end, [], start + offset, start + 8, ">I", 0, size)
     if kind == b"caff":

@@ -8,6 +8,7 @@ Format: RFC 9639.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -48,6 +49,7 @@ class Frame:
     first: int
     samples: int
     codes: bytes  # its first four bytes: how it is coded
+    unit: int = 1  # samples that one step of its number means: 1, or a frame of them
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,10 @@ class Stream:
     samples: int  # 0: the header does not know
 
     def frame_header(self, data: bytes) -> Frame | None:
-        """The header that ``data`` begins with, if it is one of this stream's; its size is not known yet."""
+        """The header that ``data`` begins with, if it is one of this stream's.
+
+        Its size is not known yet, and ``first`` is the number as it stands there.
+        """
         if len(data) < 6 or data[:1] != b"\xff" or data[1] & 0xFE != 0xF8 or data[3] & 1:
             return None
         block_code, rate_code, channel_code = data[2] >> 4, data[2] & 15, data[3] >> 4
@@ -86,8 +91,7 @@ class Stream:
         at += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
         if at >= len(data) or _crc8(data[:at]) != data[at]:
             return None
-        first = number if data[1] & 1 else number * (self.block or samples)
-        return Frame(0, 0, first, samples, data[:4])
+        return Frame(0, 0, number, samples, data[:4])
 
 
 def streams(file: BinaryIO, start: int, end: int) -> list[Stream]:
@@ -139,7 +143,7 @@ def mend(file: BinaryIO, stream: Stream) -> tuple[list[Piece], int, int]:
     Returns its pieces, its length in samples, and how many of them are silence.
     """
     pieces: list[Piece] = [Range(stream.start, stream.frames_at - stream.start)]
-    at = silent = 0
+    at = silent = unit = 0
     for frame in _good_frames(file, stream):
         if frame.first < at:
             continue
@@ -151,11 +155,14 @@ def mend(file: BinaryIO, stream: Stream) -> tuple[list[Piece], int, int]:
             pieces[-1] = Range(last.start, last.size + frame.size)
         else:
             pieces.append(Range(frame.at, frame.size))
-        at = frame.first + frame.samples
-    file.seek(stream.start + 18)
-    packed = int.from_bytes(file.read(8), "big") >> 36 << 36 | at & (1 << 36) - 1
-    # The checksum of the sound goes too: it is of what was there before.
-    return patched(pieces, {stream.start + 18: packed.to_bytes(8, "big") + bytes(16)}), at, silent
+        at, unit = frame.first + frame.samples, frame.unit
+    file.seek(stream.start + 8)
+    info = file.read(18)
+    blocks = info[:4] if unit < 2 else unit.to_bytes(2, "big") * 2
+    packed = int.from_bytes(info[10:], "big") >> 36 << 36 | at & (1 << 36) - 1
+    # Sizes of frames and the checksum of the sound are of what was there before: left open.
+    info = blocks + bytes(6) + packed.to_bytes(8, "big") + bytes(16)
+    return patched(pieces, {stream.start + 8: info}), at, silent
 
 
 def _good_frames(file: BinaryIO, stream: Stream) -> Iterator[Frame]:
@@ -178,8 +185,17 @@ def _good_frames(file: BinaryIO, stream: Stream) -> Iterator[Frame]:
 def _spans(file: BinaryIO, stream: Stream, begin: int) -> list[Frame]:
     """Frames from offset ``begin`` on, each taken to end where the next header is."""
     headers = [*_headers(file, stream, begin)]
+    if headers and not headers[0].codes[1] & 1:  # frames are counted, not samples
+        block = _block(stream, headers)
+        headers = [replace(frame, first=frame.first * block, unit=block) for frame in headers]
     ends = [frame.at for frame in headers[1:]] + [stream.end] * bool(headers)
     return [replace(frame, size=end - frame.at) for frame, end in zip(headers, ends, strict=True)]
+
+
+def _block(stream: Stream, frames: list[Frame]) -> int:
+    """Samples of every frame but the last. Most frames are right about it, should STREAMINFO be damaged."""
+    ((usual, count),) = Counter(frame.samples for frame in frames).most_common(1)
+    return usual if count > 2 or not stream.block else stream.block
 
 
 def _headers(file: BinaryIO, stream: Stream, begin: int) -> Iterator[Frame]:
@@ -228,14 +244,12 @@ def _are_whole(file: BinaryIO, frames: list[Frame]) -> list[bool]:
 def _silence(stream: Stream, model: Frame, first: int) -> list[Piece]:
     """Frames of zeros from sample ``first`` up to ``model``, coded like it."""
     made: list[Piece] = []
-    by_sample = model.codes[1] & 1
     while first < model.first:
-        samples = min(stream.block or _SILENT_BLOCK, model.first - first)
-        number = first if by_sample else first // stream.block
+        samples = min(model.unit if model.unit > 1 else _SILENT_BLOCK, model.first - first)
         rate_code = model.codes[2] & 15
         # Block size in two bytes of its own; a rate with bytes of its own is left to STREAMINFO, which has it too.
         head = bytes([0xFF, model.codes[1], 0x70 | (rate_code if rate_code < 12 else 0), model.codes[3]])
-        head += _coded(number) + (samples - 1).to_bytes(2, "big")
+        head += _coded(first // model.unit) + (samples - 1).to_bytes(2, "big")
         head += bytes([_crc8(head)])
         bits = stream.channels * (8 + stream.sample_bits)  # a constant subframe: eight bits that say so, and one sample
         side = 1 if model.codes[3] >> 4 >= 8 else 0  # a difference of two channels has one bit more

@@ -34,6 +34,18 @@ def test_flac_goes_on_behind_a_hole_with_silence_of_its_length(tmp_path, capfd, 
     assert np.abs(heard[wrong[0] + 256 : wrong[-1] - 256]).max() < 1e-4
 
 
+def test_flac_with_a_damaged_header_and_a_hole_keeps_every_sample_in_its_place(tmp_path):
+    source = write(tmp_path / "a.flac", voice(SECONDS * RATE), RATE)
+    whole = soundfile.read(source, always_2d=True)[0]
+    data = bytearray(damaged(source, 300).read_bytes())
+    data[8:12] = b"\0\x10\x20\0"  # the sizes of its blocks
+    source.write_bytes(data)
+    with SoundFileSource(str(source)) as file:
+        heard = np.concatenate([*file.blocks()])
+    assert len(heard) == len(whole)
+    assert np.count_nonzero(np.abs(heard - whole) > 1e-4) <= 4_096
+
+
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 @pytest.mark.parametrize("places", [[0.25], [0.2, 0.5, 0.7]])
 def test_ogg_goes_on_behind_holes_with_silence_of_their_length(tmp_path, subtype, places):

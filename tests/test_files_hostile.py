@@ -80,6 +80,15 @@ def test_flipped_inserted_and_missing_bytes_end_in_sound_or_one_line(tmp_path, o
     assert samples <= MOST_SAMPLES
 
 
+def test_an_au_file_whose_sound_begins_before_its_header_ends_is_no_endless_chain(tmp_path):
+    path = write(tmp_path / "a.au", voice(100), RATE, "PCM_16")
+    data = bytearray(path.read_bytes())
+    data[4:12] = bytes(8)
+    path.write_bytes(data)
+    with pytest.raises(RtdenoiseError):
+        read_through(path)
+
+
 HELD = [
     ("a.wav", "PCM_24", {}),
     ("a.wav", "PCM_16", {"endian": "BIG"}),
