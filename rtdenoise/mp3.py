@@ -69,6 +69,8 @@ def _frame_bytes(head: bytes) -> int:
 def _declared_end(file: BinaryIO, start: int) -> int | None:
     """Where the first frame, if it is a Xing header, says that the file ends."""
     head = _at(file, start, 64)
+    if len(head) < 64:
+        return None
     mono, mpeg1 = head[3] >> 6 == 3, head[1] >> 3 & 3 == 3
     at = 4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17))
     if head[at : at + 4] not in (b"Xing", b"Info") or head[at + 7] & 3 != 3:
