@@ -62,14 +62,14 @@ class AtomicFile:
         self._part: Path | None = None  # stays None where there is nothing to put into place: pipes, devices
         self.rescued: list[Path] = []
         with self._named():
-            self._before = _status(self.path)
-            if self._before is not None and not stat.S_ISREG(self._before.st_mode):
-                if stat.S_ISBLK(self._before.st_mode):
+            there = _status(self.path)
+            if there is not None and not stat.S_ISREG(there.st_mode):
+                if stat.S_ISBLK(there.st_mode):
                     raise OSError(errno.EINVAL, "it is a disk, not a file")
                 self.file: IO[bytes] = open(self.path, "wb")  # noqa: SIM115
                 return
             self._target = Path(os.path.realpath(self.path))
-            if self._before is not None and not os.access(self._target, os.W_OK):
+            if there is not None and not os.access(self._target, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self.rescued = sweep(self._target.parent)
             self.file = self._create("rec" if recording else "part")
@@ -123,20 +123,20 @@ class AtomicFile:
     def _give_rights(self) -> None:
         if fcntl is None:
             return
-        fd = self.file.fileno()
-        if self._before is None:
+        fd, before = self.file.fileno(), _status(self._target)
+        if before is None:
             like = _status(Path(self._like)) if self._like is not None else None
             regular = like is not None and stat.S_ISREG(like.st_mode)
             mode = like.st_mode & 0o666 if like is not None and regular else 0o666
             with contextlib.suppress(OSError):  # file systems without rights
                 os.fchmod(fd, (mode | stat.S_IRUSR | stat.S_IWUSR) & ~_umask())
             return
-        mode, now = self._before.st_mode & _RIGHTS, os.fstat(fd)
-        for owner, group in ((self._before.st_uid, -1), (-1, self._before.st_gid)):
+        mode, now = before.st_mode & _RIGHTS, os.fstat(fd)
+        for owner, group in ((before.st_uid, -1), (-1, before.st_gid)):
             if (owner, group) not in ((now.st_uid, -1), (-1, now.st_gid)):
                 with contextlib.suppress(OSError):
                     os.fchown(fd, owner, group)
-        if os.fstat(fd).st_gid != self._before.st_gid:  # another group gets no more than everybody
+        if os.fstat(fd).st_gid != before.st_gid:  # another group gets no more than everybody
             mode &= ~0o070 | (mode & 0o007) << 3
         with contextlib.suppress(OSError):
             os.fchmod(fd, mode)
@@ -176,9 +176,12 @@ def sweep(folder: Path, now: bool = False) -> list[Path]:
     moment ago is left alone, unless it must be ``now``.
     """
     with _sweeping:
-        last, _swept[folder] = _swept.get(folder), time.monotonic()
-    if not now and last is not None and time.monotonic() - last < _AGAIN_S:
-        return []
+        clock = time.monotonic()
+        for known in [known for known, when in _swept.items() if clock - when > _AGAIN_S]:
+            del _swept[known]
+        if folder in _swept and not now:
+            return []
+        _swept[folder] = clock
     rescued = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for part, named in [(Path(e.path), named) for e in entries if (named := _PART.fullmatch(e.name))]:
