@@ -58,6 +58,7 @@ COMMANDS = {
     "models": Command("list the models and their scores", "rtdenoise.catalog"),
     "rooms": Command("make responses of rooms, for train and mix --rir", "rtdenoise.training.rooms", "train"),
     "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.mix", "train"),
+    "devset": Command("make pairs to choose between candidates by", "rtdenoise.training.devset", "train"),
     "train": Command("train a model", "rtdenoise.training.train", "train"),
     "export": Command("export a trained model to ONNX", "rtdenoise.training.export", "train"),
     "evaluate": Command("score a model on noisy/clean pairs", "rtdenoise.training.evaluate", "train"),

@@ -28,10 +28,11 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         listing virtual_mic streams player file_ends virtual_mic_command doctor watch delay hop worker
         session view run""",
     "rtdenoise.training": """
-        metrics augment muon parallel bank cards score_tables spectra sounds tape dnsmos sampling graph hearing mixer
-        losses tape_mixer recipe mix validate rooms systems pictures networks.tapping networks.recurrence
-        networks.memory networks.memory_graph networks.crced networks.crced_graph networks.unet networks.unet_graph
-        networks.masker networks.masker_graph networks trainer export train tape_scores evaluate""",
+        metrics residue augment muon parallel bank cards score_tables comparison spectra sounds tape dnsmos scoring
+        pictures sampling graph hearing mixer losses tape_mixer recipe mix devset validate rooms networks.tapping
+        networks.recurrence networks.memory networks.memory_graph networks.crced networks.crced_graph networks.unet
+        networks.unet_graph networks.masker networks.masker_graph networks trainer export systems train tape_scores
+        evaluate""",
     "rtdenoise_bench": """
         times disturb start servers readme latency probes machine jack_probe clock table loopback plant burden files
         watched exactness stress way soak live rig product stages peers matrix forebears report compare tables advice

@@ -22,6 +22,7 @@ from rtdenoise.training.networks import build, load_weights  # noqa: E402
 from rtdenoise.training.networks.memory import sub_bands  # noqa: E402
 from rtdenoise.training.recipe import load_recipe  # noqa: E402
 from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
+from rtdenoise.training.systems import open_systems  # noqa: E402
 from rtdenoise.training.trainer import Trainer, load_checkpoint  # noqa: E402
 
 RATE = 16000
@@ -85,6 +86,10 @@ def test_training_learns_and_exports_what_it_learnt(network, start, tmp_path):
     assert np.mean(losses[-3:]) < 0.8 * losses[0]
     assert main(["export", str(tmp_path / "run" / "best.pt"), "--out", str(tmp_path / "tiny.onnx")]) == 0
     assert load_model(tmp_path / "tiny.onnx").name == network
+    systems = open_systems([str(tmp_path / "run" / "best.pt"), str(tmp_path / "tiny.onnx")], tmp_path)
+    assert list(systems) == ["run-best", network], "a checkpoint can be scored as it is"
+    x = 0.1 * np.random.default_rng(0).standard_normal(RATE, dtype=np.float32)
+    np.testing.assert_array_equal(systems["run-best"](x, RATE), systems[network](x, RATE))
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,8 +16,11 @@ pytest.importorskip("soxr")
 import rtdenoise
 from rtdenoise.cli import main
 from rtdenoise.errors import UsageError
-from rtdenoise.training import evaluate, metrics, score_tables, systems
+from rtdenoise.model import find_model
+from rtdenoise.training import comparison, metrics, pictures
 from rtdenoise.training.dnsmos import SAMPLES, Dnsmos
+from rtdenoise.training.scoring import Pair
+from rtdenoise.training.systems import open_systems
 
 RATE = 16000
 
@@ -75,11 +79,23 @@ def test_the_high_band_is_judged_at_48_khz_alone():
     assert metrics.hf_lsd_db(wide, low) > 20
 
 
+def write_pairs(folder, speech, names, snr_db=5):
+    for side in ("clean", "noisy"):
+        (folder / side).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            stated = float(name.split("_")[1].removesuffix("dB")) if "dB" in name else snr_db
+            sf.write(folder / side / f"{name}.wav", speech if side == "clean" else noisy(speech, stated), RATE)
+    return folder
+
+
+def cells_of(tables, heading):
+    """A table of the printed ones, as rows of cells without the headings."""
+    lines = next(part for part in tables.split("\n\n") if part.startswith(f"| {heading}")).splitlines()
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if not line.startswith("| ---")]
+
+
 def test_evaluate_reports_every_pair_and_its_snr(speech, tmp_path, capsys):
-    for side, sound in (("clean", lambda s: speech), ("noisy", lambda s: noisy(speech, s))):
-        (tmp_path / side).mkdir()
-        for snr_db in (2.5, 7.5):
-            sf.write(tmp_path / side / f"a_{snr_db}dB.wav", sound(snr_db), RATE)
+    write_pairs(tmp_path, speech, ["a_2.5dB", "b_7.5dB_rumble"])
     card = tmp_path / "card.md"
     card.write_text("# copy\n<!-- scores -->\nold\n<!-- /scores -->\nwhat it does badly\n")
     arguments = ["copy=cp {in} {out}", str(tmp_path), "--out", str(tmp_path / "scores"), "--card", str(card)]
@@ -94,45 +110,74 @@ def test_evaluate_reports_every_pair_and_its_snr(speech, tmp_path, capsys):
     assert result["mean"]["si_sdr"] == pytest.approx(5, abs=0.3)
     assert result["mean"]["gain_db"] == pytest.approx(0, abs=0.1)
     assert result["mean"]["clean_in_pesq"] > 4.6
-    assert result["worse_than_noisy"] == {"estoi": 0, "si_sdr": 0}
+    assert result["mean"]["gain_8k_db"] == pytest.approx(0, abs=1e-3)
+    assert result["mean"]["noise_left_pauses" if "noise_left_pauses" in result["mean"] else "noise_left_speech"] == (
+        pytest.approx(0, abs=0.5)
+    )
+    assert result["worse_than_noisy"] == {"estoi": 0, "si_sdr_80hz": 0}
 
 
-def test_systems_are_compared_pair_by_pair_with_the_first():
-    def system(*si_sdr):
-        alike = dict.fromkeys(score_tables.COLUMNS, 1.0)
-        return {"pairs": {pair: alike | {"si_sdr": v} for pair, v in zip("abcd", si_sdr, strict=True)}}
+def test_several_sets_have_one_mean_however_many_pairs_each_has(speech, tmp_path, capsys):
+    sets = [
+        write_pairs(tmp_path / "one", speech, ["a_0dB", "b_0dB"]),
+        write_pairs(tmp_path / "two", speech, ["d_12dB"]),
+    ]
+    asked = ["evaluate", "copy=cp {in} {out}", *map(str, sets), "--quick", "--out", str(tmp_path / "scores")]
+    assert main([*asked, "--jobs", "2"]) == 0
+    tables = capsys.readouterr().out
+    _, row = cells_of(tables[tables.index("Mean of one and two:") :].partition("\n\n")[2], "system | PESQ-WB")
+    assert float(row[5]) == pytest.approx(6, abs=0.3), "SI-SDR: the mean of 0 and 12, not of all three pairs"
+    assert "0 / 0 of 3" in tables
+    kept = [tmp_path / "scores" / name / "copy.json" for name in ("two", "one")]
+    assert "clean_in_pesq" not in json.loads(kept[0].read_text())["mean"], "--quick"
+    assert main([*asked[:-2], "--against", *map(str, kept)]) == 0
+    decided = capsys.readouterr().out
+    for name in ("one", "two", "mean of one and two"):
+        title, *rows = cells_of(decided[decided.index(f"On {name}:\n\n| copy (") :].partition("\n\n")[2], "copy (")
+        assert title[1] == "against copy before"
+        assert all(row[1].startswith("tie, ") for row in rows)
 
-    (lines,) = score_tables.differences({"old": system(1, 2, 3, 4), "new": system(2, 4, 4, 6)})
-    cells = dict(zip(*([c.strip() for c in line.split("|")[1:-1]] for line in lines.splitlines()[::2]), strict=True))
-    assert cells["mean difference ± 2 standard errors"] == "new minus old"
-    assert cells["SI-SDR"] == "+1.5 ± 0.6", "differences 1, 2, 1, 2: twice 0.577 / sqrt(4)"
-    assert cells["PESQ-WB"] == "+0.00 ± 0.00"
-    assert not score_tables.differences({"old": system(1, 2, 3, 4)})
+
+def test_a_verdict_is_better_worse_or_a_tie_beyond_two_standard_errors():
+    def rows(**scores):
+        return {pair: {k: v[i] for k, v in scores.items() if v[i] is not None} for i, pair in enumerate("abcd")}
+
+    new = rows(si_sdr=[2, 4, 4, 6], estoi=[1, 1, 1, 1], noise_left_pauses=[-20, -20, None, -21], lsd=[3, 4, 5, 6])
+    old = rows(si_sdr=[1, 2, 3, 4], estoi=[1.5, 0.5, 1, 1], noise_left_pauses=[-10, None, -9, -12], lsd=[2, 3, 4, 5])
+    title, *table = cells_of(comparison.verdicts({"dev": {"new": new, "old": old}}), "new (")
+    assert title == ["new (± 2 standard errors)", "against old"]
+    assert dict(table) == {
+        "SI-SDR": "better, +1.5 ± 0.6",  # differences 1, 2, 1, 2: twice 0.577 / sqrt(4)
+        "ESTOI": "tie, +0.000 ± 0.408",
+        "noise left in pauses > 150 Hz": "better, -9.5 ± 1.0",  # of the two pairs that both have it on
+        "LSD": "worse, +1.00 ± 0.00",
+    }
+    both = comparison.verdicts({"dev": {"new": new, "old": old}, "foreign": {"new": old, "old": new}})
+    assert dict(cells_of(both.partition("mean of dev and foreign:\n\n")[2], "new ("))["SI-SDR"] == "tie, +0.0 ± 0.4"
+    assert not comparison.verdicts({"dev": {"new": new}})
+    assert "tie, +1.0 ± inf" in comparison.verdicts({"d": {"n": {"a": {"si_sdr": 2}}, "o": {"a": {"si_sdr": 1}}}})
 
 
 def test_scores_kept_from_before_are_compared_with(tmp_path):
-    one = {"pairs": {pair: dict.fromkeys(score_tables.COLUMNS, 1.0) for pair in "ab"}}
-    score_tables.keep_scores(tmp_path, "scores.md", "", {"old": one})
-    (tmp_path / "peers.json").write_text(
-        json.dumps({"metrics": ["pesq_wb"], "pairs": ["b", "a", "c"], "scores": {"p": [[3], [2], [9]], "q": [[1]] * 3}})
-    )
-    kept = score_tables.read_scores(tmp_path / "old.json", ["a", "b"])
-    kept |= score_tables.read_scores(tmp_path / "peers.json", ["a", "b"])
-    (table,) = score_tables.differences({"new": one} | kept)
-    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines()[2:]]
-    assert rows == [
-        ["old before minus new", "+0.00 ± 0.00", "+0.00 ± 0.00"],
-        ["p minus new", "+1.50 ± 1.00", "-"],
-        ["q minus new", "+0.00 ± 0.00", "-"],
-    ]
-    (table,) = score_tables.differences({"p": one}, score_tables.read_scores(tmp_path / "peers.json", ["a", "b"]))
-    assert "| p minus p | +1.50 ± 1.00 | - |" in table, "a namesake does not take the first one's place"
+    comparison.keep_scores(tmp_path, {"old": {"pairs": {"a": {"pesq_wb": 1.0}, "b": {"pesq_wb": 2.0}}}})
+    peers = {"metrics": ["pesq_wb", "estoi"], "pairs": ["b", "a", "c"]}
+    peers["scores"] = {"p": [[3, None], [2, 0.5], [9, 1]], "q": [[1, 1]] * 3}
+    (tmp_path / "peers.json").write_text(json.dumps(peers))
+    paths = [tmp_path / "old.json", tmp_path / "peers.json"]
+    kept = comparison.read_kept(paths, {"dev": ["a", "b"], "foreign": ["c"]})
+    assert kept["dev"]["old before"] == {"a": {"pesq_wb": 1.0}, "b": {"pesq_wb": 2.0}}
+    assert kept["dev"]["p"]["b"] == {"pesq_wb": 3}, "null is what could not be measured"
+    assert list(kept["foreign"]) == ["p", "q"]
+    beside = comparison.beside({"p": {"pairs": {}}}, kept["foreign"])
+    assert list(beside) == ["p", "p before", "q"], "a namesake does not take the first one's place"
     with pytest.raises(UsageError, match="no scores of pair d"):
-        score_tables.read_scores(tmp_path / "peers.json", ["a", "d"])
+        comparison.read_kept(paths, {"dev": ["a", "d"]})
+    with pytest.raises(UsageError, match="the second file with scores of old before on dev"):
+        comparison.read_kept(paths[:1] * 2, {"dev": ["a", "b"]})
     for text in ("", "[]", "{}", '{"metrics": ["x"], "pairs": ["a"], "scores": {"p": []}}'):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(UsageError, match="holds no scores"):
-            score_tables.read_scores(tmp_path / "bad.json", ["a"])
+            comparison.read_kept([tmp_path / "bad.json"], {"dev": ["a"]})
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -143,19 +188,30 @@ def test_the_worst_pairs_are_drawn_side_by_side(speech, tmp_path, count):
         for side, sound in (("clean", speech), ("noisy", noisy(speech, 5))):
             (tmp_path / side).mkdir(exist_ok=True)
             sf.write(tmp_path / side / f"{name}.wav", sound, RATE)
-        pairs.append((name, tmp_path / "noisy" / f"{name}.wav", tmp_path / "clean" / f"{name}.wav"))
-    evaluate.plot(pairs, {"loud": lambda x, rate: 2 * x}, tmp_path / "worst.png")
+        pairs.append(Pair(name, tmp_path / "noisy" / f"{name}.wav", tmp_path / "clean" / f"{name}.wav"))
+    pictures.plot(pairs, {"loud": lambda x, rate: 2 * x}, tmp_path / "worst.png")
     picture = image.imread(tmp_path / "worst.png")[..., :3]
     assert picture.shape[1] > 600
     assert picture.std() > 0.1, "something is drawn"
 
 
-def test_a_model_with_low_behind_it_is_scored_at_8_ms(speech):
+def test_a_model_with_low_behind_it_is_scored_at_8_ms(speech, tmp_path):
     x = noisy(speech, 5).astype(np.float32)
-    for text, latency in (("unet", "normal"), ("unet@low", "low")):
-        name, system = systems.open_system(text)
-        assert name == text
-        np.testing.assert_array_equal(system(x, RATE), rtdenoise.denoise(x, RATE, model="unet", latency=latency))
+    systems = open_systems(["unet", "unet@low"], tmp_path)
+    for name, latency in (("unet", "normal"), ("unet@low", "low")):
+        np.testing.assert_array_equal(systems[name](x, RATE), rtdenoise.denoise(x, RATE, model="unet", latency=latency))
+
+
+def test_files_that_state_one_name_are_told_apart(tmp_path):
+    for name in ("first", "second"):
+        shutil.copy(find_model("crced"), tmp_path / f"{name}.onnx")
+    assert list(open_systems(["crced", str(tmp_path / "first.onnx"), f"{tmp_path}/second.onnx@low"], tmp_path)) == [
+        "crced",
+        "first",
+        "crced@low",
+    ]
+    with pytest.raises(UsageError, match="two systems are called crced"):
+        open_systems(["crced", "crced"], tmp_path)
 
 
 @pytest.fixture
@@ -195,28 +251,25 @@ def test_dnsmos_refuses_other_files(samples_picker, tmp_path):
 
 
 def test_evaluate_adds_opinions_where_asked(speech, samples_picker, tmp_path, capsys):
-    for side, sound in (("clean", speech), ("noisy", noisy(speech, 5))):
-        (tmp_path / side).mkdir()
-        sf.write(tmp_path / side / "a.wav", sound, RATE)
+    write_pairs(tmp_path, speech, ["a"])
     model = str(samples_picker(0, 1, 2))
-    assert main(["evaluate", "copy=cp {in} {out}", "same=cp {in} {out}", str(tmp_path), "--dnsmos", model]) == 0
-    tables = capsys.readouterr().out.split("\n\n")
-    assert all("| COVL | SIG | BAK | OVRL |" in tables[k] for k in (0, 3)), "scores and differences"
-    assert "+0.00 ± inf" in tables[3]
+    assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path), "--quick", "--dnsmos", model]) == 0
+    assert "| COVL | SIG | BAK | OVRL |" in capsys.readouterr().out
     assert main(["evaluate", "tape", str(tmp_path), "--tape", "--dnsmos", model]) == 2
 
 
-def test_evaluate_compares_with_scores_kept_before(speech, tmp_path, capsys):
-    for side, sound in (("clean", speech), ("noisy", noisy(speech, 5))):
-        (tmp_path / side).mkdir()
-        sf.write(tmp_path / side / "a.wav", sound, RATE)
-    asked = ["evaluate", "copy=cp {in} {out}", str(tmp_path)]
+def test_clean_speech_in_a_room_is_scored_where_rooms_are_given(speech, tmp_path, capsys):
+    write_pairs(tmp_path, speech, ["a"])
+    response = np.random.default_rng(0).standard_normal(RATE // 4) * np.exp(-np.arange(RATE // 4) / 800)
+    response[20] = 8.0
+    (tmp_path / "rooms").mkdir()
+    sf.write(tmp_path / "rooms" / "office.wav", response / 9, RATE)
+    asked = ["evaluate", "copy=cp {in} {out}", str(tmp_path), "--quick", "--rir", str(tmp_path / "rooms")]
     assert main([*asked, "--out", str(tmp_path)]) == 0
-    capsys.readouterr()
-    assert main([*asked, "--against", str(tmp_path / "copy.json")]) == 0
-    assert "| copy before minus copy | +0.00 ± inf |" in capsys.readouterr().out
-    assert main([*asked, "--against", str(tmp_path / "scores.md")]) == 2
-    assert main(["evaluate", "tape", str(tmp_path), "--tape", "--against", str(tmp_path / "copy.json")]) == 2
+    mean = json.loads((tmp_path / "copy.json").read_text())["mean"]
+    assert mean["reverberant_in_pesq"] > 4.6
+    assert mean["reverberant_in_si_sdr_80hz"] > 60, "judged against the voice with its room"
+    assert main([*asked[:-1], str(tmp_path / "clean" / "none")]) == 2
 
 
 def test_evaluate_says_what_is_wrong(tmp_path, capsys):
@@ -228,6 +281,16 @@ def test_evaluate_says_what_is_wrong(tmp_path, capsys):
     assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path)]) == 1
     assert "differ" in capsys.readouterr().err
     assert main(["evaluate", "copy=cp a b", str(tmp_path)]) == 2
+    assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path / "gone")]) == 2
+    assert "gone is not a folder" in capsys.readouterr().err
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "no system" in capsys.readouterr().err
+    (tmp_path / "scores.json").write_text("{}")
+    asked = ["evaluate", "copy=cp {in} {out}", str(tmp_path)]
+    for more in (["--jobs", "0"], ["--plot", "1"], ["--against", str(tmp_path / "scores.json")]):
+        assert main([*asked, *more]) == 2
+    assert main(["evaluate", "tape", str(tmp_path), "--tape", "--against", str(tmp_path / "scores.json")]) == 2
+    capsys.readouterr()
     (tmp_path / "card.md").write_text("no marks")
     assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path), "--card", str(tmp_path / "card.md")]) == 2
     assert "<!-- scores -->" in capsys.readouterr().err

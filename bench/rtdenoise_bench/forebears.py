@@ -24,11 +24,11 @@ from rtdenoise.atomic import replacing, write_text
 from rtdenoise.errors import UsageError
 from rtdenoise.model import load_model
 from rtdenoise.training import cards, metrics
-from rtdenoise.training.evaluate import at_16_khz, find_pairs
 from rtdenoise.training.export import export
 from rtdenoise.training.networks import build
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.score_tables import table
+from rtdenoise.training.scoring import Pair, at_rate, find_pairs
 from rtdenoise.training.trainer import Batches, Trainer, load_checkpoint
 from rtdenoise_bench import machine
 
@@ -146,7 +146,7 @@ def seconds_a_step(trainer: Trainer) -> float:
     return float(np.mean(spent[1:]))
 
 
-def row_of(name: str, checkpoint: Path, pairs: list[tuple[str, Path, Path]]) -> dict[str, Any]:
+def row_of(name: str, checkpoint: Path, pairs: list[Pair]) -> dict[str, Any]:
     """Export a checkpoint, check it, and score it as users would run it."""
     state = load_checkpoint(checkpoint)
     recipe = recipe_from_json(state["recipe"])
@@ -173,12 +173,12 @@ def row_of(name: str, checkpoint: Path, pairs: list[tuple[str, Path, Path]]) -> 
     }
 
 
-def judged(pairs: list[tuple[str, Path, Path]], system: Any) -> dict[str, Any]:
+def judged(pairs: list[Pair], system: Any) -> dict[str, Any]:
     """Mean scores over the pairs, at 16 kHz."""
     rows = []
-    for _, noisy, clean in pairs:
-        (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
-        out, wanted = at_16_khz(system(x[:, 0], rate), rate), at_16_khz(c[:, 0], rate)
+    for pair in pairs:
+        (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (pair.noisy, pair.clean))
+        out, wanted = at_rate(system(x[:, 0], rate), rate), at_rate(c[:, 0], rate)
         measures = (metrics.pesq_wide, metrics.estoi, metrics.si_sdr_db, metrics.overlap)
         rows.append([measure(wanted, out) for measure in measures])
     return dict(zip(("pesq_wb", "estoi", "si_sdr", "iou"), map(float, np.mean(rows, 0)), strict=True))

@@ -22,6 +22,14 @@ def rms(x: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(x)) + 1e-12))
 
 
+def direct_first(response: np.ndarray, rate: int, seconds: float) -> np.ndarray:
+    """Of the response of a room, what follows its direct sound for so long; energy one, so that a voice keeps its time
+    and about its level."""
+    begin = max(0, int(np.argmax(np.abs(response))) - rate // 4000)
+    response = response[begin:][: int(seconds * rate)]
+    return response / np.sqrt(np.sum(response**2) + 1e-9)
+
+
 def at_speed(x: np.ndarray, count: int) -> np.ndarray:
     """All of ``x`` played in ``count`` samples, pitch and all; exact, in the frequency domain."""
     spectrum = fft.rfft(x)

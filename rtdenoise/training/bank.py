@@ -68,16 +68,17 @@ class Bank:
         return piece.astype(np.float32) / np.float32(FULL_SCALE)
 
 
-def find_clips(folder: Path, kind: Kind) -> list[Clip]:
-    """Clips of a folder. A ``manifest.csv`` in it (path, kind, source, who, nc) names them and drops the rows with
-    nc = 1 (non-commercial); without one, every audio file below the folder counts."""
+def find_clips(folder: Path, kind: Kind, nc: str = "0") -> list[Clip]:
+    """Clips of a folder. A ``manifest.csv`` in it (path, kind, source, who, nc) names them; of its rows, those with
+    nc = 1 (non-commercial) are to choose by, never to train on. Without one, every audio file below the folder counts.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; give a folder with audio files")
     manifest = folder / "manifest.csv"
     if manifest.exists():
         with manifest.open(newline="") as file:
-            rows = [r for r in csv.DictReader(file) if r["kind"] == kind and r["nc"] == "0"]
+            rows = [r for r in csv.DictReader(file) if r["kind"] == kind and r["nc"] == nc]
         return [Clip(folder / r["path"], r["source"], r["who"]) for r in rows]
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
     return [Clip(p, p.parent.name, p.stem) for p in files]
@@ -126,11 +127,19 @@ def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: in
 
 def _read_clip(path: Path, rate: int, channels: int) -> np.ndarray:
     """The first channel of a file at ``rate`` as int16 ``[samples]``, or the first ones as ``[samples, channels]``."""
+    audio = read_audio(path, rate)
+    audio = audio[:, 0] if channels == 1 else np.resize(audio.T, (channels, len(audio))).T
+    return (np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
+
+
+def read_audio(path: Path, rate: int, begin_s: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    """A file, or so much of it from there on, at ``rate``, float32 ``[samples, channels]``."""
     try:
-        audio, source_rate = sf.read(path, dtype="float32", always_2d=True)
+        with sf.SoundFile(path) as file:
+            source_rate = file.samplerate
+            file.seek(min(file.frames, round(begin_s * source_rate)))
+            wanted = -1 if seconds is None else round(seconds * source_rate)
+            audio = file.read(wanted, dtype="float32", always_2d=True)
     except (sf.SoundFileError, OSError) as error:
         raise RtdenoiseError(f"cannot read {path}: {error}; remove it from the folder or convert it to WAV") from error
-    audio = audio[:, 0] if channels == 1 else np.resize(audio.T, (channels, len(audio))).T
-    if source_rate != rate:
-        audio = soxr.resample(audio, source_rate, rate)
-    return (np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
+    return audio if source_rate == rate else soxr.resample(audio, source_rate, rate)

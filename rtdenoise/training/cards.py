@@ -38,10 +38,15 @@ def put(path: Path, name: str, text: str) -> None:
     write_text(path, before + text + after)
 
 
-def how(args: argparse.Namespace) -> str:
-    """What a card says about where its tables come from."""
-    sounds = ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"]
-    for name in ("dnsmos", "against"):
-        sounds += [f"--{name}", file.name] if (file := getattr(args, name)) else []
-    asked = shlex.join(["rtdenoise", "evaluate", *args.systems, *sounds, "--card", args.card.name])
-    return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), one file at a time.\n"
+def how(args: argparse.Namespace, texts: list[str]) -> str:
+    """What a card says about where its tables come from; folders by what they hold, files by their names alone."""
+    words = ["rtdenoise", "evaluate", *(Path(t).name if Path(t).exists() else t for t in texts)]
+    words += ["MUSIC_DIR", "--tape"] if args.tape else ["PAIRS_DIR"] * (len(args.systems) - len(texts))
+    words += ["--dnsmos", args.dnsmos.name] if args.dnsmos else []
+    words += ["--against", *(file.name for file in args.against)] if args.against else []
+    words += ["--rir", *("RIR_DIR" for _ in args.rir)] if args.rir else []
+    words += ["--quick"] if args.quick else []
+    words += ["--jobs", str(args.jobs)] if args.jobs > 1 else []
+    asked = shlex.join([*words, "--card", args.card.name])
+    at_once = "one file at a time" if args.jobs == 1 else f"{args.jobs} files at a time"
+    return f"Written by `{asked}` on {os.cpu_count()} CPU cores ({platform.machine()}), {at_once}.\n"

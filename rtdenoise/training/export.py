@@ -60,6 +60,17 @@ def round_weights(net: torch.nn.Module) -> None:
                 bits.add_(0x1000).bitwise_and_(-0x2000)
 
 
+def export_checkpoint(path: Path, metadata: dict[str, str], keep_input: float = 0.0) -> onnx.ModelProto:
+    """The network of a training's checkpoint as a contract model, checked; it leaves ``keep_input`` of its input."""
+    state = load_checkpoint(path)
+    recipe = json.loads(state["recipe"])
+    net = build(recipe["network"], recipe["options"])
+    load_weights(net, state["ema"])
+    if keep_input:
+        net.keep_input(keep_input)
+    return export(net, recipe["network"], metadata)
+
+
 def check(model: onnx.ModelProto, net: Any) -> None:
     """Equal to torch over many frames, over two channels, and one frame a call; or an error."""
     random = np.random.default_rng(0)
@@ -98,21 +109,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    state = load_checkpoint(args.checkpoint)
-    recipe = json.loads(state["recipe"])
-    net = build(recipe["network"], recipe["options"])
-    load_weights(net, state["ema"])
-    if args.keep_input:
-        net.keep_input(args.keep_input)
-    metadata = {
-        "name": args.name or recipe["network"],
-        "version": args.version,
-        "licence": args.licence,
-        "training_data": args.training_data,
-    }
+    metadata = {"version": args.version, "licence": args.licence, "training_data": args.training_data}
+    if args.name:
+        metadata["name"] = args.name
     if args.scores:
         metadata["scores"] = json.dumps(headline(json.loads(args.scores.read_text())))
-    model = export(net, recipe["network"], metadata)
+    model = export_checkpoint(args.checkpoint, metadata, args.keep_input)
     with replacing(args.out) as file:
         file.write(model.SerializeToString())
     print(f"{args.out}: {part_size(args.out)} MB, equal to torch, one frame a call equal to many")

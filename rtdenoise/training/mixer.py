@@ -222,9 +222,7 @@ class Mixer:
         """Frequency response of a room; direct sound at time zero, energy one."""
         if i not in self._rooms:
             response = bank.read(i, 0, bank.length(i))
-            begin = max(0, int(np.argmax(np.abs(response))) - self.rate // 4000)
-            response = response[begin:][: int(ROOM_S * self.rate)]
-            self._rooms[i] = fft.rfft(response / np.sqrt(np.sum(response**2) + 1e-9), self._padded)
+            self._rooms[i] = fft.rfft(augment.direct_first(response, self.rate, ROOM_S), self._padded)
         return self._rooms[i]
 
     def _noise_bed(self, random: augment.Random) -> np.ndarray:

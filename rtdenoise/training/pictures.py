@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 
 from rtdenoise.atomic import replacing
-from rtdenoise.training.systems import Filter
-
-Pair = tuple[str, Path, Path]  # name, noisy, clean
+from rtdenoise.training.scoring import Filter, Pair
 
 
-def plot(pairs: list[Pair], systems: dict[str, Filter], path: Path) -> None:
+def plot(pairs: list[Pair], systems: Mapping[str, Filter], path: Path) -> None:
     """Spectrograms of clean, noisy and every output, one above the other, a column for each pair, as PNG."""
     import matplotlib
 
@@ -26,14 +25,14 @@ def plot(pairs: list[Pair], systems: dict[str, Filter], path: Path) -> None:
         len(rows), len(pairs), figsize=size, sharex="col", squeeze=False, constrained_layout=True
     )
     colours = pyplot.get_cmap("magma", 20)  # few, so that a picture of noise is no large file
-    for (name, noisy, clean), column in zip(pairs, grid.T, strict=True):
-        (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (noisy, clean))
+    for pair, column in zip(pairs, grid.T, strict=True):
+        (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (pair.noisy, pair.clean))
         sounds = [c[:, 0], x[:, 0], *(run(x[:, 0], rate) for run in systems.values())]
         dither = 1e-9 * np.random.default_rng(0).standard_normal(len(x))  # digital silence has no logarithm
         for axis, title, sound in zip(column, rows, sounds, strict=True):
             look = {"NFFT": 1024, "noverlap": 512, "vmin": -140, "vmax": -30, "cmap": colours}
             axis.specgram(sound + dither[: len(sound)], Fs=rate, interpolation="nearest", **look)
-            axis.set_title(f"{title}: {name}" if title == "clean" else title, fontsize="medium")
+            axis.set_title(f"{title}: {pair.name}" if title == "clean" else title, fontsize="medium")
         column[-1].set(xlabel="s")
     for axis in grid[:, 0]:
         axis.set(ylabel="Hz")

@@ -6,21 +6,22 @@ user's file would be, at its own rate and in stereo. Scores are means over both 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 
 from rtdenoise import ui
+from rtdenoise.atomic import write_text
 from rtdenoise.errors import UsageError
-from rtdenoise.training import cards, metrics
+from rtdenoise.training import metrics
 from rtdenoise.training.bank import AUDIO_SUFFIXES
+from rtdenoise.training.comparison import keep_scores
 from rtdenoise.training.pictures import plot
-from rtdenoise.training.score_tables import keep_scores, table
-from rtdenoise.training.systems import open_system
+from rtdenoise.training.score_tables import table
+from rtdenoise.training.scoring import Pair
 from rtdenoise.training.tape import on_tape
 
 SNRS_DB = (15.0, 20.0, 25.0)
@@ -30,27 +31,22 @@ TITLES = {"si_sdr_db": "SI-SDR dB", "ssnr_db": "segmental SNR dB", "lsd_db": "LS
 Stereo = Callable[[np.ndarray, int], np.ndarray]  # [samples, 2], rate -> the same shape
 
 
-def run(args: argparse.Namespace) -> int:
-    files = (
-        sorted(p for p in args.pairs.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if args.pairs.is_dir() else []
-    )
+def run(folder: Path, systems: Mapping[str, Stereo], out: Path | None, pictures: int) -> str:
+    """Tables of the systems on the music in ``folder``; into ``out`` go they, the figures and some ``pictures``."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
-        raise UsageError(f"no music in {args.pairs}; give a folder with {', '.join(sorted(AUDIO_SUFFIXES))}")
-    if args.plot and not args.out:
-        raise UsageError("--plot needs --out DIR, where the pictures go")
-    results, systems = {}, dict(open_system(text) for text in args.systems)
+        raise UsageError(f"no music in {folder}; give a folder with {', '.join(sorted(AUDIO_SUFFIXES))}")
+    results = {}
     for name, system in systems.items():
         ui.say(f"{name}: {len(files)} files at {', '.join(f'{s:g}' for s in SNRS_DB)} dB, and clean")
         results[name] = score(files, system)
     text = as_markdown(results)
-    print(text, end="")
-    if args.card:
-        cards.put(args.card, "scores", f"{cards.how(args)}\n{text}")
-    if args.out:
-        keep_scores(args.out, "tape.md", text, results)
-        for k, path in enumerate(files[: args.plot]):
-            picture(k, path, systems, args.out)
-    return 0
+    if out:
+        keep_scores(out, results)
+        write_text(out / "tape.md", text)
+        for k, path in enumerate(files[:pictures]):
+            picture(k, path, systems, out)
+    return text
 
 
 def score(files: list[Path], system: Stereo) -> dict[str, dict[str, float]]:
@@ -68,7 +64,7 @@ def score(files: list[Path], system: Stereo) -> dict[str, dict[str, float]]:
     return means | {"clean": {"si_sdr_db": float(np.mean(through)), "pan_error_db": pan_error_db(system)}}
 
 
-def picture(number: int, path: Path, systems: dict[str, Stereo], folder: Path) -> None:
+def picture(number: int, path: Path, systems: Mapping[str, Stereo], folder: Path) -> None:
     """Spectrograms of a file at the lowest SNR, before and after: ``NAME.png`` beside the scores."""
     audio, rate = sf.read(path, dtype="float32", always_2d=True)
     sides = on_tape(_random(number, SNRS_DB[0]), np.resize(audio.T, (2, len(audio))), rate, SNRS_DB[0])
@@ -76,7 +72,7 @@ def picture(number: int, path: Path, systems: dict[str, Stereo], folder: Path) -
         noisy, clean = (Path(temporary) / f"{side}.wav" for side in ("noisy", "clean"))
         for target, sound in zip((noisy, clean), sides, strict=True):
             sf.write(target, sound.T, rate, subtype="FLOAT")
-        plot([(path.stem, noisy, clean)], systems, folder / f"{path.stem}.png")
+        plot([Pair(path.stem, noisy, clean)], systems, folder / f"{path.stem}.png")
 
 
 def _random(number: int, snr_db: float) -> np.random.Generator:
