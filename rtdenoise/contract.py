@@ -10,17 +10,18 @@ around a right graph is the commonest failure in this field.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from rtdenoise.errors import ModelError, RtdenoiseError
 from rtdenoise.fft import aligned
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
-from rtdenoise.runtime import first_line
+from rtdenoise.runtime import first_line, printable
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding
@@ -30,6 +31,8 @@ HOPS_MS = (
     8,
     16,
 )  # four make a window: 16 ms for voices; longer ones part the tones of music better, and answer later
+LONGEST_NAME = 100
+LARGEST_STATE_BYTES = 1 << 26  # of one channel; ours have some kilobytes
 TOPS_HZ = (8_000, 24_000)  # what the last bin may mean
 
 
@@ -173,14 +176,33 @@ def read_info(path: Path, session: InferenceSession) -> ModelInfo:
     try:
         bins, parameters = int(meta["bins"]), int(meta.get("parameters", 0))
         scores = json.loads(meta.get("scores", "{}") or "{}")
-    except (KeyError, ValueError) as e:
-        raise ModelError(f"{path.name}: metadata field bins, parameters or scores is missing or odd ({e})") from e
+        if parameters < 0 or not all(math.isfinite(value) for value in scores.values()):
+            raise ValueError("out of range")
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as e:
+        what = f"metadata field bins, parameters or scores is missing or odd ({first_line(e)})"
+        raise ModelError(f"{path.name}: {what}") from e
     if bins not in model_bins(framing):
         raise ModelError(f"{path.name}: metadata field bins is {bins}, this version knows {model_bins(framing)}")
-    texts = {k: meta[k] for k in ("version", "licence", "training_data") if k in meta}
+    texts: Any = {k: printable(meta[k]) for k in ("version", "licence", "training_data") if k in meta}
     linked = meta.get("linked") == "1"
-    name = meta.get("name", path.stem)
+    name = plain_name(meta.get("name", path.stem), path)
     return ModelInfo(name, path, bins, parameters=parameters, scores=scores, linked=linked, framing=framing, **texts)
+
+
+def plain_name(name: object, path: Path) -> str:
+    """A model's name that may become part of a file's name and of a line on a screen; `ModelError` for any other."""
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME or not name.isprintable():
+        raise ModelError(f"{path.name}: its name is no line of up to {LONGEST_NAME} printable characters")
+    if name.startswith(".") or set(name) & set("/\\:"):
+        raise ModelError(f"{path.name}: its name {name!r} would be another folder's or a hidden file's; rename it")
+    return name
+
+
+def check_state(name: str, shape: Sequence[object], path: Path) -> None:
+    """`ModelError` unless this is the shape of a state that we can hold."""
+    sizes = [d for d in shape if isinstance(d, int)]
+    if len(sizes) != len(shape) or min(sizes, default=1) < 1 or 4 * math.prod(sizes) > LARGEST_STATE_BYTES:
+        raise ModelError(f"{path.name}: state {name!r} has shape {list(shape)}, not fixed sizes of a sensible number")
 
 
 def _check_signature(info: ModelInfo, session: InferenceSession) -> None:
@@ -209,6 +231,7 @@ def _check_signature(info: ModelInfo, session: InferenceSession) -> None:
         batch, *fixed = inputs[name].shape
         if isinstance(batch, int) or not fixed or not all(isinstance(d, int) for d in fixed):
             raise refuse(f"state {name!r} has shape {inputs[name].shape}, not [batch, fixed, ...]")
+        check_state(name, fixed, info.path)
 
 
 def _fits(shape: Sequence[int | str | None], wanted: Sequence[int | None]) -> bool:

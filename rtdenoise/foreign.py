@@ -21,28 +21,26 @@ unscaled FFT gives at the model's rate.
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rtdenoise.contract import Model, ModelInfo
-from rtdenoise.errors import ModelError
+from rtdenoise.contract import Model, ModelInfo, check_state, plain_name
+from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.fft import aligned
 from rtdenoise.geometry import WINDOW_SHAPES, Framing
-from rtdenoise.runtime import first_line
+from rtdenoise.runtime import first_line, printable
+from rtdenoise.tables import read_table
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, IOBinding
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 AXES = ("batch", "frames", "bins", "parts")  # the contract's order
+RATES_HZ = 1_000, 1_000_000
+SHORTEST_HOP_MS, LONGEST_WINDOW_MS = 0.5, 1_000  # from a hop of four samples at 8 kHz
 REQUIRED = {"rate": int, "window_samples": int, "hop_samples": int, "window": str, "input": str, "output": str}
 
 
@@ -63,25 +61,44 @@ class Sidecar:
     def read(cls, path: Path) -> Sidecar:
         """Raises `ModelError` naming the field that is missing or wrong."""
         try:
-            raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as e:
+            raw = read_table(path)
+        except (OSError, UsageError) as e:
             raise ModelError(f"{path}: not a readable sidecar ({first_line(e)})") from e
         for key, kind in REQUIRED.items():
-            if not isinstance(raw.get(key), kind):
+            if type(raw.get(key)) is not kind:  # a bool is an int to isinstance
                 raise ModelError(f"{path.name}: field {key} is missing or no {kind.__name__}")
-        window, hop, states = raw["window_samples"], raw["hop_samples"], raw.get("states", {})
+        window, hop, rate, states = raw["window_samples"], raw["hop_samples"], raw["rate"], raw.get("states", {})
+        if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+            raise ModelError(f"{path.name}: field rate is {rate}, not a rate from {RATES_HZ[0]} to {RATES_HZ[1]} Hz")
         if hop < 1 or window % hop or window // hop < 2:
             raise ModelError(f"{path.name}: window_samples must be a multiple (2 or more) of hop_samples")
+        if not 1000 * hop / rate >= SHORTEST_HOP_MS or 1000 * window / rate > LONGEST_WINDOW_MS or window % 2:
+            limits = f"hops of {SHORTEST_HOP_MS} ms or more, windows of up to {LONGEST_WINDOW_MS} ms and an even length"
+            raise ModelError(f"{path.name}: window_samples {window}, hop_samples {hop}: only {limits} can be streamed")
         if raw["window"] not in WINDOW_SHAPES:
             raise ModelError(f"{path.name}: field window is {raw['window']!r}; known: {', '.join(WINDOW_SHAPES)}")
-        layout = tuple(raw.get("layout", AXES))
-        if sorted(layout) != sorted(AXES):
+        layout = raw.get("layout", list(AXES))
+        if not isinstance(layout, list) or sorted(map(str, layout)) != sorted(AXES):
             raise ModelError(f"{path.name}: field layout must order {', '.join(AXES)}")
         if not (isinstance(states, dict) and all(isinstance(v, str) for v in states.values())):
             raise ModelError(f"{path.name}: field states must map input names to output names")
-        framing = Framing(1000 * hop / raw["rate"], window // hop, raw["window"], raw["rate"])
-        name, licence = str(raw.get("name", path.stem)), str(raw.get("licence", "not stated"))
-        return cls(name, licence, framing, window // 2 + 1, raw["input"], raw["output"], layout, states)
+        if raw["input"] in states or len({raw["output"], *states.values()}) <= len(states):
+            raise ModelError(f"{path.name}: input, output and states name a tensor twice")
+        framing = Framing(1000 * hop / rate, window // hop, raw["window"], rate)
+        name, licence = plain_name(raw.get("name", path.stem), path), printable(str(raw.get("licence", "not stated")))
+        return cls(name, licence, framing, window // 2 + 1, raw["input"], raw["output"], tuple(layout), states)
+
+
+def has_sidecar(path: Path, metadata: Mapping[str, str]) -> bool:
+    """Whether the table beside a model describes it: not if the model keeps the contract, and not if nothing in it
+    speaks of tensors, as in a recipe that happens to have the same name."""
+    table = path.with_suffix(".toml")
+    if "contract_version" in metadata or not table.is_file():
+        return False
+    try:
+        return bool({*REQUIRED, "states", "layout"} & set(read_table(table)))
+    except (OSError, UsageError):
+        return True  # said when it is read
 
 
 class ForeignStream:
@@ -143,10 +160,10 @@ def foreign_model(path: Path, session: InferenceSession) -> Model:
     if wanted != set(inputs) or not {sidecar.output, *sidecar.states.values()} <= outputs:
         tensors = f"inputs {sorted(inputs)} and outputs {sorted(outputs)}"
         raise ModelError(f"{path.stem}.toml does not fit {path.name}: the graph has {tensors}")
+    for name, tensor in inputs.items():
+        if tensor.type != "tensor(float)":
+            raise ModelError(f"{path.name}: input {name!r} is {tensor.type}, not tensor(float)")
     for name in sidecar.states:
-        if not all(isinstance(d, int) for d in inputs[name].shape) or inputs[name].type != "tensor(float)":
-            raise ModelError(
-                f"{path.name}: state {name!r} is {inputs[name].type} {inputs[name].shape}, not fixed float32"
-            )
+        check_state(name, inputs[name].shape, path)
     info = ModelInfo(sidecar.name, path, sidecar.bins, licence=sidecar.licence, kind="foreign", framing=sidecar.framing)
     return Model(info, lambda channels: ForeignStream(session, sidecar, channels))

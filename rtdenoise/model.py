@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 
 from rtdenoise.contract import Model, ModelInfo, contract_model, read_info
-from rtdenoise.errors import UsageError
-from rtdenoise.foreign import foreign_model
+from rtdenoise.errors import ModelError, UsageError
+from rtdenoise.foreign import foreign_model, has_sidecar
 from rtdenoise.runtime import open_session
 
 DEFAULT_MODEL = "unet"
@@ -24,8 +24,12 @@ def load_model(name_or_path: str | Path) -> Model:
     Raises `UsageError` for a name or file that does not exist, `ModelError` for one that cannot be trusted.
     """
     path = find_model(name_or_path)
-    make = foreign_model if path.with_suffix(".toml").exists() else contract_model
-    model = make(path, open_session(path))
+    session = open_session(path)
+    try:
+        described = has_sidecar(path, session.get_modelmeta().custom_metadata_map)
+        model = (foreign_model if described else contract_model)(path, session)
+    except UnicodeDecodeError as problem:  # a name or text in the file
+        raise ModelError(f"{path}: holds text that is no UTF-8; get the file again") from problem
     model.try_out()
     return model
 

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from rtdenoise.errors import ModelError
+from rtdenoise.weights import single_file
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -31,19 +32,30 @@ def onnxruntime() -> ModuleType:
 
 
 def open_session(path: Path) -> InferenceSession:
-    """One thread that sleeps when idle: real-time audio shares the machine, and a 4 ms hop fits in one core."""
+    """A session on a model file and, if it says so, on weights that lie beside it; `ModelError` if it cannot be one.
+
+    One thread that sleeps when idle: real-time audio shares the machine, and a 4 ms hop fits in one core.
+    """
     ort = onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     for key, value in SESSION_CONFIG.items():
         options.add_session_config_entry(key, value)
+    content = single_file(path)
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        source = str(path) if content is None else content
+        # Its second attempt is the same again, and tells standard output, where the sound may go.
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except Exception as e:  # onnxruntime's exceptions share no public base class
         raise ModelError(f"{path}: not a model that onnxruntime can read ({first_line(e)}); get the file again") from e
 
 
 def first_line(error: Exception) -> str:
     """What an exception of a library says, as far as one line holds it."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
+def printable(text: str) -> str:
+    """Text from a stranger's file, for a message: nothing in it can move a cursor or fill a screen."""
+    return "".join(c if c.isprintable() else "?" for c in text[:200])

@@ -18,7 +18,7 @@ PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into ev
 
 ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": """
-        errors arguments atomic descriptors tables geometry signals home native compilation fft stft runtime
+        errors arguments atomic descriptors tables geometry signals home native compilation fft stft weights runtime
         contract foreign model denoiser
         views pcm chunks flac ogg mp3 metadata pipes parts files sound_source transfer
         workers folders

@@ -8,9 +8,12 @@ buffers. Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 import weakref
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +22,13 @@ from rtdenoise.errors import ModelError
 from rtdenoise.fft import inline
 from rtdenoise.native import call8
 from rtdenoise.runtime import SESSION_CONFIG, onnxruntime
+from rtdenoise.weights import single_file
 
 API_VERSION = 17  # the oldest table that has all we call; the table only ever grows at its end
 FUNCTIONS = {  # positions in OrtApi, fixed upstream by static asserts
     "GetErrorMessage": 2,
     "CreateEnv": 3,
+    "CreateSession": 7,
     "CreateSessionFromArray": 8,
     "Run": 9,
     "CreateSessionOptions": 10,
@@ -94,7 +99,7 @@ class NativeSteps:
         self._owned: list[tuple[str, ctypes.c_void_p]] = []
         self.close = weakref.finalize(self, _release_all, self._table, self._owned)
         self.close.atexit = False  # the system takes it back then, and a thread may still be inside a step
-        session = self._open(model.info.path.read_bytes(), stream.one_frame)
+        session = self._open(model.info.path, stream.one_frame)
         self._memory = self._new("CreateCpuMemoryInfo", ARENA_ALLOCATOR, DEFAULT_MEMORY, release="ReleaseMemoryInfo")
         noisy, enhanced = (self._tensor(a) for a in stream.buffers(1))
         state_names = list(stream.states[0])
@@ -109,7 +114,7 @@ class NativeSteps:
         run = self._table[FUNCTIONS["Run"]]
         self.arguments = np.array([run, session.value, *address[:2], count, *address[2:], 0], np.int64)
 
-    def _open(self, model: bytes, dimensions: dict[str, int]) -> ctypes.c_void_p:
+    def _open(self, path: Path, dimensions: dict[str, int]) -> ctypes.c_void_p:
         """A session for these dimensions only: what depends on shapes is then folded once, a tenth of a step."""
         env = self._new("CreateEnv", LOG_NOTHING_BUT_FATAL, b"rtdenoise", release="ReleaseEnv")
         options = self._new("CreateSessionOptions", release="ReleaseSessionOptions")
@@ -119,6 +124,11 @@ class NativeSteps:
             self._call("AddSessionConfigEntry", options, key.encode(), value.encode())
         for name, size in dimensions.items():
             self._call("AddFreeDimensionOverrideByName", options, name.encode(), size)
+        model = single_file(path)
+        if model is None:
+            text: Any = ctypes.c_wchar_p(str(path)) if sys.platform == "win32" else ctypes.c_char_p(os.fsencode(path))
+            address = ctypes.cast(text, ctypes.c_void_p)
+            return self._new("CreateSession", env, address, options, release="ReleaseSession")
         return self._new("CreateSessionFromArray", env, model, len(model), options, release="ReleaseSession")
 
     def _call(self, name: str, *args: object) -> None:
