@@ -13,7 +13,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# The release the shipped models were trained with; any from 2.4 works.
+# The release the shipped models were trained with; any from 2.10 works.
 TORCH ?= torch==2.13.0
 # Sound servers and tools that the tests start on null devices; a compiler for the PESQ package.
 APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux strace \

@@ -27,7 +27,10 @@ inline = njit(nogil=True, error_model="numpy", inline="always")  # compiled once
 
 FORWARD, INVERSE, FORWARD_PLAN, INVERSE_PLAN, TIME, FREQ = range(6)  # slots of an FFTW plan array
 FFTW_ESTIMATE = 64  # always the same plan for a length, so two runs give equal output
-_planner = threading.Lock()  # FFTW's planner, alone of its functions, is not thread-safe
+# FFTW's planner, alone of its functions, is not thread-safe. Re-entrant, since the end of a dropped transform may come
+# while another is planned. It cannot hold off a host that plans with pyFFTW in another thread: that lock is out of
+# reach, and FFTW's own would bring an OpenMP runtime into the host.
+_planner = threading.RLock()
 
 
 def aligned(*shape: int) -> np.ndarray:

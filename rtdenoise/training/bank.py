@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +28,8 @@ Kind = Literal["speech", "noise", "rir"]
 AUDIO_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3", ".aiff", ".aif"}
 MIN_CLIP_S = 0.3  # shorter files hold no word and no texture
 FULL_SCALE = 32767
+DECODED_AHEAD = 4  # clips in memory while a bank is made
+COPIED_BYTES = 1 << 20
 DEV_SHARE, DEV_REST = 20, 9  # the clips whose name hashes to this rest: about 4 % of the audio, kept out of training
 
 
@@ -110,8 +115,8 @@ def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: in
     folder.mkdir(parents=True, exist_ok=True)
     start, kept = [0], []
     raw = folder / "samples.raw"
-    with raw.open("wb") as file, ThreadPoolExecutor(2) as pool:
-        for i, samples in enumerate(pool.map(lambda c: _read_clip(c.path, rate, channels), clips)):
+    with raw.open("wb") as file:
+        for i, samples in enumerate(_read_clips(clips, rate, channels)):
             if len(samples) < (MIN_CLIP_S * rate if kind != "rir" else 2):
                 continue
             file.write(samples.tobytes())
@@ -119,10 +124,25 @@ def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: in
             kept.append(i)
     if not kept:
         raise RtdenoiseError(f"every {kind} file is shorter than {MIN_CLIP_S} s; give longer recordings")
-    samples = np.fromfile(raw, np.int16)
-    np.save(folder / "samples.npy", samples if channels == 1 else samples.reshape(-1, channels))
+    shape = (start[-1],) if channels == 1 else (start[-1], channels)
+    with raw.open("rb") as source, (folder / "samples.npy").open("wb") as file:  # never in memory: it may be larger
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int16)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        shutil.copyfileobj(source, file, COPIED_BYTES)
     raw.unlink()
     write_text(folder / "table.json", json.dumps({"start": start, "clip": kept}))
+
+
+def _read_clips(clips: list[Clip], rate: int, channels: int) -> Iterator[np.ndarray]:
+    """Every clip in order, a few decoded ahead; more would fill the memory while a long one is waited for."""
+    with ThreadPoolExecutor(2) as pool:
+        ahead: deque[Future[np.ndarray]] = deque()
+        for clip in clips:
+            ahead.append(pool.submit(_read_clip, clip.path, rate, channels))
+            if len(ahead) == DECODED_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _read_clip(path: Path, rate: int, channels: int) -> np.ndarray:
