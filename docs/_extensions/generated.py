@@ -40,6 +40,7 @@ def parsers_of(program: str) -> dict[str, argparse.ArgumentParser]:
     from rtdenoise.cli import parsers as product
     from rtdenoise_bench.cli import parsers as bench
 
+    import_module("numba")  # It looks for scipy at its import and must not find a mock.
     with mock([name for name in EXTRAS if find_spec(name) is None]):
         return {"rtdenoise": product, "rtdenoise-bench": bench}[program]()
 
