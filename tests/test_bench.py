@@ -12,6 +12,8 @@ from rtdenoise_bench.cli import DEFAULT_PART, PARTS, main
 from rtdenoise_bench.readme import refreshed
 from rtdenoise_bench.table import at_least, at_most
 
+pytestmark = pytest.mark.slow
+
 
 def test_exactness_is_json_with_the_machine_and_every_exact_row_holds(capsys):
     main(["exactness", "--hops", "200", "--json"])

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
+WHEEL_LIMIT_BYTES = 8_000_000
 
 
 def built(kind: str, folder: Path) -> Path:
@@ -50,6 +53,10 @@ def test_wheel_carries_every_module_and_the_types(in_wheel):
 def test_wheel_leaves_out_checkpoints_pictures_tests_and_examples(in_wheel):
     assert not [name for name in in_wheel if name.endswith((".pt", ".png", ".wav", ".mp3"))]
     assert {name.split("/")[0].split("-")[0] for name in in_wheel} == {"rtdenoise", "rtdenoise_bench"}
+
+
+def test_wheel_stays_light(wheel):
+    assert wheel.stat().st_size <= WHEEL_LIMIT_BYTES
 
 
 def test_sdist_carries_checkpoints_tests_docs_and_what_contributors_need(in_sdist):

@@ -10,6 +10,8 @@ import soundfile
 
 from command import DEADLINE_S, ENVIRONMENT, ROOT, identity_model
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "examples"
 
 

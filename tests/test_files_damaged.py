@@ -7,6 +7,8 @@ import soundfile
 from command import call, voice, write
 from rtdenoise.sound_source import SoundFileSource
 
+pytestmark = pytest.mark.slow
+
 SECONDS, RATE = 40, 16_000
 
 

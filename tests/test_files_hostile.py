@@ -13,6 +13,8 @@ from command import call, voice, write
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.sound_source import SoundFileSource
 
+pytestmark = pytest.mark.slow
+
 RATE, SAMPLES = 16_000, 20_000
 MOST_SAMPLES = 100 * SAMPLES  # no few bytes of damage can mean more sound than this
 KINDS = {  # name: container, encoding

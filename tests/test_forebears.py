@@ -25,6 +25,8 @@ from rtdenoise.training.spectra import to_spectra  # noqa: E402
 from rtdenoise.training.tape_mixer import mixer_for  # noqa: E402
 from rtdenoise.training.trainer import load_checkpoint  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 RECIPES = ["noise-subtraction", "db-minmax", "deep-unet", "crced-mse", "tape"]
 RATES_HZ = {"noise-subtraction": 8000, "deep-unet": 22050, "tape": 44100}
 TOY = {

@@ -9,7 +9,10 @@ import pytest
 
 from stress import kill_anywhere
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for the processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for the processes"),
+]
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "pipe"])

@@ -31,6 +31,8 @@ from rtdenoise_bench.start import Start
 from rtdenoise_bench.times import times
 from rtdenoise_bench.way import Part
 
+pytestmark = pytest.mark.slow
+
 HOP_US = 4000.0
 
 

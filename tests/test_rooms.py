@@ -12,6 +12,8 @@ from rtdenoise.cli import main  # noqa: E402
 from rtdenoise.training.bank import find_clips  # noqa: E402
 from rtdenoise.training.rooms import room  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_same_seed_writes_the_same_rooms_and_training_finds_them(tmp_path):
     for name in ("a", "b"):

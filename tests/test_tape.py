@@ -22,6 +22,8 @@ from rtdenoise.training.mixer import Banks, Chances  # noqa: E402
 from rtdenoise.training.networks import build  # noqa: E402
 from rtdenoise.training.tape_mixer import TapeMixer, mixer_for  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 RATE = 44100
 
 

@@ -25,6 +25,8 @@ from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
 from rtdenoise.training.systems import open_systems  # noqa: E402
 from rtdenoise.training.trainer import Trainer, load_checkpoint  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 TINY = """
 network = "{network}"

@@ -12,6 +12,8 @@ from rtdenoise.training.networks.tapping import filtered  # noqa: E402
 from rtdenoise.training.networks.unet import patches  # noqa: E402
 from rtdenoise.training.spectra import power  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 CLOSE = 2e-6  # float32 sums in another order, of values around one
 
 

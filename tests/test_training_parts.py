@@ -13,6 +13,8 @@ from rtdenoise.training import augment, hearing, sounds  # noqa: E402
 from rtdenoise.training.muon import MuonAdamW, orthogonalised  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 
 

@@ -22,6 +22,8 @@ from rtdenoise.training.dnsmos import SAMPLES, Dnsmos
 from rtdenoise.training.scoring import Pair
 from rtdenoise.training.systems import open_systems
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 
 

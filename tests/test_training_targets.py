@@ -13,6 +13,8 @@ from rtdenoise.training.bank import open_bank
 from rtdenoise.training.mixer import Banks, Chances, Mixer
 from rtdenoise.training.sampling import clip_weights, dynamic_range_db, voice_chances
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 TIME_S = np.arange(4 * RATE) / RATE
 PLAIN = dict.fromkeys(
