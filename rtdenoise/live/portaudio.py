@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import gc
 import os
 import sys
 import threading
@@ -70,13 +71,18 @@ def portaudio() -> ModuleType:
     return sounddevice
 
 
+def _is_open_stream(thing: object) -> bool:
+    return issubclass(type(thing), portaudio()._StreamBase) and not thing.closed  # type: ignore[attr-defined]
+
+
 def rescan() -> None:
-    """Let PortAudio see devices that came or went: its list is frozen at start. Closes every stream of this process, so
-    it raises `DeviceError` while there are some of ours (`open_streams`), or where the sound system does not start."""
+    """Let PortAudio see devices that came or went: its list is frozen at start. That closes every stream of the
+    process, so it raises `DeviceError` while there is one, of another session or of the program's own (by
+    `sounddevice`), or where the sound system does not start."""
     sd = portaudio()
     with changing:
-        if open_streams:
-            raise DeviceError("PortAudio cannot look for devices while another session of this program runs")
+        if open_streams or any(map(_is_open_stream, gc.get_objects())):
+            raise DeviceError("PortAudio cannot look for devices while another stream of this program is open")
         try:
             sd._terminate()
             sd._initialize()

@@ -225,6 +225,18 @@ def test_a_model_of_another_framing_is_refused_in_any_state(plain, tmp_path):
         assert ours() == ["rtdenoise-watch", "rtdenoise-worker"]
 
 
+def test_the_programs_own_streams_outlive_a_search_for_devices():
+    """A new list of PortAudio's would close them; what waits for a device waits on."""
+    sd = portaudio.portaudio()
+    with sd.OutputStream(device="pulse", samplerate=48_000, channels=1) as own:
+        with pytest.raises(DeviceError, match="another stream of this program"):
+            portaudio.rescan()
+        assert own.active
+    portaudio.rescan()
+    with sd.OutputStream(device="pulse", samplerate=48_000, channels=1) as own:
+        assert own.active
+
+
 def test_a_program_that_ends_while_one_runs_ends_in_order(pulse_env, plain_path):
     code = "import sys, rtdenoise; rtdenoise.LiveDenoiser('A.monitor', 'B', sys.argv[1]).start()"
     line = [sys.executable, "-c", code, str(plain_path)]
