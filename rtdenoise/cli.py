@@ -10,13 +10,12 @@ import argparse
 import os
 import signal
 import sys
-import threading
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from rtdenoise import __version__, descriptors, request
+from rtdenoise import __version__, descriptors, request, signals
 from rtdenoise.arguments import Parser, near, refuse_empty
 from rtdenoise.errors import RtdenoiseError, UsageError
 
@@ -71,39 +70,46 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1, 2, or 128 + the signal that ended it."""
     argv = sys.argv[1:] if argv is None else argv
     closed = descriptors.settle()
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        here = threading.current_thread() is threading.main_thread()
-        if here and number and signal.getsignal(number) == signal.SIG_DFL:  # `nohup` ignores SIGHUP on purpose
-            signal.signal(number, _end_by_signal)
-    try:
-        refuse_empty(argv)
-        if not argv:
-            print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")
-            return 0
-        if positional := _is_pair(argv):
-            argv = ["--in", argv[0], "--out", argv[1], *argv[2:]]
-        if argv[0].startswith("-"):
-            return _filter(argv, closed, positional)
-        if argv[0] not in COMMANDS:
-            raise UsageError(f"unknown command {argv[0]}{near(argv[0], list(COMMANDS))}; to filter, say --in X --out Y")
-        return _run_command(argv[0], argv[1:])
-    except RtdenoiseError as problem:
+    with signals.raising() as came:
+        try:
+            return _run(argv, closed)
+        except KeyboardInterrupt:
+            code = EXIT_INTERRUPTED
+        except BrokenPipeError:  # the reader has heard enough, as `head` does: nothing to complain about
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own flush at exit would complain
+            return EXIT_BROKEN_PIPE
+        except Exception as problem:
+            if not came:
+                return _said(problem)
+            code = 128 + came[0]  # a library made an error of its own of the interrupt
+    if code == EXIT_INTERRUPTED:
+        print("rtdenoise: interrupted; no half-written file is left", file=sys.stderr)
+    return code
+
+
+def _said(problem: Exception) -> int:
+    """The exit code of what went wrong, said in one line; what nobody foresaw is raised again."""
+    if isinstance(problem, RtdenoiseError):
         print(f"rtdenoise: error: {problem}", file=sys.stderr)
         return problem.exit_code
-    except KeyboardInterrupt:
-        print("rtdenoise: interrupted; no half-written file is left", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader has heard enough, as `head` does: nothing to complain about
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own flush at exit would complain
-        return EXIT_BROKEN_PIPE
-    except OSError as problem:  # a device that went away, a closed standard input
+    if isinstance(problem, OSError):  # a device that went away, a closed standard input
         print(f"rtdenoise: error: {problem.strerror or problem}; check the device or pipe", file=sys.stderr)
         return RtdenoiseError.exit_code
+    raise problem
 
 
-def _end_by_signal(number: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + number)  # an exception, so that half-written files are removed on the way out
+def _run(argv: list[str], closed: set[int]) -> int:
+    refuse_empty(argv)
+    if not argv:
+        print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")
+        return 0
+    if positional := _is_pair(argv):
+        argv = ["--in", argv[0], "--out", argv[1], *argv[2:]]
+    if argv[0].startswith("-"):
+        return _filter(argv, closed, positional)
+    if argv[0] not in COMMANDS:
+        raise UsageError(f"unknown command {argv[0]}{near(argv[0], list(COMMANDS))}; to filter, say --in X --out Y")
+    return _run_command(argv[0], argv[1:])
 
 
 def _warn_in_lines() -> None:
@@ -136,7 +142,8 @@ def _command_parser(name: str, module: ModuleType) -> Parser:
 def _run_command(name: str, argv: list[str]) -> int:
     command = COMMANDS[name]
     try:
-        module = import_module(command.module)
+        with signals.at_once():
+            module = import_module(command.module)
         args = _command_parser(name, module).parse_all(argv)
         _warn_in_lines()
         return module.run(args)
@@ -185,18 +192,21 @@ def _run_live(args: argparse.Namespace) -> int:
     for name in ("source", "target"):
         if request.is_live_file(getattr(args, name)):
             setattr(args, name, Path(getattr(args, name)))
-    from rtdenoise import signals
+    from rtdenoise import ui
 
-    with signals.held():  # libraries that start make other errors of an interrupt
-        from rtdenoise.live import run
-
-    return run.run(args)
+    with signals.at_once():
+        from rtdenoise.live.compilation import announced
+    with announced(lambda line: None if args.quiet else ui.say(line)):
+        with signals.at_once():
+            from rtdenoise.live import run
+        return run.run(args)
 
 
 def _filter_one(args: argparse.Namespace) -> int:
-    from rtdenoise import ui
-    from rtdenoise.pipes import RawFormat, is_stream
-    from rtdenoise.transfer import filter_sound
+    with signals.at_once():
+        from rtdenoise import ui
+        from rtdenoise.pipes import RawFormat, is_stream
+        from rtdenoise.transfer import filter_sound
 
     piped_in, piped_out = is_stream(args.source), is_stream(args.target)
     if args.raw and not (piped_in or piped_out):
@@ -218,8 +228,9 @@ def _filter_one(args: argparse.Namespace) -> int:
 
 
 def _filter_folder(args: argparse.Namespace) -> int:
-    from rtdenoise import ui
-    from rtdenoise.folders import filter_jobs, find_jobs
+    with signals.at_once():
+        from rtdenoise import ui
+        from rtdenoise.folders import filter_jobs, find_jobs
 
     jobs, settings = find_jobs(args.source, args.target, bool(args.overwrite)), _settings(args)
     processes = args.jobs or 1

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from rtdenoise import signals
 from rtdenoise.errors import ModelError
 from rtdenoise.weights import single_file
 
@@ -26,7 +27,8 @@ SESSION_CONFIG = {"session.intra_op.allow_spinning": "0", "session.inter_op.allo
 def onnxruntime() -> ModuleType:
     """The package of that name, which reports nothing to anybody."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # stays: child processes and the C library read it too
-    import onnxruntime
+    with signals.held():  # it makes an ImportError of an interrupt
+        import onnxruntime
 
     return onnxruntime
 

@@ -1,36 +1,93 @@
-"""The signals that end a live session, while libraries call back into Python.
+"""The signals that end a command, while libraries load, compile and call back into Python.
 
-Python drops an exception that a signal's handler raises while a C library calls back. PulseAudio's answers come so: one
-that is dropped is waited for until the end of days. So signals wait while a server is asked (`held`); and since other
-callbacks drop exceptions too, a session keeps a note of what came (`noted`). Off the main thread, where Python takes no
-signals, nothing changes.
+Python runs a signal's handler between any two steps of its own, and what the handler raises goes wherever that is: an
+extension module that just loads makes an ImportError of it, and a C library that called back drops it. So signals end
+the process at once while it owns nothing (`end_at_once`, `at_once`); wait while a library must not be cut short
+(`held`); and are noted, and raised again where they were dropped, for the rest (`noted`, `raising`).
+
+All of this is for the command's own process. Off the main thread, where Python takes no signals, nothing changes.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
-PATIENCE_S = 2.0  # a server that works has answered by then
+TERMINAL = [getattr(signal, n) for n in ("SIGTTIN", "SIGTTOU") if hasattr(signal, n)]
+PATIENCE_S = 2.0  # a library or server that works is done by then
+AGAIN_S = 0.01  # after an exception was dropped, until it is raised anew
+
+
+class Interrupted(KeyboardInterrupt):
+    """What `raising` makes of Ctrl-C. Python ends by the signal itself, whatever the exit code, once a plain
+    KeyboardInterrupt has left code that was compiled from text, as numba does."""
+
+
+Handler = Callable[[int, "FrameType | None"], object]
+
+
+def end_at_once() -> None:
+    """From now on a signal ends the process with 128 + its number, without a word of Python's."""
+    if _takes_signals():
+        for number in ENDING:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # not what `nohup` ignores
+                signal.signal(number, _end)
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """A signal ends the process at once meanwhile: only where it holds nothing that must be put back in order."""
+    with _handled((n for n in ENDING if callable(signal.getsignal(n))), _end):
+        yield
+
+
+@contextmanager
+def raising() -> Iterator[list[int]]:
+    """Signals to end raise `KeyboardInterrupt` or, with 128 + their number, `SystemExit`, so that all is put in order
+    on the way out; again, if a library drops the exception. Gives those that have come so far."""
+    came: list[int] = []
+    again: list[threading.Timer] = []
+    usual = signal.SIG_DFL, signal.default_int_handler, _end
+    before_hook, leaving = sys.unraisablehook, threading.Event()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if not leaving.is_set():
+            raise Interrupted if number == signal.SIGINT else SystemExit(128 + number)
+
+    def dropped(what: Any) -> None:
+        if came and issubclass(what.exc_type, (KeyboardInterrupt, SystemExit)):
+            again.append(threading.Timer(AGAIN_S, _send_to_main_thread, came[-1:]))
+            again[-1].start()
+        else:
+            before_hook(what)
+
+    with _handled((n for n in ENDING if signal.getsignal(n) in usual), _noting(came, lambda number: end)):
+        sys.unraisablehook = dropped
+        try:
+            yield came
+        finally:
+            leaving.set()
+            sys.unraisablehook = before_hook
+            for timer in again:  # or it would end what comes after
+                timer.cancel()
+                timer.join()
 
 
 @contextmanager
 def noted() -> Iterator[list[int]]:
-    """The signals to end that have come so far. Each also does at once what it did before."""
+    """The signals to end that have come so far, for who looks at them again and again. Each also does at once what it
+    did before, except that nobody else has to note it."""
     came: list[int] = []
     before = {n: handler for n in ENDING if callable(handler := signal.getsignal(n))}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        before[number](number, frame)
-
-    with _handled(before, note):
+    with _handled(before, _noting(came, before.__getitem__)):
         yield came
 
 
@@ -54,9 +111,49 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def _handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[dict[int, Any]]:
+def of_terminal_ignored() -> Iterator[None]:
+    """A job in the background may write to its terminal meanwhile, and is not stopped for asking about it."""
+    with _handled(TERMINAL, signal.SIG_IGN):
+        yield
+
+
+def _noting(came: list[int], before: Callable[[int], Handler]) -> Handler:
+    """A handler that notes and then does what the one before did, unless that was such a note itself: then what that
+    one does beside noting."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        handler = before(number)
+        getattr(handler, "beside", lambda _: handler)(number)(number, frame)
+
+    note.beside = before  # type: ignore[attr-defined]
+    return note
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    with suppress(Exception):  # a print may have been interrupted in its midst
+        print("rtdenoise: interrupted", file=sys.stderr, flush=True)
+    os._exit(128 + number)
+
+
+def _send_to_main_thread(number: int) -> None:
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        import _thread
+
+        _thread.interrupt_main(signal.Signals(number))
+
+
+def _takes_signals() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _handled(numbers: Iterable[int], handler: Handler | signal.Handlers) -> Iterator[dict[int, Any]]:
     """Another handler meanwhile; gives the ones that were there before."""
-    if threading.current_thread() is not threading.main_thread():
+    if not _takes_signals():
         yield {}
         return
     before = {n: signal.signal(n, handler) or signal.SIG_DFL for n in numbers}

@@ -6,6 +6,7 @@ where there is something to draw.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -24,8 +25,18 @@ _WIDE_COLUMNS = 160  # a table that goes into a file or a pipe is not squeezed i
 
 
 def has_terminal() -> bool:
-    """Whether a person is watching."""
-    return sys.stderr.isatty()
+    """Whether a person is watching; a job in the background would draw over what its terminal is used for meanwhile."""
+    return sys.stderr.isatty() and in_foreground(sys.stderr)
+
+
+def in_foreground(terminal: IO[str]) -> bool:
+    """Whether this terminal is ours to draw on and to read from; one that has no jobs is anybody's."""
+    if not hasattr(os, "tcgetpgrp"):
+        return True
+    try:
+        return os.tcgetpgrp(terminal.fileno()) == os.getpgrp()
+    except OSError as e:
+        return e.errno == errno.ENOTTY and terminal.isatty()
 
 
 def say(line: str) -> None:

@@ -24,8 +24,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         workers folders
         ui config request catalog""",
     "rtdenoise.live": """
-        realtime program_end service server portaudio pulse ring stats devices ort drift callback marks recorder
-        listing virtual_mic streams player file_ends virtual_mic_command doctor watch delay hop worker
+        compilation keys realtime program_end service server portaudio pulse ring stats devices ort drift callback marks
+        recorder listing virtual_mic streams player file_ends virtual_mic_command doctor watch delay hop worker
         session view run""",
     "rtdenoise.training": """
         metrics residue augment muon parallel bank cards score_tables comparison spectra sounds tape dnsmos scoring

@@ -37,19 +37,19 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.enter_context(only_python_speaks())
         stack.enter_context(quiet_memory())
+        stack.enter_context(signals.of_terminal_ignored())
+        with signals.at_once():  # nothing is made or opened yet, and compiling may take long
+            live = _session(args)
+        with signals.held():
+            stack.enter_context(live)
         came = stack.enter_context(signals.noted())
-        live = _opened(args, stack)
         over = lambda: bool(came) or live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)
         try:
             if args.json:
                 for stats in _looks(live, over):
                     ui.print_json(stats.as_json(), sys.stdout)
-            elif sys.platform != "win32" and sys.stdin.isatty() and ui.has_terminal() and not args.quiet:
-                from rtdenoise.live.view import show
-
-                show(live, over)
             else:
-                _report_changes(live, args, over)
+                _watch(live, args, over)
             if came:
                 signal.raise_signal(came[0])
         except KeyboardInterrupt:
@@ -80,8 +80,22 @@ def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
     return []
 
 
-def _opened(args: argparse.Namespace, stack: ExitStack) -> LiveDenoiser:
-    """The running session that was asked for; ``stack`` ends it."""
+def _watch(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
+    """The view while a terminal is ours, lines otherwise; a shell moves its jobs to and fro."""
+    drawable = sys.platform != "win32" and sys.stdin.isatty() and sys.stderr.isatty() and not args.quiet
+    watched = lambda: drawable and ui.in_foreground(sys.stdin)
+    while not over():
+        if watched():
+            from rtdenoise.live.view import show
+
+            if show(live, over):
+                return
+        else:
+            _report_changes(live, args, lambda: over() or watched())
+
+
+def _session(args: argparse.Namespace) -> LiveDenoiser:
+    """The session that was asked for, not begun."""
     live = LiveDenoiser(
         _device(args.source),
         VirtualMicrophone(bool(args.monitor)) if args.target == VIRTUAL_MIC else _device(args.target),
@@ -96,7 +110,7 @@ def _opened(args: argparse.Namespace, stack: ExitStack) -> LiveDenoiser:
         tee=args.tee,
     )
     live.bypass = args.bypass
-    return stack.enter_context(live)
+    return live
 
 
 def _device(end: str | Path) -> str | Path | None:

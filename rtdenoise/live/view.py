@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import select
+import signal
 import sys
 import termios
+import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,33 +19,62 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rtdenoise import ui
 from rtdenoise.contract import ModelInfo
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Framing
+from rtdenoise.live.keys import ESCAPE, Keys
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.model import list_models
 
-LOOK_S = 0.1
+LOOK_S, MOST_BYTES = 0.1, 1024  # of what was typed, at a time
 QUIETEST_DB, METER_CELLS = -60.0, 40
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # beyond the strongest there is no limit
 KEYS = "b bypass   + - strength   m model   q quit"
 
 
-def show(live: LiveDenoiser, over: Callable[[], bool]) -> None:
-    """Draw until q, Ctrl-C, or ``over()``."""
-    note = ""
-    with _keys(), Live(console=Console(stderr=True), auto_refresh=False, transient=True) as screen:
+def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
+    """Draw until a key ends it, which is true, or until ``over()`` or another job gets the terminal, which is false."""
+    stop = signal.SIGTSTP
+    stopped: list[int] = []
+    before = signal.signal(stop, lambda number, frame: stopped.append(number))
+    try:
+        if not _drawn(live, lambda: bool(stopped) or over() or not ui.in_foreground(sys.stdin)):
+            return True
+    finally:
+        signal.signal(stop, before)
+    if stopped:
+        signal.raise_signal(stop)  # now that the terminal is as it was
+    return False
+
+
+def _drawn(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
+    """False if a key ended it, true at ``over()``."""
+    note, keys = "", Keys()
+    with _keys_unseen(), Live(console=Console(stderr=True), auto_refresh=False, transient=True) as screen:
         while not over():
             screen.update(draw(live.stats(), note), refresh=True)
-            if not select.select([sys.stdin], [], [], LOOK_S)[0]:
-                continue
-            try:
-                note = ""
-                if not press(live, sys.stdin.read(1)):
-                    return
-            except RtdenoiseError as e:  # a model that does not fit: the sound goes on with the old one
-                note = str(e)
+            for key in keys.feed(_typed(), time.monotonic()):
+                try:
+                    note = ""
+                    if not press(live, key):
+                        return False
+                except RtdenoiseError as e:  # a model that does not fit: the sound goes on with the old one
+                    note = str(e)
+    return True
+
+
+def _typed() -> bytes:
+    """What has been typed since, as soon as there is something; nothing after a moment."""
+    terminal = sys.stdin.fileno()
+    with contextlib.suppress(OSError):  # it went, or belongs to another job by now
+        if not select.select([terminal], [], [], LOOK_S)[0]:
+            return b""
+        if data := os.read(terminal, MOST_BYTES):
+            return data
+    time.sleep(LOOK_S)
+    return b""
 
 
 def press(live: LiveDenoiser, key: str) -> bool:
@@ -56,7 +89,7 @@ def press(live: LiveDenoiser, key: str) -> bool:
         live.strength_db = max(0.0, strength - STRENGTH_STEP_DB)
     elif key == "m":
         live.exchange_model(next_model(live.model, live.framing))
-    return key not in ("q", "\x1b")
+    return key not in ("q", ESCAPE)
 
 
 @cache
@@ -103,11 +136,14 @@ def _meter(level_db: float) -> Text:
 
 
 @contextmanager
-def _keys() -> Iterator[None]:
-    """Keys arrive one by one and unseen while this holds."""
-    before = termios.tcgetattr(sys.stdin)
+def _keys_unseen() -> Iterator[None]:
+    """Keys arrive one by one and unseen while this holds; afterwards all is as before, unless the terminal is another
+    job's by then, whose settings it has."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
     try:
-        tty.setcbreak(sys.stdin.fileno())
+        tty.setcbreak(terminal)
         yield
     finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        if ui.in_foreground(sys.stdin):
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -1,0 +1,115 @@
+"""A signal ends the command whenever it comes, with 128 + its number and without a traceback; none is lost."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from command import COMMAND, DEADLINE_S, ENVIRONMENT, endless_wav, identity_model
+from rtdenoise import signals
+
+STEP_S = 0.02
+
+
+def python_is_there(process: subprocess.Popen) -> bool:
+    """Whether our handler of SIGINT is in place, as the kernel tells."""
+    with open(f"/proc/{process.pid}/status") as status:
+        caught = next(int(line.split()[1], 16) for line in status if line.startswith("SigCgt"))
+    return bool(caught & 1 << signal.SIGTERM - 1)
+
+
+def answers(argv: list[str], number: int, moments: int) -> list[tuple[int, str]]:
+    """Exit codes and what was said, for a signal after every `STEP_S` of a start."""
+    found = []
+    for k in range(moments):
+        process = subprocess.Popen(argv, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not python_is_there(process) and process.poll() is None:
+            time.sleep(0.001)
+        time.sleep(k * STEP_S)
+        process.send_signal(number)
+        err = process.communicate(timeout=DEADLINE_S)[1]
+        found.append((process.returncode, err))
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize(("number", "moments"), [(signal.SIGINT, 24), (signal.SIGTERM, 8)])
+def test_a_file_run_is_ended_at_every_moment_of_its_start(tmp_path, number, moments):
+    source = endless_wav(tmp_path / "long.wav")
+    argv = [*COMMAND, str(source), str(tmp_path / "out.wav"), "--model", identity_model()]
+    for code, err in answers(argv, number, moments):
+        assert code == 128 + number, err
+        assert "Traceback" not in err
+        assert "Error" not in err
+    assert os.listdir(tmp_path) == ["long.wav"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_short_command_is_ended_or_done(tmp_path):
+    for code, err in answers([*COMMAND, "models"], signal.SIGINT, 16):
+        assert code in (0, 128 + signal.SIGINT), err
+        assert "Traceback" not in err
+        assert "Error" not in err
+
+
+def test_an_exception_that_a_library_drops_is_raised_again():
+    arrive = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+
+    def work() -> None:
+        arrive()
+        time.sleep(DEADLINE_S)
+
+    with signals.raising() as came:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert came == [signal.SIGINT] * 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_one_that_is_only_noted_is_not_lost_either():
+    arrive = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))
+    with signals.noted() as came:
+        arrive()  # Python prints the exception, and drops it
+        assert came == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(came[0])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_who_notes_in_the_midst_answers_alone():
+    with signals.raising() as outer, signals.noted() as inner:
+        with pytest.raises(SystemExit) as end:
+            signal.raise_signal(signal.SIGTERM)
+        assert end.value.code == 128 + signal.SIGTERM
+        assert (inner, outer) == ([signal.SIGTERM], [])
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.raising() as came, signals.noted(), signals.at_once():
+            signal.raise_signal(signal.SIGHUP)
+        assert came == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_an_error_that_a_library_makes_of_an_interrupt_is_an_interrupt(monkeypatch, capfd):
+    from rtdenoise import cli
+
+    def convert(*_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as e:
+            raise ImportError("initialization failed") from e
+
+    monkeypatch.setattr(cli, "_run", convert)
+    assert cli.main(["models"]) == 128 + signal.SIGINT
+    assert capfd.readouterr().err == "rtdenoise: interrupted; no half-written file is left\n"
