@@ -168,7 +168,7 @@ def _is_usable(place: Path, beside_sources: bool) -> bool:
 @cache
 def _say_once(problem: str) -> None:
     if multiprocessing.parent_process() is None:  # of many worker processes, none says it again
-        logging.getLogger("rtdenoise").warning(
+        logging.getLogger(__name__).warning(
             "compiled code is not kept (%s); every start takes seconds longer, until NUMBA_CACHE_DIR names a private "
             "folder with room",
             problem,

@@ -156,6 +156,7 @@ def serve() -> None:
     signal.signal(signal.SIGTERM, _end)
     calls, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no result
+    logging.getLogger("rtdenoise.compilation").disabled = True  # its host has said so already
     arrived: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls, arrived), daemon=True).start()
     with only_python_speaks(), contextlib.suppress(BrokenPipeError):

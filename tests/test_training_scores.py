@@ -296,3 +296,9 @@ def test_evaluate_says_what_is_wrong(tmp_path, capsys):
     (tmp_path / "card.md").write_text("no marks")
     assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path), "--card", str(tmp_path / "card.md")]) == 2
     assert "<!-- scores -->" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../up", "/tmp/x", "a/b", "..", "."])
+def test_a_command_cannot_put_its_scores_into_another_folder(tmp_path, name):
+    with pytest.raises(UsageError, match="another folder"):
+        systems.open_system(f"{name}=cp {{in}} {{out}}", tmp_path)

@@ -62,6 +62,8 @@ def open_system(text: str, folder: Path) -> System:
     if is_command:
         if not _is_command(command):
             raise UsageError(f"the command of {name!r} must hold {{in}} and {{out}}, as in 'sox=sox {{in}} {{out}}'")
+        if Path(name).name != name or name in (".", ".."):
+            raise UsageError(f"{name!r} would name a file in another folder; give the command a plain name")
         return System(name, command)
     source = text.removesuffix(LOW)
     low = text != source
