@@ -301,4 +301,4 @@ def test_evaluate_says_what_is_wrong(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["../up", "/tmp/x", "a/b", "..", "."])
 def test_a_command_cannot_put_its_scores_into_another_folder(tmp_path, name):
     with pytest.raises(UsageError, match="another folder"):
-        systems.open_system(f"{name}=cp {{in}} {{out}}", tmp_path)
+        open_systems([f"{name}=cp {{in}} {{out}}"], tmp_path)
