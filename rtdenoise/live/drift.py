@@ -159,6 +159,9 @@ def calibrate(control, drift, memory):
             else:
                 second = min(second, v)
         change = max(control[ring.RESERVE] - int(second), control[ring.WANTED] - delay)
+        if delay + change < control[ring.RESERVE]:  # more lay ready than was under way: it changed meanwhile, look anew
+            state[SEEN] = state[ROUNDS] = 0
+            return
         control[ring.TARGET] = delay + change
         move(control, memory, change)
     state[DELAY] = control[ring.TARGET]

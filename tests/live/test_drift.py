@@ -104,3 +104,34 @@ def test_frames_that_a_device_lost_are_replaced_at_once():
     settled = at > 11
     assert np.abs(delay - target)[settled].max() < 0.001 * RATE
     assert fill[settled].mean() == pytest.approx(fill[(at > 5) & (at < 10)].mean(), abs=100)
+
+
+def test_a_buffer_that_cannot_be_sized_yet_is_measured_anew_and_nothing_else_is_written():
+    """A busy machine: more lies ready than the smoothed delay knows of. Then no target makes sense, and none is set,
+    window after window; what was measured stays within its memory. Once figures agree, the buffer is sized."""
+    rings, state, rounds = Rings(HOP, 1, RATE), Drift(HOP, 1), 3 * drift.CALIBRATION_ROUNDS
+    memory = np.full(len(state.state) + 2 * rounds, 12.5)
+    memory[: len(state.state)] = state.state
+    _, history, table = state.arguments
+    arguments = memory[: len(state.state)], history, table
+    c = rings.control
+    c[ring.SPLIT], c[ring.RESERVE] = 1, 240
+
+    def window(ready: int) -> None:
+        c[ring.SLACK], c[ring.OUT_HEAD] = ready, c[ring.OUT_TAIL] + 600
+        c[ring.CUT_DONE] = c[ring.CUT_WANTED]
+        for _ in range(drift.WINDOW_HOPS):
+            c[ring.OUT_TAIL] += HOP
+            c[ring.OUT_HEAD] += HOP
+            c[ring.IN_HEAD] += HOP
+            c[ring.IN_TAIL] += HOP
+            drift.steer(c, arguments, rings.played)
+
+    for _ in range(rounds):
+        window(40_000)
+    assert (memory[len(state.state) :] == 12.5).all()
+    assert c[ring.TARGET] == 0
+    for _ in range(2 * drift.CALIBRATION_ROUNDS):
+        window(500)
+    assert (memory[len(state.state) :] == 12.5).all()
+    assert c[ring.TARGET] == pytest.approx(600 - 500 + 240, abs=2)
