@@ -31,6 +31,7 @@ class LossWeights:
     magnitude: float = 0.7
     complex: float = 0.3
     over_attenuation: float = 0.3  # extra weight of speech that is too quiet: a deleted voice is worse than noise left
+    residue: float = 0.0  # extra weight of what is louder than the target: noise left, in pauses and under speech
     snr: float = 0.01  # per dB of the scale-invariant SNR: the level is for the other terms to set
     loudness: float = 0.0  # of `hearing.disturbance`; 16 kHz only, like the next
     envelope: float = 0.0  # of what `hearing.envelope_match` lacks to 1
@@ -60,6 +61,7 @@ def spectral_loss(
     total = (
         weights.magnitude * (difference**2).mean()
         + weights.over_attenuation * (difference.clamp_min(0) ** 2).mean()
+        + weights.residue * (difference.clamp_max(0) ** 2).mean()
         + weights.complex * power(turned).mean()
     )
     plain = (strength.sqrt() + QUIET_BIN) / (strength.sqrt() + PLAIN_QUIET_BIN)

@@ -14,7 +14,7 @@ from rtdenoise.training.bank import Bank
 
 Part = Literal["train", "dev", "all"]
 
-NOISY_DB, LEAST_CHANCE = (30.0, 48.0), 0.1  # of dynamic range; at the lower end, a clip is drawn a tenth as often
+NOISY_DB, LEAST_CHANCE = (42.0, 50.0), 0.01  # of dynamic range; at the lower end a clip is hardly ever drawn
 FRAMES_LOOKED_AT = 3000  # of a clip, to judge its dynamic range
 
 
