@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import random
 import subprocess
@@ -19,7 +20,7 @@ import tempfile
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -336,18 +337,20 @@ def rounds(kind: str, seed: int = 0) -> Iterator[Rounds]:
             made.close()
 
 
-def main(argv: list[str] | None = None, say: Callable[[str], None] = print) -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, metavar="N", help="in all, shared by the kinds (default 200)")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of work (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args(argv)
-    faults, kills = [], 0
+    faults, kills, say = [], 0, functools.partial(print, flush=True)
     for k, kind in enumerate(args.only):
         with rounds(kind, args.seed) as made:
             for _ in range(args.kills // len(args.only) + (k < args.kills % len(args.only))):
                 made.kill()
                 kills += 1
+                if kills % 10 == 0:
+                    say(f"{kills} of {args.kills} kills, {len(faults) + len(made.faults)} faults")
             faults += made.faults
             hit = ", ".join(f"{count} {what}" for what, count in made.moments.most_common())
             say(f"{kind}: {len(made.faults)} faults; killed within {made.length_s:.1f} s: {hit}")
