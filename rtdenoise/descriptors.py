@@ -38,10 +38,9 @@ def settle() -> set[int]:
                 os.close(nowhere)
             os.set_inheritable(fd, True)
             setattr(sys, name, open(fd, mode, errors="backslashreplace", closefd=False))  # noqa: SIM115
-        if isinstance(stream := getattr(sys, name), io.TextIOWrapper) and stream.errors in (
-            "strict",
-            "surrogateescape",
-        ):
+        stream = getattr(sys, name)
+        strict = isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape")
+        if mode == "w" and strict:
             stream.reconfigure(errors="replace")  # a name that a terminal or pipe cannot show is no reason to end
         if mode == "w" and sys.platform != "win32" and not os.get_blocking(fd):
             _be_patient(name, fd)

@@ -136,3 +136,9 @@ def test_a_note_of_the_mp3_decoder_is_not_shown(tmp_path, capfd):
     assert code == 1
     assert said.count("\n") == 1
     assert said.startswith("rtdenoise: error: ")
+
+
+def test_a_program_that_has_read_its_standard_input_may_run_the_command():
+    code = "import sys; sys.stdin.readline(); from rtdenoise.cli import main; sys.exit(main(['--version']))"
+    done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, input=b"a line\n", timeout=DEADLINE_S)
+    assert done.returncode == 0

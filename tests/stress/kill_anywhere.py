@@ -1,6 +1,6 @@
 """Kill -9 at random moments: no half file under its final name, nothing left after the next start, no hang.
 
-    python tests/stress/kill_anywhere.py --kills 200        # some twenty minutes; Linux
+    python tests/stress/kill_anywhere.py --kills 200        # some twenty minutes, on Linux
 
 Each round starts the command, kills one of its processes at a random moment of its life (the command itself or a
 worker), looks at what is there, starts the same again, and looks once more. `KINDS` says what may be there.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import json
 import os
 import random
 import subprocess
@@ -33,8 +34,24 @@ import graphs  # noqa: E402
 from rtdenoise_bench import servers  # noqa: E402
 
 RATE = 16_000
-HANG_S = 120.0  # no round takes a tenth of it on an idle machine
+IDLE_S, WORK_S = 60.0, 300.0  # a process hangs that does nothing so long, or has worked longer than any should
 MARK = "RTDENOISE_KILL_ANYWHERE"
+# Imports once, then lives every start of the command in a child: seconds of importing, in which nothing can be half
+# written, would swallow most of the moments. Says the child's number, and how it ended.
+TEMPLATE = """
+import json, os, sys
+import rtdenoise.cli
+{preload}
+for line in sys.stdin:
+    wish = json.loads(line)
+    if not (pid := os.fork()):
+        os.environ["RTDENOISE_KILL_ANYWHERE"] = wish["RTDENOISE_KILL_ANYWHERE"]
+        for fd, name, how in ((0, "stdin", os.O_RDONLY), (1, os.devnull, os.O_WRONLY), (2, "said", 0o1101)):
+            os.dup2(os.open(wish.get(name, name), how, 0o600), fd)
+        sys.exit(rtdenoise.cli.main(wish["argv"]))
+    print(pid, flush=True)
+    print(os.waitpid(pid, 0)[1], flush=True)
+"""
 RECIPE = """
 network = "unet"
 [options]
@@ -42,10 +59,10 @@ channels = [4, 4, 8]
 pitch = 4
 head = 4
 [data]
-seconds = 1.0
+seconds = 0.5
 batch = 2
 [schedule]
-steps = 8
+steps = 4
 warmup = 1
 save_every = 1
 validate_every = 4
@@ -55,19 +72,17 @@ validate_every = 4
 class Scene:
     """One kind of work in a folder of its own. ``look`` returns what is wrong, ``again`` too after the next start."""
 
+    preload = "import rtdenoise.denoiser, rtdenoise.sound_source, rtdenoise.folders"
+
     def __init__(self, folder: Path, model: Path):
         self.folder, self.model = folder, model
         self.env = dict(os.environ)
-        self.more: list[str] = []
         self.make()
 
     def make(self) -> None: ...
 
     def argv(self) -> list[str]:
         raise NotImplementedError
-
-    def program(self) -> list[str]:
-        return ["-m", "rtdenoise"]
 
     def stdin(self) -> Path | None:
         return None
@@ -169,14 +184,16 @@ class Folder(Scene):
 class Live(Scene):
     """The virtual microphone and a recording, on a sound server of its own."""
 
+    preload = "import rtdenoise.live.run, rtdenoise.files"
+
     def argv(self) -> list[str]:
         out = self.folder / "talk.wav"
-        ends = ["--in", "A.monitor", "--out", "virtual-mic", "--tee", str(out), "--seconds", "1"]
+        ends = ["--in", "A.monitor", "--out", "virtual-mic", "--tee", str(out), "--seconds", "3"]
         return [*ends, "--quiet", "--model", str(self.model)]
 
     def make(self) -> None:
         self.server = contextlib.ExitStack()
-        self.env = self.server.enter_context(servers.pulseaudio()) | {"PYTHONPATH": str(ROOT)}
+        self.env = self.server.enter_context(servers.pulseaudio())
         self.modules = self.listed()
 
     def listed(self) -> list[str]:
@@ -202,6 +219,8 @@ class Live(Scene):
 class Training(Scene):
     """Checkpoints, saved at every step; the next start resumes."""
 
+    preload = "from rtdenoise.training import train, validate; validate.PAIRS, validate.SECONDS = 2, 1.5"
+
     def make(self) -> None:
         random = np.random.default_rng(0)
         for name in ("clean", "noise"):
@@ -212,10 +231,6 @@ class Training(Scene):
                 soundfile.write(self.folder / name / f"{k}.wav", sound, RATE)
         (self.folder / "tiny.toml").write_text(RECIPE)
         self.out = self.folder / "run"
-
-    def program(self) -> list[str]:
-        short = "import sys; from rtdenoise.training import validate; validate.PAIRS, validate.SECONDS = 2, 1.5"
-        return ["-c", f"{short}; from rtdenoise.cli import main; sys.exit(main())"]
 
     def argv(self) -> list[str]:
         audio = ["--clean", str(self.folder / "clean"), "--noise", str(self.folder / "noise")]
@@ -251,9 +266,12 @@ class Rounds:
     """Kills one kind of work at random moments; ``faults`` says what went wrong."""
 
     def __init__(self, kind: str, folder: Path, model: Path, seed: int):
-        self.random, self.faults, self.moments = random.Random(seed), list[str](), Counter[str]()
+        self.random, self.faults, self.killed = random.Random(seed), list[str](), Counter[str]()
         self.scene = KINDS[kind](folder, model)
-        self.kind = kind
+        self.kind, self._said = kind, folder.parent / "said"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        line = [sys.executable, "-c", TEMPLATE.format(preload=self.scene.preload)]
+        self._template = subprocess.Popen(line, env=self.scene.env | {"PYTHONPATH": str(ROOT)}, **pipes)
         self.scene.clear(random.Random(0))
         self._finish(self._start(), "the first start")  # which may compile
         self.scene.clear(random.Random(0))
@@ -263,56 +281,86 @@ class Rounds:
         self.faults += [f"undisturbed: {wrong}" for wrong in self.scene.again()]
 
     def close(self) -> None:
+        self._template.communicate()  # it ends with its input
         if isinstance(self.scene, Live):
             self.scene.server.close()
 
     def kill(self) -> None:
-        scene = self.scene
-        scene.clear(self.random)
-        process, at = self._start(), self.random.uniform(0, self.length_s)
-        end = time.monotonic() + at
-        while time.monotonic() < end and process.poll() is None:
-            time.sleep(0.002)
-        alive = marked(self.mark)
-        victim = self.random.choice(alive) if alive else None
-        self.moments["after its end" if victim is None else "the command" if victim == process.pid else "a worker"] += 1
+        """One round. A moment that came too late is drawn again: a busy machine is now slow, now fast."""
+        scene, victim, began = self.scene, None, 0.0
+        while victim is None:
+            scene.clear(self.random)
+            began, at = time.monotonic(), self.random.uniform(0, self.length_s)
+            process = self._start()
+            while time.monotonic() < began + at and is_running(process):
+                time.sleep(0.002)
+            if alive := self._alive(process):
+                victim = self.random.choice(alive)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, 9)
+            else:
+                self.length_s = time.monotonic() - began
+                self._finish(process, "undisturbed")
+        self.killed["the command" if victim == process else "a worker"] += 1
         where = f"{self.kind} killed after {at:.2f} s"
-        if victim is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(victim, 9)
         self._finish(process, where, killed=True)
         self.faults += [f"{where}: {wrong}" for wrong in scene.look()]
         self._finish(self._start(), f"{where}: the next start")
         self.faults += [f"{where}: after the next start: {wrong}" for wrong in scene.again()]
 
-    def _start(self) -> subprocess.Popen:
+    def _start(self) -> int:
         self.mark = uuid.uuid4().hex
-        place = self.scene.stdin()
-        with open(place, "rb") if place else contextlib.nullcontext(subprocess.DEVNULL) as stdin:
-            return subprocess.Popen(
-                [sys.executable, *self.scene.program(), *self.scene.argv()],
-                env=self.scene.env | {MARK: self.mark},
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-            )
+        stdin = self.scene.stdin()
+        assert self._template.stdin is not None
+        request = {
+            "argv": self.scene.argv(),
+            "stdin": str(stdin or os.devnull),
+            "said": str(self._said),
+            MARK: self.mark,
+        }
+        self._template.stdin.write(json.dumps(request) + "\n")
+        self._template.stdin.flush()
+        return int(self._answer())
 
-    def _finish(self, process: subprocess.Popen, where: str, killed: bool = False) -> None:
+    def _answer(self) -> str:
+        """The next line of the template: the number of a process, and later how it ended."""
+        assert self._template.stdout is not None
+        return self._template.stdout.readline()
+
+    def _finish(self, process: int, where: str, killed: bool = False) -> None:
         """Until it and all it started are gone."""
-        try:
-            _, said = process.communicate(timeout=HANG_S)
-        except subprocess.TimeoutExpired:
-            self.faults.append(f"{where}: it hangs")
-            said = b""
-        if process.returncode and not killed:
-            self.faults.append(f"{where}: exit code {process.returncode}: {said.decode()[-300:]}")
-        end = time.monotonic() + HANG_S / 4
-        while (left := marked(self.mark)) and time.monotonic() < end:
-            time.sleep(0.02)
+        worked, end = 0.0, time.monotonic() + IDLE_S
+        while (left := self._alive(process)) and time.monotonic() < end and worked < WORK_S:
+            time.sleep(0.05)
+            if (now := sum(map(worked_s, left))) != worked:
+                worked, end = now, time.monotonic() + IDLE_S
         for pid in left:
-            self.faults.append(f"{where}: process {pid} is left")
+            self.faults.append(f"{where}: process {pid} hangs or is left")
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
+        code = os.waitstatus_to_exitcode(int(self._answer()))
+        if code and not killed:
+            self.faults.append(f"{where}: exit code {code}: {self._said.read_text()[-300:]}")
+
+    def _alive(self, process: int) -> list[int]:
+        """The command, and the processes that it started."""
+        return [process] * is_running(process) + [pid for pid in marked(self.mark) if pid != process]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def worked_s(pid: int) -> float:
+    """Processor time of a process; 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def marked(mark: str) -> list[int]:
@@ -352,7 +400,7 @@ def main(argv: list[str] | None = None) -> int:
                 if kills % 10 == 0:
                     say(f"{kills} of {args.kills} kills, {len(faults) + len(made.faults)} faults")
             faults += made.faults
-            hit = ", ".join(f"{count} {what}" for what, count in made.moments.most_common())
+            hit = ", ".join(f"{count} {what}" for what, count in made.killed.most_common())
             say(f"{kind}: {len(made.faults)} faults; killed within {made.length_s:.1f} s: {hit}")
     for fault in faults:
         say(fault)
