@@ -221,6 +221,7 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_and_a_living_ones_par
     assert os.listdir(tmp_path) == ["other"]
 
 
+@pytest.mark.slow
 def test_the_command_clears_what_its_killed_forerunner_left(tmp_path):
     source = endless_wav(tmp_path / "a.wav")
     process = start("--in", source, "--out", tmp_path / "b.wav")

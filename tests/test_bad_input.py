@@ -134,6 +134,7 @@ def test_formats_that_cannot_hold_the_sound(tmp_path, capfd):
     refuse(capfd, tmp_path, USAGE, "MP3 ends at", **{"in": source, "out": tmp_path / "a.mp3"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clean.wav", "clean.flac", "clean.ogg", "clean.mp3"])
 def test_full_disk(tmp_path, name):
     source = write(tmp_path / "a.wav", voice(480_000), 48_000)

@@ -78,6 +78,7 @@ def test_help_names_every_command_and_version_the_version():
     assert run("--version").stdout == f"rtdenoise {__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help_or_says_which_extra_it_needs(name):
     done = run(name, "--help")

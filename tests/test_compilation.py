@@ -21,6 +21,8 @@ from command import ENVIRONMENT, ROOT, voice, write
 from rtdenoise import compilation
 from test_layers import FILES, PUBLIC, imports
 
+pytestmark = pytest.mark.slow
+
 PART = """
 from numba import njit
 FACTOR = {factor}

@@ -13,6 +13,8 @@ import soundfile
 from command import COMMAND, DEADLINE_S, ENVIRONMENT, call, identity_model, voice, write
 from rtdenoise.descriptors import only_python_speaks
 
+pytestmark = pytest.mark.slow
+
 
 def shell(line: str, *argv: object) -> subprocess.CompletedProcess:
     """The command with its redirections, by a shell."""

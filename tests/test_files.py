@@ -171,6 +171,7 @@ def test_a_signal_leaves_no_half_file_and_the_old_output_whole(tmp_path, number,
     assert target.read_bytes() == b"old"
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path):
     measure = "import resource, sys; from rtdenoise.cli import main; main(sys.argv[1:]);"
     measure += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"

@@ -10,6 +10,8 @@ import soundfile
 from command import call, endless_wav, interrupt, start, voice, wait_for, write
 from rtdenoise import folders
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def tree(tmp_path):

@@ -9,6 +9,8 @@ import soundfile
 from command import call, pipe, voice, write
 from rtdenoise import chunks
 
+pytestmark = pytest.mark.slow
+
 BEXT = b"A description".ljust(256, b"\0") + bytes(346) + b"A=PCM,F=16000\r\n"
 CUE = struct.pack("<I", 1) + struct.pack("<II4sIII", 1, 4_000, b"data", 0, 0, 4_000)
 IXML = "<BWFXML><NOTE>Gespräch</NOTE></BWFXML>".encode()

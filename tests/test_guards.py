@@ -36,6 +36,7 @@ def test_digital_silence_stays_silent(shipped):
     assert np.abs(denoise(np.zeros(2 * RATE, np.float32), RATE, shipped)).max() < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [0.0, 1e-38, 1e-42])
 def test_silence_and_denormals_cost_no_more_than_sound(shipped, level):
     """A muted microphone must not burn the processor (easyeffects#4248). Median hop time, side by side."""

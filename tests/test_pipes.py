@@ -19,6 +19,8 @@ from rtdenoise import pcm
 from rtdenoise.errors import AudioFileError
 from rtdenoise.pipes import PipeSource
 
+pytestmark = pytest.mark.slow
+
 RAW = ("--raw", "s16le", "--rate", 16_000, "--channels", 1)
 HEADER_BYTES = len(pcm.wav_stream_header(16_000, 1, "PCM_16"))
 

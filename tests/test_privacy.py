@@ -11,6 +11,8 @@ import pytest
 
 from command import ENVIRONMENT, ROOT, voice, write
 
+pytestmark = pytest.mark.slow
+
 SESSIONS = """
 import time
 from rtdenoise.live.ort import NativeSteps

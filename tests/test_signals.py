@@ -14,6 +14,8 @@ import pytest
 from command import COMMAND, DEADLINE_S, ENVIRONMENT, endless_wav, identity_model
 from rtdenoise import signals
 
+pytestmark = pytest.mark.slow
+
 STEP_S = 0.02
 
 

@@ -14,6 +14,8 @@ from command import identity_model, voice, write
 from rtdenoise.sound_source import SoundFileSource
 from rtdenoise.transfer import Settings, filter_sound
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 LENGTHS = (700, 4_000, 9_001)
 

@@ -20,6 +20,8 @@ pytest.importorskip("soxr")
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.training.bank import DECODED_AHEAD, open_bank
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 MAKE = """
 import resource, sys

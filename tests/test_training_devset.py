@@ -17,6 +17,8 @@ from rtdenoise.training.bank import Clip
 from rtdenoise.training.devset import active_level
 from rtdenoise.training.scoring import STATED_SNR
 
+pytestmark = pytest.mark.slow
+
 RATES = {"narrow": 16000, "wide": 48000}
 COUNT = 20
 

@@ -10,6 +10,8 @@ pytest.importorskip("scipy")
 from rtdenoise.training import metrics
 from rtdenoise.training.residue import BANDS_HZ, KEPT, PAUSES, SPEECH, band_key, residue_db
 
+pytestmark = pytest.mark.slow
+
 RATE = 16000
 SECONDS = 4
 

@@ -19,6 +19,8 @@ from rtdenoise.folders import filter_jobs, find_jobs
 from rtdenoise.transfer import Settings
 from rtdenoise.workers import WorkerDied, run_calls
 
+pytestmark = pytest.mark.slow
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
