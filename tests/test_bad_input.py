@@ -253,6 +253,7 @@ def test_piped_bytes_that_are_no_wav(tmp_path, data, code, says):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_piped_wav_without_audio_leaves_no_output(tmp_path, capfd):
     empty = write(tmp_path / "a.wav", np.zeros((0, 1), np.float32)).read_bytes()
     done = pipe(empty, "--in", "-", "--out", "-")

@@ -149,6 +149,7 @@ def test_json_holds_what_scripts_need(tmp_path, capfd):
     assert fields["clipped"] > 0
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar_with_speed_and_time_left(tmp_path):
     seen = on_terminal("--in", endless_wav(tmp_path / "a.wav", 600), "--out", tmp_path / "b.flac")
     assert "━" in seen
@@ -156,6 +157,7 @@ def test_a_terminal_shows_a_bar_with_speed_and_time_left(tmp_path):
     assert "10:00 min of sound" in seen
 
 
+@pytest.mark.slow
 def test_a_folder_on_a_terminal_shows_how_many_files_are_done(tmp_path):
     for name in ("a.wav", "b.wav"):
         write(tmp_path / "in" / name, voice(16_000))

@@ -158,6 +158,7 @@ def test_an_output_name_may_be_as_long_as_the_system_allows(tmp_path, capfd):
     assert call(capfd, "--in", source, "--out", tmp_path / f"{'ö' * 125}.wav")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_leaves_no_half_file_and_the_old_output_whole(tmp_path, number, code):
     source, target = endless_wav(tmp_path / "a.wav"), tmp_path / "b.wav"

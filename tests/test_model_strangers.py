@@ -147,6 +147,7 @@ def test_a_damaged_file_is_refused_or_works(tmp_path, data):
         load_model(path)
 
 
+@pytest.mark.slow
 @given(
     key=st.sampled_from("bins parameters scores name version licence training_data linked hop_ms window_ms".split()),
     value=st.one_of(
