@@ -178,7 +178,7 @@ def test_missing_model_file(tmp_path, capfd, good):
 def test_corrupt_model(tmp_path, capfd, good):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a graph")
-    refuse(capfd, tmp_path, FAILURE, "not a model", **{"in": good}, model=str(broken))
+    refuse(capfd, tmp_path, FAILURE, "not an ONNX model", **{"in": good}, model=str(broken))
 
 
 @pytest.mark.parametrize("field", ["contract_version", "window_ms", "hop_ms", "window", "scaling", "bins"])
@@ -270,7 +270,7 @@ def test_piped_wav_without_audio_leaves_no_output(tmp_path, capfd):
         (["--strength", "nan"], "strength"),
         (["--strength", "loud"], "loud"),
         (["--latency", "none"], "none"),
-        (["--jobs", "0"], "--jobs 0"),
+        (["--jobs", "0"], "--jobs: '0'"),
         (["--jobs", "2"], "for folders"),
         (["--raw", "s16le"], "for pipes"),
         (["--rate", "16000"], "--raw"),
