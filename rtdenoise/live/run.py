@@ -81,7 +81,7 @@ def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
 
 
 def _watch(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
-    """The view while a terminal is ours, lines otherwise; a shell moves its jobs to and fro."""
+    """The view while a terminal is ours, lines otherwise; a shell moves its jobs into the background and back."""
     drawable = sys.platform != "win32" and sys.stdin.isatty() and sys.stderr.isatty() and not args.quiet
     watched = lambda: drawable and ui.in_foreground(sys.stdin)
     while not over():
