@@ -157,11 +157,11 @@ def serve() -> None:
     calls, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no result
     logging.getLogger("rtdenoise.compilation").disabled = True  # its host has said so already
-    arrived: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]] = queue.SimpleQueue()
+    arrived: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls, arrived), daemon=True).start()
     with only_python_speaks(), contextlib.suppress(BrokenPipeError):
-        while True:
-            function, arguments = arrived.get()
+        while (call := arrived.get()) is not None:
+            function, arguments = call
             pickle.dump(function(*arguments), results)
             results.flush()
 
@@ -171,7 +171,10 @@ def _listen(calls: Any, arrived: queue.SimpleQueue) -> None:
     with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
         while True:
             arrived.put(pickle.load(calls))
-    signal.raise_signal(signal.SIGTERM)
+    if sys.platform == "win32":  # where nothing interrupts the main thread: it ends after the call under way
+        arrived.put(None)
+    else:  # to the main thread, which may be waiting: a signal to this one would not wake it
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _end(number: int, _frame: object) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -43,6 +44,14 @@ def test_calls_come_back_and_nothing_is_left(tmp_path):
     assert got == [((f"a/{k}",), str(k)) for k in range(10)]
     assert (children(), threading.active_count()) == (before, threads)
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@pytest.mark.parametrize("calls", [b"", pickle.dumps((abs, (-1,))), pickle.dumps((time.sleep, (1_000,)))])
+def test_a_worker_ends_with_its_input_whether_it_waits_or_works(calls):
+    code = workers._CHILD.format(path=sys.path)
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.communicate(calls, timeout=DEADLINE_S)
+    assert process.returncode == 128 + signal.SIGTERM
 
 
 @LINUX
