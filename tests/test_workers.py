@@ -57,10 +57,11 @@ def test_a_worker_ends_with_its_input_whether_it_waits_or_works(calls):
 @LINUX
 def test_leaving_in_the_middle_ends_the_workers_and_no_other_child():
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    before = children()  # other tests of this process may have left some
     with closing(run_calls(time.sleep, [(0,), (1_000,), (1_000,)], 2)) as running:
         assert next(running) == ((0,), None)
-        assert len(children()) > 1
-    assert children() == [other.pid]
+        assert len(children()) > len(before)
+    assert set(children()) <= set(before)
     assert other.poll() is None
     other.communicate(b"\n")
 
