@@ -369,7 +369,7 @@ def across_jack(
     def read(process: subprocess.Popen) -> np.ndarray:
         return np.array(json.loads(process.communicate()[0])).T
 
-    alone = probe(1)  # while the product starts
+    alone = probe(2)  # while the product starts, which keeps a busy machine from a good part of it
     with product(env, "system", "system", model, *argv) as running:
         own_frames = np.nanmedian(read(alone)[1])
         probing = probe(seconds, "rtdenoise:in_0", "rtdenoise:out_0")

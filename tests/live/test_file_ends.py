@@ -40,7 +40,7 @@ def wait_for_part(folder: Path) -> Path:
     """The file beside, once it has grown: the recording runs."""
     until = time.monotonic() + 20
     while time.monotonic() < until:
-        for part in folder.glob(".*.part"):
+        for part in folder.glob(".*.rec"):
             if part.stat().st_size > 100_000:
                 return part
         time.sleep(0.02)
