@@ -16,7 +16,9 @@ from rtdenoise_bench import probes
 ROOT = Path(__file__).resolve().parents[2]
 LEAD_S = 0.5
 MOST_MS, STEADY_MS = 60.0, 1.0
-TRIES = 3  # a machine that stalls in those seconds moves the delay while it is measured
+# Of all windows, and of the clean ones. In seven runs on two cores that others used too: 0.89 to 1, and 1 always; a
+# window with a stall of the host in it is not clean, and says nothing about the product.
+LEAST_CLEAN, LEAST_STEADY = 0.6, 0.9
 
 
 def pactl(env, *argv: str) -> str:
@@ -24,13 +26,11 @@ def pactl(env, *argv: str) -> str:
 
 
 def test_delay_is_small_and_steady_while_python_is_busy(pipewire_env, plain_path):
-    for _ in range(TRIES):
-        delay, stats, _ = probes.across_pulse(pipewire_env, LEAD_S, plain_path, 4, "--hog", "python")
-        if np.mean(np.abs(delay.placed - delay.median_ms) < STEADY_MS) > 0.8:
-            break
-    assert delay.clean_share > 0.6  # the host itself stalls now and then
+    delay, stats, _ = probes.across_pulse(pipewire_env, LEAD_S, plain_path, 4, "--hog", "python")
+    clean = delay.ms[delay.correlation > probes.CLEAN]
+    assert delay.clean_share > LEAST_CLEAN
     assert delay.median_ms < MOST_MS
-    assert np.mean(np.abs(delay.placed - delay.median_ms) < STEADY_MS) > 0.8
+    assert np.mean(np.abs(clean - delay.median_ms) < STEADY_MS) > LEAST_STEADY
     assert abs(stats["delay_ms"] - stats["budget_ms"]) < 1.5
 
 

@@ -12,20 +12,16 @@ from rtdenoise_bench.report import load
 from rtdenoise_bench.way import WAY
 
 PLANTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
-TRIES = 3  # a machine that stalls in those seconds moves the delay while it is measured
 
 
-@pytest.mark.parametrize(("server", "within_ms"), [("jack", 0.1), ("pulse", 1.0)])
+# Off by at most 0.02 ms in four runs each on JACK, whose clock is exact, and by 0.08 on PulseAudio, whose creeps
+@pytest.mark.parametrize(("server", "within_ms"), [("jack", 0.1), ("pulse", 0.5)])
 def test_a_planted_delay_is_found_and_all_else_adds_up(server, within_ms, plain_path):
     """What is planted behind the product's back shows from outside only: the stages lack exactly so much."""
     if reason := servers.missing(*live.NEEDS[server]):
         pytest.skip(reason)
-    for _ in range(TRIES):
-        way = live.measure(server, str(plain_path), 2.5, plant_ms=PLANTED_MS)
-        found = way.delay_ms - way.sum_ms == pytest.approx(1000 * FRAMES / way.rate, abs=within_ms)
-        if found:
-            break
-    assert found, f"{way.delay_ms - way.sum_ms} ms"
+    way = live.measure(server, str(plain_path), 2.5, plant_ms=PLANTED_MS)
+    assert way.delay_ms - way.sum_ms == pytest.approx(1000 * FRAMES / way.rate, abs=within_ms)
     assert way.low_ms <= way.delay_ms <= way.high_ms
     assert [p.name for p in way.parts] == list(WAY)
     assert all(p.ms > -0.5 for p in way.parts)
