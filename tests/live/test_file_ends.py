@@ -38,7 +38,7 @@ def end(process: subprocess.Popen, number: int | None = None) -> str:
 
 def wait_for_part(folder: Path) -> Path:
     """The file beside, once it has grown: the recording runs."""
-    until = time.monotonic() + 20
+    until = time.monotonic() + DEADLINE_S
     while time.monotonic() < until:
         for part in folder.glob(".*.rec"):
             if part.stat().st_size > 100_000:
