@@ -3,7 +3,8 @@
 Python runs a signal's handler between any two steps of its own, and what the handler raises goes wherever that is: an
 extension module that just loads makes an ImportError of it, and a C library that called back drops it. So signals end
 the process at once while it owns nothing (`end_at_once`, `at_once`); wait while a library must not be cut short
-(`held`); and are noted, and raised again where they were dropped, for the rest (`noted`, `raising`).
+(`held`); and are noted, and raised again where they were dropped, for the rest (`noted`, `raising`). Not every drop is
+reported, so whatever may run for long asks between its steps (`raise_dropped`).
 
 All of this is for the command's own process. Off the main thread, where Python takes no signals, nothing changes.
 """
@@ -24,6 +25,9 @@ ENDING = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr
 TERMINAL = [getattr(signal, n) for n in ("SIGTTIN", "SIGTTOU") if hasattr(signal, n)]
 PATIENCE_S = 2.0  # a library or server that works is done by then
 AGAIN_S = 0.01  # after an exception was dropped, until it is raised anew
+
+
+_came: list[int] = []  # the signals that `raising` has raised an exception for, while it is entered
 
 
 class Interrupted(KeyboardInterrupt):
@@ -53,6 +57,7 @@ def at_once() -> Iterator[None]:
 def raising() -> Iterator[list[int]]:
     """Signals to end raise `KeyboardInterrupt` or, with 128 + their number, `SystemExit`, so that all is put in order
     on the way out; again, if a library drops the exception. Gives those that have come so far."""
+    global _came
     came: list[int] = []
     again: list[threading.Timer] = []
     usual = signal.SIG_DFL, signal.default_int_handler, _end
@@ -60,7 +65,7 @@ def raising() -> Iterator[list[int]]:
 
     def end(number: int, _frame: FrameType | None) -> None:
         if not leaving.is_set():
-            raise Interrupted if number == signal.SIGINT else SystemExit(128 + number)
+            raise _exception(number)
 
     def dropped(what: Any) -> None:
         if came and issubclass(what.exc_type, (KeyboardInterrupt, SystemExit)):
@@ -71,14 +76,25 @@ def raising() -> Iterator[list[int]]:
 
     with _handled((n for n in ENDING if signal.getsignal(n) in usual), _noting(came, lambda number: end)):
         sys.unraisablehook = dropped
+        outer, _came = _came, came
         try:
             yield came
         finally:
             leaving.set()
+            _came = outer
             sys.unraisablehook = before_hook
             for timer in again:  # or it would end what comes after
                 timer.cancel()
                 timer.join()
+
+
+def raise_dropped() -> None:
+    """Raise anew what `raising` raised and a library dropped without a word: a lookup in a dictionary clears any
+    exception of its key's comparison, and an optional import takes the ImportError that an interrupt became for a
+    missing library. For the main thread, between the steps of what may run for long; never while things are put in
+    order."""
+    if _came and _takes_signals():
+        raise _exception(_came[-1])
 
 
 @contextmanager
@@ -128,6 +144,10 @@ def _noting(came: list[int], before: Callable[[int], Handler]) -> Handler:
 
     note.beside = before  # type: ignore[attr-defined]
     return note
+
+
+def _exception(number: int) -> BaseException:
+    return Interrupted() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from rtdenoise import signals
 from rtdenoise.errors import AudioFileError, UsageError
 from rtdenoise.metadata import Metadata
 from rtdenoise.pipes import PipeSink, PipeSource, RawFormat, is_stream
@@ -185,6 +186,7 @@ def _pump(
     """Move all samples; returns how many."""
     done, late = 0, denoiser.latency_samples
     for block in blocks:
+        signals.raise_dropped()
         clean = denoiser.process(block)
         dropped = min(late, len(clean))
         late -= dropped

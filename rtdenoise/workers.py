@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+from rtdenoise import signals
 from rtdenoise.descriptors import only_python_speaks
 
 ENDING_S = 10.0  # a worker that is asked to end removes a half-written file; one that hangs is killed then
@@ -126,6 +127,7 @@ def run_calls(
             thread.start()
         working = len(threads)
         while working:
+            signals.raise_dropped()
             if (result := done.get()) is None:
                 working -= 1
             else:

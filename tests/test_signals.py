@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from command import COMMAND, DEADLINE_S, ENVIRONMENT, endless_wav, identity_model
+from command import COMMAND, DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model
 from rtdenoise import signals
 
 pytestmark = pytest.mark.slow
@@ -72,6 +72,47 @@ def test_an_exception_that_a_library_drops_is_raised_again():
             work()
         assert came == [signal.SIGINT] * 2
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Unlucky:
+    """A key that is interrupted while it is compared, in a lookup that clears any exception."""
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Unlucky):
+            signal.raise_signal(signal.SIGTERM)
+        return False
+
+
+def interrupted_unheard() -> None:
+    get = ctypes.pythonapi.PyDict_GetItem
+    get.argtypes, get.restype = [ctypes.py_object, ctypes.py_object], ctypes.c_void_p
+    assert get({Unlucky(): 1}, Unlucky()) is None
+
+
+def test_an_exception_that_is_dropped_without_a_word_is_raised_by_the_next_step():
+    with signals.raising() as came:
+        signals.raise_dropped()
+        interrupted_unheard()
+        assert came == [signal.SIGTERM]
+        with pytest.raises(SystemExit) as end:
+            signals.raise_dropped()
+        assert end.value.code == 128 + signal.SIGTERM
+    signals.raise_dropped()  # over: a host of the package is not interrupted by what its own command once got
+
+
+def test_a_file_run_ends_though_a_library_drops_its_interrupt(tmp_path, monkeypatch, capfd):
+    from rtdenoise.denoiser import Denoiser
+
+    process = Denoiser.process
+    monkeypatch.setattr(Denoiser, "process", lambda *args: interrupted_unheard() or process(*args))
+    source = endless_wav(tmp_path / "long.wav", 60)
+    with pytest.raises(SystemExit) as end:
+        call(capfd, source, tmp_path / "out.wav")
+    assert end.value.code == 128 + signal.SIGTERM
+    assert os.listdir(tmp_path) == ["long.wav"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtdenoise import signals
 from rtdenoise.atomic import replacing
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training.losses import spectral_loss, wave_loss
@@ -126,6 +127,7 @@ class Trainer:
         loader = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=data.workers)
         begin, seen = time.monotonic() - self.spent_s, []
         for batch in loader:
+            signals.raise_dropped()
             seen.append(self.train_step(*batch.to(self.device)))
             self.spent_s = time.monotonic() - begin
             if self.peers.rank:
