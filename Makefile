@@ -6,7 +6,7 @@
 # make bench          the latency report, exactness and speed on this machine
 # make figures        the picture, the sounds and the tables of README and docs
 # make release-check  sdist and wheel: metadata, contents, size, and an installation that filters a file
-# make forebears      train the baselines and compare them: CLEAN=DIR NOISE=DIR PAIRS=DIR [RIR=DIR] [MINUTES=2]
+# make baselines      train the baselines and compare them: CLEAN=DIR NOISE=DIR PAIRS=DIR [RIR=DIR] [MINUTES=2]
 # make clean          remove what the above made
 #
 # Any of them works in a fresh clone.
@@ -20,7 +20,7 @@ APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio p
   pipewire pipewire-bin pipewire-pulse wireplumber dbus
 MINUTES ?= 2
 
-.PHONY: help demo test test-fast lint docs bench figures release-check forebears system clean
+.PHONY: help demo test test-fast lint docs bench figures release-check baselines system clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -79,11 +79,11 @@ release-check: $(VENV)/.test
 	dist/fresh/bin/python -I -c "import soundfile as s; assert s.info('dist/filtered.wav').frames == s.info('examples/noisy.wav').frames"
 	@ls -l dist/rtdenoise-*
 
-forebears: $(VENV)/.test
-	@test -n "$(CLEAN)" -a -n "$(NOISE)" -a -n "$(PAIRS)" || { echo "make forebears needs folders of your own:\
-	  make forebears CLEAN=speech/ NOISE=noise/ PAIRS=pairs/ (made by rtdenoise mix), and RIR=rooms/ if you have any"; exit 2; }
-	$(BIN)/rtdenoise-bench forebears --clean $(CLEAN) --noise $(NOISE) $(if $(RIR),--rir $(RIR)) --pairs $(PAIRS) \
-	  --minutes $(MINUTES) --into models/FOREBEARS.md
+baselines: $(VENV)/.test
+	@test -n "$(CLEAN)" -a -n "$(NOISE)" -a -n "$(PAIRS)" || { echo "make baselines needs folders of your own:\
+	  make baselines CLEAN=speech/ NOISE=noise/ PAIRS=pairs/ (made by rtdenoise mix), and RIR=rooms/ if you have any"; exit 2; }
+	$(BIN)/python experiments/baselines.py --clean $(CLEAN) --noise $(NOISE) $(if $(RIR),--rir $(RIR)) --pairs $(PAIRS) \
+	  --minutes $(MINUTES) --into experiments/BASELINES.md
 
 clean:
-	rm -rf $(VENV) forebears build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf $(VENV) baselines build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache

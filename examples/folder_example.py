@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 import rtdenoise
-from rtdenoise.folders import Outcome, filter_jobs, find_jobs
-from rtdenoise.transfer import Settings
+from rtdenoise.io.batch import Outcome, filter_jobs, find_jobs
+from rtdenoise.io.pipeline import Settings
 
 HERE = Path(__file__).parent
 

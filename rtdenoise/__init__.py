@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rtdenoise.denoiser import Denoiser, denoise
+    from rtdenoise.core.denoiser import Denoiser, denoise
     from rtdenoise.errors import AudioFileError, DeviceError, ModelError, RtdenoiseError, UsageError
     from rtdenoise.live.devices import list_devices
     from rtdenoise.live.session import LiveDenoiser
-    from rtdenoise.model import list_models
+    from rtdenoise.model.registry import list_models
 
 # Loaded on first use: `rtdenoise --help` must not wait for numba and onnxruntime.
 _HOMES = {
-    "Denoiser": "denoiser",
-    "denoise": "denoiser",
-    "list_models": "model",
+    "Denoiser": "core.denoiser",
+    "denoise": "core.denoiser",
+    "list_models": "model.registry",
     "LiveDenoiser": "live.session",
     "list_devices": "live.devices",
     "RtdenoiseError": "errors",

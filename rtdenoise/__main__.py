@@ -8,7 +8,7 @@ from rtdenoise import signals
 def main() -> int:
     """Run the command; until it has begun, and once it is over, there is nothing to put in order."""
     signals.end_at_once()
-    from rtdenoise.cli import main as command
+    from rtdenoise.cli.main import main as command
 
     return command()
 

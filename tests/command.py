@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 import graphs
-from rtdenoise.cli import main
+from rtdenoise.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "rtdenoise"]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import graphs
-from rtdenoise.contract import Model
-from rtdenoise.model import list_models, load_model
+from rtdenoise.model.contract import Model
+from rtdenoise.model.registry import list_models, load_model
 
 _configuration = tempfile.TemporaryDirectory(prefix="rtdenoise-tests-")
 os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configured must not show in tests

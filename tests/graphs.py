@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rtdenoise.contract import fixed_metadata
+from rtdenoise.model.contract import fixed_metadata
 
 FLOAT = TensorProto.FLOAT
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rtdenoise_bench.cli as bench
-from rtdenoise import cli
 from rtdenoise.arguments import VALUES, number, refuse_empty
+from rtdenoise.cli import main
 from rtdenoise.errors import UsageError
 
 NONSENSE = ("nan", "inf", "-inf", "1e999", "-1e30", "1e30", "", "x", "--", "0x10", "9" * 5_000)
@@ -19,7 +19,7 @@ NONSENSE = ("nan", "inf", "-inf", "1e999", "-1e30", "1e30", "", "x", "--", "0x10
 def numeric() -> list[tuple[str, argparse.Action]]:
     """Every option that takes a number: one of "1", "2.5" and "50" is right for it, and "x" is not."""
     found = []
-    for name, parser in (cli.parsers() | bench.parsers()).items():
+    for name, parser in (main.parsers() | bench.parsers()).items():
         for action in parser._actions:
             if action.option_strings and action.type and action.nargs in (None, 2):
                 reads = [accepts(action, text) for text in ("1", "0.5", "50", "x")]
@@ -61,24 +61,24 @@ def test_each_value_says_what_is_right(name):
             VALUES[name]("nan")
 
 
-@pytest.mark.parametrize("name", ["rtdenoise", *cli.COMMANDS])
+@pytest.mark.parametrize("name", ["rtdenoise", *main.COMMANDS])
 @pytest.mark.parametrize("empty", ["", " ", "\t"])
 def test_no_command_takes_an_empty_name(capfd, name, empty):
-    parser = cli.parsers()["rtdenoise" if name == "rtdenoise" else f"rtdenoise {name}"]
+    parser = main.parsers()["rtdenoise" if name == "rtdenoise" else f"rtdenoise {name}"]
     front = [] if name == "rtdenoise" else [name]
     options = [a.option_strings[-1] for a in parser._actions if a.option_strings and a.nargs != 0]
     for option in options:
         for argv in ([*front, option, empty], [*front, f"{option}={empty}"]):
             if not front:
                 argv = [*argv, "--in", "a.wav", "--out", "b.wav"]
-            assert cli.main(argv) == 2
+            assert main.main(argv) == 2
             said = capfd.readouterr().err
             assert said == f"rtdenoise: error: {option} is empty; give it a value, or leave it away\n"
 
 
 @pytest.mark.parametrize("argv", [["", "b.wav"], ["a.wav", ""], ["", ""], ["models", ""]])
 def test_an_empty_argument_without_a_name_is_counted(capfd, argv):
-    assert cli.main(argv) == 2
+    assert main.main(argv) == 2
     assert capfd.readouterr().err.startswith(f"rtdenoise: error: argument {argv.index('') + 1} is empty")
 
 

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, start, voice, wait_for, write
-from rtdenoise import atomic
-from rtdenoise.atomic import AtomicFile, replacing, sweep, write_text
-from rtdenoise.files import SoundFileSink
+from rtdenoise.io import atomic
+from rtdenoise.io.atomic import AtomicFile, replacing, sweep, write_text
+from rtdenoise.io.sound_sink import SoundFileSink
 
 
 def mode(path: Path) -> int:
@@ -28,7 +28,7 @@ def mode(path: Path) -> int:
 def hold(target: Path, recording: bool = False) -> subprocess.Popen:
     """A process that writes an output and never ends; returns once its bytes are in the part file."""
     code = (
-        "import sys, time; from rtdenoise.atomic import AtomicFile\n"
+        "import sys, time; from rtdenoise.io.atomic import AtomicFile\n"
         f"f = AtomicFile(sys.argv[1], recording={recording}); f.file.write(b'half'); f.file.flush()\n"
         "print('there', flush=True); time.sleep(1000)"
     )

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rtdenoise.errors import UsageError
-from rtdenoise_bench import exactness
 from rtdenoise_bench.cli import DEFAULT_PART, PARTS, main
-from rtdenoise_bench.readme import refreshed
-from rtdenoise_bench.table import at_least, at_most
+from rtdenoise_bench.measure import exactness
+from rtdenoise_bench.report.readme import refreshed
+from rtdenoise_bench.report.table import at_least, at_most
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def test_rows_say_when_they_miss():
 
 
 def test_readme_tables_come_from_commands_of_this_project_only():
-    from rtdenoise_bench.readme import SECTION
+    from rtdenoise_bench.report.readme import SECTION
 
     section = "<!-- $ rtdenoise-bench latency -->\nold\n<!-- end -->"
     match = SECTION.match(section)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import graphs
-from rtdenoise.contract import Model
-from rtdenoise.denoiser import Denoiser, blend, denoise
+from rtdenoise.core.denoiser import Denoiser, blend, denoise
 from rtdenoise.errors import UsageError
-from rtdenoise.model import load_model
+from rtdenoise.model.contract import Model
+from rtdenoise.model.registry import load_model
 
 RATE = 16_000
 

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import modulated_noise
-from rtdenoise.contract import Model
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
+from rtdenoise.model.contract import Model
 
 SAMPLES = 12_000
 chunk_sizes = st.lists(st.integers(1, 5_000), min_size=1, max_size=12)

@@ -12,9 +12,10 @@ import threading
 import pytest
 
 from command import COMMAND, DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, voice, write
-from rtdenoise import __version__, catalog, cli
-from rtdenoise.contract import ModelInfo
+from rtdenoise import __version__
+from rtdenoise.cli import main, models
 from rtdenoise.errors import RtdenoiseError
+from rtdenoise.model.contract import ModelInfo
 
 HEAVY = ("numpy", "numba", "onnxruntime", "soundfile", "rich")
 
@@ -41,14 +42,14 @@ def on_terminal(*argv: object) -> str:
 
 @pytest.mark.parametrize("argv", [[], ["--help"], ["--version"], ["nonsense"], ["--in", "mic", "--out", "-"]])
 def test_what_needs_no_audio_loads_no_audio_library(argv):
-    code = f"import sys; from rtdenoise.cli import main\ntry: main({argv})\nexcept SystemExit: pass\n"
+    code = f"import sys; from rtdenoise.cli.main import main\ntry: main({argv})\nexcept SystemExit: pass\n"
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_wav_pipe_does_without_libsndfile_and_rich():
-    code = "import sys; from rtdenoise.cli import main; main(['--in', '-', '--out', '-'])\n"
+    code = "import sys; from rtdenoise.cli.main import main; main(['--in', '-', '--out', '-'])\n"
     code += "print([name for name in ('soundfile', 'rich') if name in sys.modules])"
     line = [sys.executable, "-c", code]
     done = subprocess.run(line, env=ENVIRONMENT, input="", capture_output=True, text=True, check=True)
@@ -57,8 +58,8 @@ def test_a_wav_pipe_does_without_libsndfile_and_rich():
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", "cp1252"])
 def test_a_name_that_standard_output_cannot_show_is_shown_as_far_as_it_can(encoding):
-    code = "from rtdenoise import descriptors, ui; descriptors.settle(); "
-    code += "ui.print_table(['name'], [['a \\u9ea6 \\udcff z']])"
+    code = "from rtdenoise import console; from rtdenoise.io import descriptors; descriptors.settle(); "
+    code += "console.print_table(['name'], [['a \\u9ea6 \\udcff z']])"
     environment = ENVIRONMENT | {"PYTHONIOENCODING": encoding}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
@@ -74,12 +75,12 @@ def test_no_arguments_show_five_examples():
 
 def test_help_names_every_command_and_version_the_version():
     shown = run("--help").stdout
-    assert all(f"rtdenoise {name}" in shown for name in cli.COMMANDS)
+    assert all(f"rtdenoise {name}" in shown for name in main.COMMANDS)
     assert run("--version").stdout == f"rtdenoise {__version__}\n"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", main.COMMANDS)
 def test_every_command_has_help_or_says_which_extra_it_needs(name):
     done = run(name, "--help")
     assert (done.returncode, "usage" in done.stdout) == (0, True) or "pip install 'rtdenoise[" in done.stderr
@@ -97,8 +98,8 @@ def test_a_missing_extra_is_named_in_one_line(monkeypatch, capfd):
     def missing(name):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
-    monkeypatch.setattr(cli, "import_module", missing)
-    assert cli.main(["train"]) == 1
+    monkeypatch.setattr(main, "import_module", missing)
+    assert main.main(["train"]) == 1
     assert capfd.readouterr().err == (
         "rtdenoise: error: rtdenoise train needs torch; install it with: pip install 'rtdenoise[train]'\n"
     )
@@ -116,7 +117,7 @@ def test_a_missing_extra_is_named_in_one_line(monkeypatch, capfd):
     ],
 )
 def test_a_request_that_makes_no_sense_is_answered_with_the_next_step(argv, says, capfd):
-    assert cli.main(argv) == 2
+    assert main.main(argv) == 2
     said = capfd.readouterr().err
     assert says in said
     assert said.count("\n") == 1
@@ -168,21 +169,21 @@ def test_a_folder_on_a_terminal_shows_how_many_files_are_done(tmp_path):
 
 def test_models_are_listed_as_a_table_as_json_and_as_markdown(monkeypatch, capfd, tmp_path):
     model = ModelInfo("unet", tmp_path / "unet.onnx", 129, "3", 1_234_567, "MIT", "speech", {"PESQ": 2.5})
-    monkeypatch.setattr(catalog, "list_models", lambda: [model])
-    assert cli.main(["models"]) == 0
+    monkeypatch.setattr(models, "list_models", lambda: [model])
+    assert main.main(["models"]) == 0
     shown = capfd.readouterr().out
     for text in ("unet (default)", "8 kHz, 129 bins", "1,234,567", "16 ms", "MIT", "PESQ 2.5"):
         assert text in shown
-    assert cli.main(["models", "--json"]) == 0
+    assert main.main(["models", "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
     assert told["scores"] == {"PESQ": 2.5}
     assert told["delay_ms"] == 16
-    assert cli.main(["models", "--markdown"]) == 0
+    assert main.main(["models", "--markdown"]) == 0
     assert capfd.readouterr().out.splitlines()[2].startswith("| unet (default) | 3 | 8 kHz, 129 bins | 1,234,567 |")
 
 
 def test_models_stand_beside_their_peers_the_best_last(capfd):
-    assert cli.main(["models", "--peers", "--markdown"]) == 0
+    assert main.main(["models", "--peers", "--markdown"]) == 0
     titles, _, *rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in capfd.readouterr().out.splitlines()
     ]
@@ -192,8 +193,8 @@ def test_models_stand_beside_their_peers_the_best_last(capfd):
 
 
 def test_no_model_at_all_is_an_error(monkeypatch, capfd):
-    monkeypatch.setattr(catalog, "list_models", list)
-    assert cli.main(["models"]) == RtdenoiseError.exit_code
+    monkeypatch.setattr(models, "list_models", list)
+    assert main.main(["models"]) == RtdenoiseError.exit_code
     assert "no model is installed" in capfd.readouterr().err
 
 

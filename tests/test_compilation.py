@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from command import ENVIRONMENT, ROOT, voice, write
-from rtdenoise import compilation
+from rtdenoise.native import compilation
 from test_layers import FILES, PUBLIC, imports
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def scaled(x):
     return FACTOR * x {more}
 """
 WHOLE = """
-from rtdenoise.compilation import compiled
+from rtdenoise.native.compilation import compiled
 from woven.part import scaled
 @compiled(nogil=True)
 def run(x):
@@ -199,7 +199,7 @@ def test_files_are_filtered_where_nothing_but_the_output_can_be_written(folder):
         if path.is_dir() and path != out and not path.is_symlink():
             path.chmod(0o555)
     line = ["--in", str(folder / "in"), "--out", str(out), "--jobs", "2"]
-    done = start(folder, f"from rtdenoise.cli import main; raise SystemExit(main({line!r}))")
+    done = start(folder, f"from rtdenoise.cli.main import main; raise SystemExit(main({line!r}))")
     assert done.returncode == 0, done.stderr
     assert len(list(out.glob("*.wav"))) == 2
     assert [text.split(":")[1][:8] for text in done.stderr.splitlines()] == [

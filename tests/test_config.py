@@ -10,8 +10,8 @@ import stat
 import pytest
 
 from command import call, voice, write
-from rtdenoise import cli
-from rtdenoise.config import TEMPLATE, Config, config_path, load_config
+from rtdenoise.cli import main
+from rtdenoise.cli.config import TEMPLATE, Config, config_path, load_config
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_flag_of_the_file_can_be_taken_back(path, tmp_path, capfd):
 def test_a_mistake_is_named_in_one_line(path, tmp_path, capfd, text, says):
     configure(path, text)
     ends = ["--in", str(write(tmp_path / "a.wav", voice(1_000))), "--out", str(tmp_path / "b.wav")]
-    code, said = cli.main(ends), capfd.readouterr().err
+    code, said = main.main(ends), capfd.readouterr().err
     assert code == 2
     assert says in said
     assert str(path) in said
@@ -82,21 +82,21 @@ def test_the_template_is_valid_and_every_line_of_it_is_too(path):
 
 
 def test_show_path_and_edit(path, tmp_path, monkeypatch, capfd):
-    assert cli.main(["config", "--path"]) == 0
+    assert main.main(["config", "--path"]) == 0
     assert capfd.readouterr().out == f"{path}\n"
-    assert cli.main(["config", "--show"]) == 0
+    assert main.main(["config", "--show"]) == 0
     assert "config --edit" in capfd.readouterr().err
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\necho "strength = 7" > "$1"\n')
     editor.chmod(editor.stat().st_mode | stat.S_IXUSR)
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", str(editor))
-    assert cli.main(["config", "--edit"]) == 0
-    assert cli.main(["config", "--show"]) == 0
+    assert main.main(["config", "--edit"]) == 0
+    assert main.main(["config", "--show"]) == 0
     assert capfd.readouterr().out == "strength = 7\n"
     assert os.listdir(path.parent) == ["config.toml"]
     monkeypatch.setenv("EDITOR", str(tmp_path / "none"))
-    assert cli.main(["config", "--edit"]) == 2
+    assert main.main(["config", "--edit"]) == 2
     assert "set EDITOR" in capfd.readouterr().err
 
 
@@ -105,7 +105,7 @@ def test_an_editor_that_cannot_be_meant_is_one_line(path, monkeypatch, capfd, ed
     monkeypatch.setenv("PATH", str(path.parent))  # no vi either
     monkeypatch.delenv("VISUAL", raising=False)
     monkeypatch.setenv("EDITOR", editor)
-    assert cli.main(["config", "--edit"]) == 2
+    assert main.main(["config", "--edit"]) == 2
     said = capfd.readouterr().err
     assert "set EDITOR" in said
     assert said.count("\n") == 1
@@ -117,7 +117,7 @@ def test_a_byte_order_mark_is_no_part_of_the_file(path):
 
 
 def test_a_user_without_a_home_has_no_configuration(monkeypatch, capfd):
-    monkeypatch.setattr("rtdenoise.config.user_folder", lambda kind: None)
+    monkeypatch.setattr("rtdenoise.cli.config.user_folder", lambda kind: None)
     assert load_config() == Config()
-    assert cli.main(["config", "--show"]) == 2
+    assert main.main(["config", "--show"]) == 2
     assert "no home folder" in capfd.readouterr().err

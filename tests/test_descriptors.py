@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from command import COMMAND, DEADLINE_S, ENVIRONMENT, call, identity_model, voice, write
-from rtdenoise.descriptors import only_python_speaks
+from rtdenoise.io.descriptors import only_python_speaks
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +101,7 @@ def test_descriptors_that_do_not_block_are_waited_for(tmp_path):
 def test_text_waits_for_room_too():
     """``config --show`` and the like print more than a pipe holds at once."""
     code = (
-        "import os, sys, time; from rtdenoise.descriptors import settle; os.set_blocking(1, False); settle()\n"
+        "import os, sys, time; from rtdenoise.io.descriptors import settle; os.set_blocking(1, False); settle()\n"
         "print('x' * 300_000); print('y' * 300_000, file=sys.stderr)"
     )
     process = subprocess.Popen(
@@ -141,6 +141,6 @@ def test_a_note_of_the_mp3_decoder_is_not_shown(tmp_path, capfd):
 
 
 def test_a_program_that_has_read_its_standard_input_may_run_the_command():
-    code = "import sys; sys.stdin.readline(); from rtdenoise.cli import main; sys.exit(main(['--version']))"
+    code = "import sys; sys.stdin.readline(); from rtdenoise.cli.main import main; sys.exit(main(['--version']))"
     done = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, input=b"a line\n", timeout=DEADLINE_S)
     assert done.returncode == 0

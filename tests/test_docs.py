@@ -14,7 +14,7 @@ import pytest
 
 import rtdenoise
 import rtdenoise_bench.cli as bench_command
-from rtdenoise import cli as command
+from rtdenoise.cli import main as command
 
 pytest.importorskip("sphinx", reason="pip install 'rtdenoise[docs]'")
 pytest.importorskip("torch", reason="the parsers of training need pip install 'rtdenoise[train]'")

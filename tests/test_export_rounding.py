@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from rtdenoise.training.export import round_weights  # noqa: E402
+from rtdenoise.training.onnx_export.export import round_weights  # noqa: E402
 
 KEPT_BITS = 11  # significant ones, as in half precision
 

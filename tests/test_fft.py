@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from rtdenoise.fft import RealFFT, fftw_library, inverse_transform, transform
+from rtdenoise.native.fft import RealFFT, fftw_library, inverse_transform, transform
 
 LENGTHS = [24, 128, 256, 352, 704, 706, 768, 1412]  # powers of two, 11s, 3s, and a prime of 353
 

@@ -12,8 +12,8 @@ import soundfile
 
 import graphs
 from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, interrupt, start, voice, wait_for, write
-from rtdenoise import files
-from rtdenoise.files import choose_format
+from rtdenoise.io import sound_sink
+from rtdenoise.io.sound_sink import choose_format
 
 FORMATS = [
     ("a.wav", "PCM_U8", 8_000, 1),
@@ -46,7 +46,7 @@ def test_output_keeps_format_rate_channels_and_length(tmp_path, capfd, name, sub
     assert [getattr(after, k) for k in kept] == [getattr(before, k) for k in kept]
 
 
-@pytest.mark.parametrize("rate", files.OPUS_RATES_HZ)
+@pytest.mark.parametrize("rate", sound_sink.OPUS_RATES_HZ)
 def test_opus_keeps_rate_and_length(tmp_path, capfd, rate):
     source = write(tmp_path / "a.opus", voice(rate + 77), rate, "OPUS", format="OGG")
     assert call(capfd, "--in", source, "--out", tmp_path / "b.opus")[0] == 0
@@ -133,7 +133,7 @@ def test_an_existing_output_is_replaced_and_a_link_stays_a_link(tmp_path, capfd)
 
 
 def test_what_outgrows_wav_becomes_rf64(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(files, "_LARGEST_WAV_BYTES", 10_000)
+    monkeypatch.setattr(sound_sink, "_LARGEST_WAV_BYTES", 10_000)
     source = write(tmp_path / "a.wav", voice(8_000))
     assert call(capfd, "--in", source, "--out", tmp_path / "b.wav")[0] == 0
     info = soundfile.info(tmp_path / "b.wav")
@@ -141,7 +141,7 @@ def test_what_outgrows_wav_becomes_rf64(tmp_path, capfd, monkeypatch):
 
 
 def test_a_pipe_that_outgrows_wav_is_an_error_and_no_broken_header(tmp_path, capfd, monkeypatch):
-    monkeypatch.setattr(files, "_LARGEST_WAV_BYTES", 20_000)
+    monkeypatch.setattr(sound_sink, "_LARGEST_WAV_BYTES", 20_000)
     os.mkfifo(tmp_path / "pipe")
     sound = write(tmp_path / "a.wav", voice(12_000)).read_bytes()
     sender = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(sound,))
@@ -174,7 +174,7 @@ def test_a_signal_leaves_no_half_file_and_the_old_output_whole(tmp_path, number,
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path):
-    measure = "import resource, sys; from rtdenoise.cli import main; main(sys.argv[1:]);"
+    measure = "import resource, sys; from rtdenoise.cli.main import main; main(sys.argv[1:]);"
     measure += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
 
     def peak_kib(seconds: int) -> int:

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from command import call, voice, write
-from rtdenoise.sound_source import SoundFileSource
+from rtdenoise.io.sound_source import SoundFileSource
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from command import call, voice, write
 from rtdenoise.errors import RtdenoiseError
-from rtdenoise.sound_source import SoundFileSource
+from rtdenoise.io.sound_source import SoundFileSource
 
 pytestmark = pytest.mark.slow
 

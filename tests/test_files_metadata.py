@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from command import call, pipe, voice, write
-from rtdenoise import chunks
+from rtdenoise.io import chunks
 
 pytestmark = pytest.mark.slow
 

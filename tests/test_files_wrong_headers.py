@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from command import call, voice, write
-from rtdenoise.sound_source import SoundFileSource
+from rtdenoise.io.sound_source import SoundFileSource
 
 SOUND = voice(30_000)
 LIST = b"LIST" + struct.pack("<I", 14) + b"INFOINAM" + struct.pack("<I", 2) + b"x\0"

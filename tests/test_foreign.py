@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import graphs
-from rtdenoise.contract import Model
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import ModelError
-from rtdenoise.model import load_model
-from rtdenoise_bench.exactness import PassThrough
+from rtdenoise.model.contract import Model
+from rtdenoise.model.registry import load_model
+from rtdenoise_bench.measure.exactness import PassThrough
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from conftest import modulated_noise
-from rtdenoise.denoiser import Denoiser, denoise
+from rtdenoise.core.denoiser import Denoiser, denoise
 from rtdenoise.errors import UsageError
 
 RATE = 16_000

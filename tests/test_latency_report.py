@@ -14,22 +14,24 @@ import pytest
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry
 from rtdenoise.live import marks
-from rtdenoise.model import load_model
-from rtdenoise_bench import burden, html, markdown, peers, stages, watched, way
-from rtdenoise_bench.advice import advise, warn
+from rtdenoise.model.registry import load_model
 from rtdenoise_bench.cli import main
-from rtdenoise_bench.clock import Noise
-from rtdenoise_bench.live import Live
-from rtdenoise_bench.machine import look
-from rtdenoise_bench.matrix import Cell
-from rtdenoise_bench.parts import Part as Command
-from rtdenoise_bench.plant import STALLED, stalls
-from rtdenoise_bench.report import Report, load, to_json
-from rtdenoise_bench.rig import Rig
-from rtdenoise_bench.stages import Rounds, in_real_time, measuring_us
-from rtdenoise_bench.start import Start
-from rtdenoise_bench.times import times
-from rtdenoise_bench.way import Part
+from rtdenoise_bench.commands import Part as Command
+from rtdenoise_bench.measure import latency_breakdown, peers, stages
+from rtdenoise_bench.measure.clock import Noise
+from rtdenoise_bench.measure.latency_breakdown import Part
+from rtdenoise_bench.measure.live import Live
+from rtdenoise_bench.measure.matrix import Cell
+from rtdenoise_bench.measure.stages import Rounds, in_real_time, measuring_us
+from rtdenoise_bench.measure.start import Start
+from rtdenoise_bench.measure.times import times
+from rtdenoise_bench.report import html, markdown
+from rtdenoise_bench.report.advice import advise, warn
+from rtdenoise_bench.report.machine import look
+from rtdenoise_bench.report.report import Report, load, to_json
+from rtdenoise_bench.testbed import busy_model, traced_callback
+from rtdenoise_bench.testbed.fault_injection import STALLED, stalls
+from rtdenoise_bench.testbed.harness import Rig
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +41,7 @@ HOP_US = 4000.0
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     """A model that changes nothing."""
-    return load_model(burden.write(tmp_path_factory.mktemp("bench") / "plain.onnx"))
+    return load_model(busy_model.write(tmp_path_factory.mktemp("bench") / "plain.onnx"))
 
 
 def test_a_planted_stall_shows_in_the_tail_and_is_counted(plain):
@@ -91,25 +93,27 @@ def test_a_percentile_without_enough_samples_is_left_out_with_the_reason():
 def device(rate: int, block: int, frames: int, column: int, late_ns: int) -> np.ndarray:
     """The log of a callback that comes once a block."""
     k = np.arange(frames // block)
-    log = np.zeros((len(k), watched.COLUMNS), np.int64)
-    log[:, watched.AT] = (k + 1) * block * 1_000_000_000 // rate + late_ns
-    log[:, column], log[:, watched.FRAMES] = k * block, block
+    log = np.zeros((len(k), traced_callback.COLUMNS), np.int64)
+    log[:, traced_callback.AT] = (k + 1) * block * 1_000_000_000 // rate + late_ns
+    log[:, column], log[:, traced_callback.FRAMES] = k * block, block
     return log
 
 
 def test_the_way_of_a_hop_adds_up_to_what_was_built():
     """A made-up device of known delays: 2 ms until a block is there, 3 ms until one is heard, 20 ms of ring."""
     rate, block, hop, second = 48_000, 256, 192, 48_000
-    came_in = device(rate, block, second, watched.IN_FROM, 2_000_000)
-    came_out = device(rate, block, second, watched.OUT_FROM, 20_000_000 - 3_000_000)
+    came_in = device(rate, block, second, traced_callback.IN_FROM, 2_000_000)
+    came_out = device(rate, block, second, traced_callback.OUT_FROM, 20_000_000 - 3_000_000)
     at = np.arange(hop, second // 2, hop)
-    complete = came_in[(at + hop - 1) // block, watched.AT]
+    complete = came_in[(at + hop - 1) // block, traced_callback.AT]
     rows = np.zeros((len(at), 8), np.int64)
     rows[:, marks.IN_AT] = rows[:, marks.OUT_AT] = at
     rows[:, marks.OPENED], rows[:, marks.WRITTEN] = complete + 100_000, complete + 500_000
     sounded = lambda frame, _block: frame / rate
-    heard = lambda frame, row: came_out[row, watched.AT] / 1e9 + 3e-3 + (frame - came_out[row, watched.OUT_FROM]) / rate
-    parts, wake_ms, answer_ms = way.split(came_in, came_out, rows, hop, 12.0, sounded, heard)
+    heard = lambda frame, row: (
+        came_out[row, traced_callback.AT] / 1e9 + 3e-3 + (frame - came_out[row, traced_callback.OUT_FROM]) / rate
+    )
+    parts, wake_ms, answer_ms = latency_breakdown.split(came_in, came_out, rows, hop, 12.0, sounded, heard)
     by_name = {p.name: p.ms for p in parts}
     assert sum(by_name.values()) == pytest.approx(1000 * block / rate + 20 + 12)
     assert by_name["wake-up"] == pytest.approx(0.1)
@@ -155,7 +159,9 @@ def report() -> Report:
         windows=20,
         clean_share=1.0,
         over_time=[[0.0, 25.0], [0.1, 24.9], [0.2, 25.1]],
-        parts=[Part(name, ms, "") for name, ms in zip(way.WAY, (3, 3, 0.2, 0.5, 12, 4.3, 2), strict=True)],
+        parts=[
+            Part(name, ms, "") for name, ms in zip(latency_breakdown.WAY, (3, 3, 0.2, 0.5, 12, 4.3, 2), strict=True)
+        ],
         sum_ms=25.0,
         floor_ms=17.3,
         claimed_in_ms=5.0,
@@ -277,10 +283,12 @@ def test_markdown_tables_are_whole(report):
 
 
 def test_html_without_matplotlib_names_the_extra(monkeypatch, capsys, tmp_path):
-    for name in [m for m in sys.modules if m.startswith(("rtdenoise_bench.charts", "rtdenoise_bench.html"))]:
+    for name in [
+        m for m in sys.modules if m.startswith(("rtdenoise_bench.report.charts", "rtdenoise_bench.report.html"))
+    ]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("rtdenoise_bench.html")
-    monkeypatch.delattr("rtdenoise_bench.charts")
+    monkeypatch.delattr("rtdenoise_bench.report.html")
+    monkeypatch.delattr("rtdenoise_bench.report.charts")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["models", "--html", str(tmp_path / "r.html")]) == 2
     assert "rtdenoise[plot]" in capsys.readouterr().err

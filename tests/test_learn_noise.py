@@ -6,7 +6,7 @@ import soundfile
 
 from command import call, voice, write
 from rtdenoise import denoise
-from rtdenoise.training import tape
+from rtdenoise.training.data import tape_noise
 
 RATE = 44_100
 
@@ -16,7 +16,7 @@ def hissing(tmp_path):
     """Two seconds of hiss alone, then a chord in it."""
     random, time_s = np.random.default_rng(5), np.arange(2 * RATE) / RATE
     chord = sum(np.sin(2 * np.pi * hz * time_s) for hz in (220, 330, 880))[:, None] * np.float32(0.1)
-    sound = 0.01 * tape.hiss(random, 4 * RATE, RATE).T / 3
+    sound = 0.01 * tape_noise.hiss(random, 4 * RATE, RATE).T / 3
     sound[2 * RATE :] += chord
     return sound.astype(np.float32), write(tmp_path / "side_a.wav", sound.astype(np.float32), RATE, subtype="FLOAT")
 

@@ -5,10 +5,10 @@ import pytest
 from onnx import helper
 
 import graphs
-from rtdenoise.contract import fixed_metadata
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import ModelError, UsageError
-from rtdenoise.model import find_model, list_models, load_model
+from rtdenoise.model.contract import fixed_metadata
+from rtdenoise.model.registry import find_model, list_models, load_model
 
 
 @pytest.mark.parametrize("field", fixed_metadata())

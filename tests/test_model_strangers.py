@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import graphs
-from rtdenoise.contract import Model
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import ModelError, RtdenoiseError
-from rtdenoise.fft import jit
-from rtdenoise.foreign import has_sidecar
-from rtdenoise.live.ort import NativeSteps, step
-from rtdenoise.model import load_model
-from rtdenoise.weights import single_file
+from rtdenoise.model.contract import Model
+from rtdenoise.model.external import has_sidecar
+from rtdenoise.model.native_session import NativeSteps, step
+from rtdenoise.model.registry import load_model
+from rtdenoise.model.weights import single_file
+from rtdenoise.native.fft import jit
 
 RECIPE = 'network = "unet"\n[schedule]\nsteps = 10\n'
 many = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

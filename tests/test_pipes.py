@@ -15,9 +15,9 @@ import pytest
 import soundfile
 
 from command import DEADLINE_S, call, pipe, start, voice, wait_for, write
-from rtdenoise import pcm
 from rtdenoise.errors import AudioFileError
-from rtdenoise.pipes import PipeSource
+from rtdenoise.io import pcm
+from rtdenoise.io.pipes import PipeSource
 
 pytestmark = pytest.mark.slow
 

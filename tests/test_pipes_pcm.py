@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rtdenoise import pcm
+from rtdenoise.io import pcm
 
 FLOATS = arrays(np.float32, st.integers(0, 50), elements=st.floats(-2, 2, width=32))
 

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.slow
 
 SESSIONS = """
 import time
-from rtdenoise.live.ort import NativeSteps
-from rtdenoise.model import load_model
+from rtdenoise.model.native_session import NativeSteps
+from rtdenoise.model.registry import load_model
 model = load_model("crced")
 steps = NativeSteps(model, model.stream(1))
 time.sleep(11)  # onnxruntime 1.32 would look for its collector some 9 s after it was loaded
@@ -61,14 +61,18 @@ def test_sessions_of_both_kinds_open_no_connection(tmp_path, home):
 
 def test_what_a_user_has_set_stays(home):
     name = "ORT_DISABLE_TELEMETRY"
-    code = f"import os; from rtdenoise.runtime import onnxruntime; onnxruntime(); print(os.environ[{name!r}])"
+    code = (
+        f"import os; from rtdenoise.model.onnx_runtime import onnxruntime; onnxruntime(); print(os.environ[{name!r}])"
+    )
     assert run(home, sys.executable, "-c", code).stdout == "1\n"
     assert run(home, sys.executable, "-c", code, **{name: "true"}).stdout == "true\n"
 
 
 def test_every_module_loads_onnxruntime_through_the_one_place():
     """Whoever imports it first decides."""
-    files = [p for folder in ("rtdenoise", "bench") for p in (ROOT / folder).rglob("*.py") if p.name != "runtime.py"]
+    files = [
+        p for folder in ("rtdenoise", "bench") for p in (ROOT / folder).rglob("*.py") if p.name != "onnx_runtime.py"
+    ]
     lines = [line for p in files for line in p.read_text(encoding="utf-8").splitlines()]
     assert not [line for line in lines if line.lstrip().startswith("import onnxruntime")]
     assert not [line for line in lines if line.startswith("from onnxruntime")]  # indented: for the type checker

@@ -48,7 +48,7 @@ def test_snippets_that_need_a_microphone_name_what_exists(page, snippets):
 
 @pytest.mark.parametrize(("page", "snippets"), blocks("sh"))
 def test_commands_that_are_shown_exist_with_their_options(page, snippets):
-    from rtdenoise.cli import COMMANDS, parsers
+    from rtdenoise.cli.main import COMMANDS, parsers
     from rtdenoise_bench.cli import PARTS
     from rtdenoise_bench.cli import parsers as bench_parsers
 
@@ -95,7 +95,7 @@ def test_generated_tables_are_filled():
 
 @pytest.mark.parametrize("command", ["rtdenoise models --markdown", "rtdenoise models --peers --markdown"])
 def test_tables_of_models_are_what_the_command_prints(command, capsys):
-    from rtdenoise.cli import main
+    from rtdenoise.cli.main import main
 
     assert main(command.split()[1:]) == 0
     printed = capsys.readouterr().out.strip()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from conftest import RATES_HZ
-from rtdenoise.denoiser import Denoiser, denoise
+from rtdenoise.core.denoiser import Denoiser, denoise
 
 TOLERANCE = 1e-6  # float32 forward and inverse FFT of a signal in -1..1
 ROUGH_RATES_HZ = (8_037, 11_025, 88_200, 192_000)  # hops with large prime factors round a little more

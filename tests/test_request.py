@@ -16,9 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from command import identity_model, voice, write
-from rtdenoise import cli
-from rtdenoise.config import config_path
-from rtdenoise.live import run
+from rtdenoise.cli import main
+from rtdenoise.cli.config import config_path
 
 TOP = {"model": ['"unet"'], "strength": [0, 6.5], "latency": ['"low"', 30, 500.5], "quiet": ["true", "false"]}
 LIVE = {
@@ -104,8 +103,8 @@ def ask(place, monkeypatch, capfd):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(place / "home"))
     monkeypatch.chdir(place)
     live: list[argparse.Namespace] = []
-    monkeypatch.setattr(run, "run", lambda args: live.append(args) or 0)
-    monkeypatch.setattr("rtdenoise.live.listing.list_devices", list)
+    monkeypatch.setattr("rtdenoise.cli.live.run", lambda args: live.append(args) or 0)
+    monkeypatch.setattr("rtdenoise.cli.devices.list_devices", list)
 
     def ask(argv: list[str], config: str = "") -> tuple[int, str, argparse.Namespace | None]:
         (place / "b.wav").unlink(missing_ok=True)
@@ -116,7 +115,7 @@ def ask(place, monkeypatch, capfd):
         live.clear()
         capfd.readouterr()
         try:
-            code = cli.main(argv)
+            code = main.main(argv)
         except SystemExit as end:
             code = int(end.code or 0)
         return code, "".join(capfd.readouterr()), live[0] if live else None

@@ -104,7 +104,7 @@ def test_an_exception_that_is_dropped_without_a_word_is_raised_by_the_next_step(
 
 
 def test_a_file_run_ends_though_a_library_drops_its_interrupt(tmp_path, monkeypatch, capfd):
-    from rtdenoise.denoiser import Denoiser
+    from rtdenoise.core.denoiser import Denoiser
 
     process = Denoiser.process
     monkeypatch.setattr(Denoiser, "process", lambda *args: interrupted_unheard() or process(*args))
@@ -145,7 +145,7 @@ def test_an_ignored_signal_stays_ignored():
 
 
 def test_an_error_that_a_library_makes_of_an_interrupt_is_an_interrupt(monkeypatch, capfd):
-    from rtdenoise import cli
+    from rtdenoise.cli import main
 
     def convert(*_):
         try:
@@ -153,6 +153,6 @@ def test_an_error_that_a_library_makes_of_an_interrupt_is_an_interrupt(monkeypat
         except KeyboardInterrupt as e:
             raise ImportError("initialization failed") from e
 
-    monkeypatch.setattr(cli, "_run", convert)
-    assert cli.main(["models"]) == 128 + signal.SIGINT
+    monkeypatch.setattr(main, "_run", convert)
+    assert main.main(["models"]) == 128 + signal.SIGINT
     assert capfd.readouterr().err == "rtdenoise: interrupted; no half-written file is left\n"

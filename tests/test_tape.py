@@ -14,13 +14,14 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
 from rtdenoise import denoise  # noqa: E402
-from rtdenoise.cli import main  # noqa: E402
-from rtdenoise.model import load_model  # noqa: E402
-from rtdenoise.training import metrics, tape  # noqa: E402
-from rtdenoise.training.export import export  # noqa: E402
-from rtdenoise.training.mixer import Banks, Chances  # noqa: E402
+from rtdenoise.cli.main import main  # noqa: E402
+from rtdenoise.model.registry import load_model  # noqa: E402
+from rtdenoise.training import metrics  # noqa: E402
+from rtdenoise.training.data import tape_noise  # noqa: E402
+from rtdenoise.training.data.mixer import Banks, Chances  # noqa: E402
+from rtdenoise.training.data.tape_mixer import TapeMixer, mixer_for  # noqa: E402
 from rtdenoise.training.networks import build  # noqa: E402
-from rtdenoise.training.tape_mixer import TapeMixer, mixer_for  # noqa: E402
+from rtdenoise.training.onnx_export.export import export  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +47,7 @@ def banks(music):
 
 def test_the_replay_equaliser_is_that_of_iec_60094_1():
     """Flat between 50 Hz (3180 us) and 1326 or 2274 Hz (120 us, 70 us), 3 dB off at each, then 6 dB an octave."""
-    db = lambda hz, us: 20 * np.log10(tape.equaliser(np.array([float(hz)]), us)[0])
+    db = lambda hz, us: 20 * np.log10(tape_noise.equaliser(np.array([float(hz)]), us)[0])
     assert db(1e6 / (2 * np.pi * 3180), 120.0) == pytest.approx(-3.0, abs=0.1)
     assert db(1e6 / (2 * np.pi * 120), 120.0) == pytest.approx(3.0, abs=0.1)
     assert db(16000, 120.0) - db(8000, 120.0) == pytest.approx(6.0, abs=0.2)
@@ -54,12 +55,12 @@ def test_the_replay_equaliser_is_that_of_iec_60094_1():
 
 
 def test_hiss_follows_its_spectrum_and_is_independent_on_the_two_tracks():
-    noise = tape.hiss(np.random.default_rng(1), 2**20, RATE)
+    noise = tape_noise.hiss(np.random.default_rng(1), 2**20, RATE)
     assert abs(np.corrcoef(noise)[0, 1]) < 0.02
     # the generator draws its noise before its deck, so the deck is drawn again behind the same noise
     random = np.random.default_rng(1)
     random.standard_normal((2, noise.shape[1]), dtype=np.float32)
-    expected = 20 * np.log10(tape.hiss_spectrum(random, np.fft.rfftfreq(1024, 1 / RATE)[4:480]))
+    expected = 20 * np.log10(tape_noise.hiss_spectrum(random, np.fft.rfftfreq(1024, 1 / RATE)[4:480]))
     power = np.mean(np.abs(np.fft.rfft(metrics.frames_of(noise[0], 1024, 512) * np.hanning(1024))) ** 2, 0)
     seen = 10 * np.log10(power[4:480])
     assert np.abs((seen - seen.mean()) - (expected - expected.mean())).max() < 1.5
@@ -67,18 +68,18 @@ def test_hiss_follows_its_spectrum_and_is_independent_on_the_two_tracks():
 
 def test_tape_noise_has_two_tracks_unit_level_and_depends_on_its_seed_alone():
     for seed in range(8):
-        one, two = (tape.tape_noise(np.random.default_rng(seed), RATE, RATE) for _ in range(2))
+        one, two = (tape_noise.tape_noise(np.random.default_rng(seed), RATE, RATE) for _ in range(2))
         assert one.shape == (2, RATE)
         assert np.array_equal(one, two)
         assert np.sqrt(np.mean(one**2)) == pytest.approx(1, abs=1e-3)
-        gain = tape.drop_outs(np.random.default_rng(seed), 4 * RATE, RATE)
+        gain = tape_noise.drop_outs(np.random.default_rng(seed), 4 * RATE, RATE)
         assert 0.1 < gain.min() <= gain.max() <= 1
 
 
 def test_music_on_tape_has_the_snr_asked_for():
     random = np.random.default_rng(0)
     clean = random.standard_normal((2, 2 * RATE)).astype(np.float32) * 0.1
-    noisy, wanted = tape.on_tape(random, clean, RATE, 20.0)
+    noisy, wanted = tape_noise.on_tape(random, clean, RATE, 20.0)
     assert 10 * np.log10(np.sum(wanted**2) / np.sum((noisy - wanted) ** 2)) == pytest.approx(20, abs=0.5)
 
 

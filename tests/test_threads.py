@@ -11,8 +11,8 @@ import soundfile
 
 import rtdenoise
 from command import identity_model, voice, write
-from rtdenoise.sound_source import SoundFileSource
-from rtdenoise.transfer import Settings, filter_sound
+from rtdenoise.io.pipeline import Settings, filter_sound
+from rtdenoise.io.sound_source import SoundFileSource
 
 pytestmark = pytest.mark.slow
 

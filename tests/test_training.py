@@ -11,18 +11,18 @@ import soundfile as sf
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from rtdenoise.cli import main  # noqa: E402
+from rtdenoise.cli.main import main  # noqa: E402
 from rtdenoise.errors import RtdenoiseError, UsageError  # noqa: E402
-from rtdenoise.model import load_model, models_folder  # noqa: E402
-from rtdenoise.training.bank import open_bank  # noqa: E402
-from rtdenoise.training.export import export  # noqa: E402
+from rtdenoise.model.registry import load_model, models_folder  # noqa: E402
+from rtdenoise.training.data.clips import open_bank  # noqa: E402
+from rtdenoise.training.data.mixer import Banks, Chances, Mixer  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
-from rtdenoise.training.mixer import Banks, Chances, Mixer  # noqa: E402
 from rtdenoise.training.networks import build, load_weights  # noqa: E402
 from rtdenoise.training.networks.memory import sub_bands  # noqa: E402
+from rtdenoise.training.onnx_export.export import export  # noqa: E402
 from rtdenoise.training.recipe import load_recipe  # noqa: E402
+from rtdenoise.training.scoring.systems import open_systems  # noqa: E402
 from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
-from rtdenoise.training.systems import open_systems  # noqa: E402
 from rtdenoise.training.trainer import Trainer, load_checkpoint  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -277,7 +277,7 @@ def test_a_pair_depends_on_seed_and_number_alone(folders):
 
 
 def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
-    monkeypatch.setattr("rtdenoise.training.mixer.BLOCK", 50)
+    monkeypatch.setattr("rtdenoise.training.data.mixer.BLOCK", 50)
     banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
     quiet = dict.fromkeys(("clean_only", "noise_only", "band_limited", "clipped", "coded", "low_noise"), 0)
     chances = Chances(**quiet, snr_db=(-5.0, 0.0), synthetic={"coloured": 1.0})
@@ -311,7 +311,7 @@ def test_using_voices_less_than_once_makes_no_sense(folders):
 
 
 def test_an_exported_model_that_differs_from_torch_is_refused(monkeypatch):
-    monkeypatch.setattr("rtdenoise.training.export.TOLERANCE", 0.0)
+    monkeypatch.setattr("rtdenoise.training.onnx_export.export.TOLERANCE", 0.0)
     with pytest.raises(RtdenoiseError, match="differs from torch"):
         export(build("crced", {"channels": 4, "layers": 3, "local": 4}), "crced", {})
 

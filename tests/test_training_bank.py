@@ -18,7 +18,7 @@ from command import ENVIRONMENT, ROOT
 pytest.importorskip("soxr")
 
 from rtdenoise.errors import RtdenoiseError
-from rtdenoise.training.bank import DECODED_AHEAD, open_bank
+from rtdenoise.training.data.clips import DECODED_AHEAD, open_bank
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ RATE = 16_000
 MAKE = """
 import resource, sys
 from pathlib import Path
-from rtdenoise.training.bank import open_bank
+from rtdenoise.training.data.clips import open_bank
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 open_bank([Path(sys.argv[1])], "noise", 16_000, Path(sys.argv[2]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -12,10 +12,10 @@ pytest.importorskip("torch")
 pytest.importorskip("soxr")
 pytest.importorskip("scipy")
 
-from rtdenoise.cli import main
-from rtdenoise.training.bank import Clip
-from rtdenoise.training.devset import active_level
-from rtdenoise.training.scoring import STATED_SNR
+from rtdenoise.cli.main import main
+from rtdenoise.training.data.clips import Clip
+from rtdenoise.training.data.devset import active_level
+from rtdenoise.training.scoring.pair_scores import STATED_SNR
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from rtdenoise.training.networks.deep_filter import filtered  # noqa: E402
+from rtdenoise.training.networks.gru_kernel import Recurrence  # noqa: E402
 from rtdenoise.training.networks.memory import DilatedGRU  # noqa: E402
-from rtdenoise.training.networks.recurrence import Recurrence  # noqa: E402
-from rtdenoise.training.networks.tapping import filtered  # noqa: E402
 from rtdenoise.training.networks.unet import patches  # noqa: E402
 from rtdenoise.training.spectra import power  # noqa: E402
 

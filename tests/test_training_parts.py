@@ -9,7 +9,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from rtdenoise.training import augment, hearing, sounds  # noqa: E402
+from rtdenoise.training import perceptual_loss  # noqa: E402
+from rtdenoise.training.data import augment, synthetic_noise  # noqa: E402
 from rtdenoise.training.muon import MuonAdamW, orthogonalised  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 
@@ -31,7 +32,9 @@ def _frames(wave: torch.Tensor) -> torch.Tensor:
 
 def test_a_disturbance_grows_with_the_noise_and_is_zero_without_any():
     voice, noise = _voice(), torch.randn(2 * RATE, generator=torch.Generator().manual_seed(1))
-    lost = [hearing.disturbance(_frames(voice + a * noise), _frames(voice)).item() for a in (0, 1e-3, 1e-2, 1e-1)]
+    lost = [
+        perceptual_loss.disturbance(_frames(voice + a * noise), _frames(voice)).item() for a in (0, 1e-3, 1e-2, 1e-1)
+    ]
     assert lost[0] < 0.02
     assert lost == sorted(lost)
     assert lost[3] > 1
@@ -39,25 +42,25 @@ def test_a_disturbance_grows_with_the_noise_and_is_zero_without_any():
 
 def test_noise_added_counts_more_than_as_much_speech_lost():
     voice = _frames(_voice())
-    louder, softer = (hearing.disturbance(voice * gain, voice).item() for gain in (4.0, 0.25))
+    louder, softer = (perceptual_loss.disturbance(voice * gain, voice).item() for gain in (4.0, 0.25))
     assert louder > softer > 0.1
 
 
 def test_envelopes_match_whatever_the_gain_and_not_when_flattened():
     voice = _frames(_voice())
-    assert hearing.envelope_match(voice * 0.1, voice).item() == pytest.approx(1, abs=1e-3)
+    assert perceptual_loss.envelope_match(voice * 0.1, voice).item() == pytest.approx(1, abs=1e-3)
     noise = _frames(torch.randn(2 * RATE, generator=torch.Generator().manual_seed(2)))
-    assert abs(hearing.envelope_match(noise, voice).item()) < 0.3
+    assert abs(perceptual_loss.envelope_match(noise, voice).item()) < 0.3
 
 
 def test_hearing_gives_gradients_that_help():
     voice = _frames(_voice())
     estimate = (voice + 0.02 * torch.randn(voice.shape, dtype=voice.dtype)).requires_grad_()
-    loss = (hearing.disturbance(estimate, voice) + 1 - hearing.envelope_match(estimate, voice)).sum()
+    loss = (perceptual_loss.disturbance(estimate, voice) + 1 - perceptual_loss.envelope_match(estimate, voice)).sum()
     loss.backward()
     with torch.no_grad():
         better = estimate - estimate.grad * 1e-4 / estimate.grad.abs().max()
-    again = (hearing.disturbance(better, voice) + 1 - hearing.envelope_match(better, voice)).sum()
+    again = (perceptual_loss.disturbance(better, voice) + 1 - perceptual_loss.envelope_match(better, voice)).sum()
     assert again < loss
     assert torch.isfinite(torch.view_as_real(estimate.grad)).all()
 
@@ -113,17 +116,19 @@ def test_muon_takes_convolutions_and_matrices_side_by_side_as_matrices():
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
 @pytest.mark.parametrize("name", ["coloured", "tones", "clicks", "keys", "wind", "rain", "motor", "alarm", "cries"])
 def test_made_noises_are_sound_repeatable_and_never_silent(name, rate):
-    make = getattr(sounds, name)
+    make = getattr(synthetic_noise, name)
     for seed in range(12):
         noise = make(np.random.default_rng(seed), 2 * rate, rate)
         assert (noise.dtype.kind, noise.shape) == ("f", (2 * rate,))
         assert np.isfinite(noise).all()
-        assert sounds.rms(noise) > 2e-4
+        assert synthetic_noise.rms(noise) > 2e-4
         assert np.array_equal(noise, make(np.random.default_rng(seed), 2 * rate, rate))
 
 
 def test_wind_is_low_and_typing_is_mostly_pauses():
-    wind, typing = (make(np.random.default_rng(4), 32000, 16000) for make in (sounds.wind, sounds.keys))
+    wind, typing = (
+        make(np.random.default_rng(4), 32000, 16000) for make in (synthetic_noise.wind, synthetic_noise.keys)
+    )
     power = np.abs(np.fft.rfft(wind)) ** 2
     assert power[: 2 * 500].sum() > 0.7 * power.sum()
     level = np.sqrt(np.mean(typing[: 32000 // 160 * 160].reshape(-1, 160) ** 2, 1))
@@ -131,11 +136,11 @@ def test_wind_is_low_and_typing_is_mostly_pauses():
 
 
 def test_a_motor_turns_and_an_alarm_is_made_of_lines():
-    motors = (sounds.motor(np.random.default_rng(seed), 32000, 16000) for seed in range(10))
+    motors = (synthetic_noise.motor(np.random.default_rng(seed), 32000, 16000) for seed in range(10))
     levels = (np.sqrt(np.mean(motor.reshape(-1, 40) ** 2, 1)) for motor in motors)  # 2.5 ms each
     turning = [np.abs(np.fft.rfft(level - level.mean())) ** 2 for level in levels]
     assert np.mean([power.max() / power.sum() for power in turning]) > 0.05, "one rate of turns stands out"
-    alarms = (sounds.alarm(np.random.default_rng(seed), 32000, 16000) for seed in range(10))
+    alarms = (synthetic_noise.alarm(np.random.default_rng(seed), 32000, 16000) for seed in range(10))
     spectra = (np.sort(np.abs(np.fft.rfft(alarm[:4096] * np.hanning(4096))) ** 2) for alarm in alarms)
     assert np.median([power[-200:].sum() / power.sum() for power in spectra]) > 0.9
 
@@ -145,7 +150,7 @@ def test_a_texture_has_the_spectrum_of_one_and_the_envelope_of_the_other():
     low = np.convolve(random.standard_normal(32000), np.ones(16) / 16, "same").astype(np.float32)
     bursts = (np.sin(2 * np.pi * 2 * time_s) > 0) * random.standard_normal(32000).astype(np.float32)
     for _ in range(5):
-        made = sounds.texture(random, low, bursts, 16000)
+        made = synthetic_noise.texture(random, low, bursts, 16000)
         power = np.abs(np.fft.rfft(made)) ** 2
         assert power[: 2 * 1000].sum() > 0.8 * power.sum()
         loud = (bursts != 0).reshape(-1, 2000).mean(1) > 0.9
@@ -157,7 +162,7 @@ def test_a_texture_has_the_spectrum_of_one_and_the_envelope_of_the_other():
 def test_a_rumble_lies_below_150_hz(rate):
     random = np.random.default_rng(1)
     for _ in range(20):
-        power = np.abs(np.fft.rfft(sounds.rumble(random, 2 * rate, rate))) ** 2
+        power = np.abs(np.fft.rfft(synthetic_noise.rumble(random, 2 * rate, rate))) ** 2
         assert power[: 2 * 150].sum() > 0.8 * power.sum()
         assert power[: 2 * 150].mean() > 100 * power[2 * 1000 :].mean()
 
@@ -168,7 +173,7 @@ def test_pops_are_thumps_below_60_hz_that_begin_with_the_voice(rate):
     voice = np.zeros(3 * rate, np.float32)
     voice[rate : rate + rate // 2] = random.standard_normal(rate // 2)
     for _ in range(20):
-        made = sounds.pops(random, voice, rate)
+        made = synthetic_noise.pops(random, voice, rate)
         assert np.abs(made).max() == pytest.approx(1)
         power = np.abs(np.fft.rfft(made)) ** 2
         assert power[: 3 * 60].sum() > 0.9 * power.sum()

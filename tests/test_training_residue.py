@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("scipy")
 
 from rtdenoise.training import metrics
-from rtdenoise.training.residue import BANDS_HZ, KEPT, PAUSES, SPEECH, band_key, residue_db
+from rtdenoise.training.scoring.residue import BANDS_HZ, KEPT, PAUSES, SPEECH, band_key, residue_db
 
 pytestmark = pytest.mark.slow
 

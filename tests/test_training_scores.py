@@ -14,13 +14,14 @@ pytest.importorskip("pystoi")
 pytest.importorskip("soxr")
 
 import rtdenoise
-from rtdenoise.cli import main
+from rtdenoise.cli.main import main
 from rtdenoise.errors import UsageError
-from rtdenoise.model import find_model
-from rtdenoise.training import comparison, metrics, pictures
-from rtdenoise.training.dnsmos import SAMPLES, Dnsmos
-from rtdenoise.training.scoring import Pair
-from rtdenoise.training.systems import open_systems
+from rtdenoise.model.registry import find_model
+from rtdenoise.training import metrics
+from rtdenoise.training.scoring import comparison, spectrograms
+from rtdenoise.training.scoring.dnsmos import SAMPLES, Dnsmos
+from rtdenoise.training.scoring.pair_scores import Pair
+from rtdenoise.training.scoring.systems import open_systems
 
 pytestmark = pytest.mark.slow
 
@@ -191,7 +192,7 @@ def test_the_worst_pairs_are_drawn_side_by_side(speech, tmp_path, count):
             (tmp_path / side).mkdir(exist_ok=True)
             sf.write(tmp_path / side / f"{name}.wav", sound, RATE)
         pairs.append(Pair(name, tmp_path / "noisy" / f"{name}.wav", tmp_path / "clean" / f"{name}.wav"))
-    pictures.plot(pairs, {"loud": lambda x, rate: 2 * x}, tmp_path / "worst.png")
+    spectrograms.plot(pairs, {"loud": lambda x, rate: 2 * x}, tmp_path / "worst.png")
     picture = image.imread(tmp_path / "worst.png")[..., :3]
     assert picture.shape[1] > 600
     assert picture.std() > 0.1, "something is drawn"

@@ -8,11 +8,11 @@ import soundfile as sf
 
 torch = pytest.importorskip("torch")
 
-from rtdenoise.training import sounds  # noqa: E402
-from rtdenoise.training.bank import open_bank  # noqa: E402
+from rtdenoise.training.data import synthetic_noise  # noqa: E402
+from rtdenoise.training.data.clips import open_bank  # noqa: E402
+from rtdenoise.training.data.mixer import Banks, Chances, Mixer  # noqa: E402
+from rtdenoise.training.data.sampling import clip_weights, dynamic_range_db, voice_chances  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
-from rtdenoise.training.mixer import Banks, Chances, Mixer  # noqa: E402
-from rtdenoise.training.sampling import clip_weights, dynamic_range_db, voice_chances  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -71,7 +71,7 @@ def test_low_noises_stand_beside_the_voice_at_the_levels_asked_for(folders):
 def test_low_noises_are_mostly_low_and_of_rms_one(name):
     random, share = np.random.default_rng(3), []
     for _ in range(20):
-        made = getattr(sounds, name)(random, 2 * RATE, RATE)
+        made = getattr(synthetic_noise, name)(random, 2 * RATE, RATE)
         assert made.shape == (2 * RATE,)
         assert np.sqrt(np.mean(made**2)) == pytest.approx(1, abs=0.01)
         power = np.abs(np.fft.rfft(made)) ** 2

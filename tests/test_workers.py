@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, start, voice, wait_for, write
-from rtdenoise import workers
-from rtdenoise.folders import filter_jobs, find_jobs
-from rtdenoise.transfer import Settings
-from rtdenoise.workers import WorkerDied, run_calls
+from rtdenoise.io import process_pool
+from rtdenoise.io.batch import filter_jobs, find_jobs
+from rtdenoise.io.pipeline import Settings
+from rtdenoise.io.process_pool import WorkerDied, run_calls
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def test_calls_come_back_and_nothing_is_left(tmp_path):
 
 @pytest.mark.parametrize("calls", [b"", pickle.dumps((abs, (-1,))), pickle.dumps((time.sleep, (1_000,)))])
 def test_a_worker_ends_with_its_input_whether_it_waits_or_works(calls):
-    code = workers._CHILD.format(path=sys.path)
+    code = process_pool._CHILD.format(path=sys.path)
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     process.communicate(calls, timeout=DEADLINE_S)
     assert process.returncode == 128 + signal.SIGTERM
@@ -82,7 +82,7 @@ def test_where_no_process_starts_this_one_does_it_all_and_says_so_once(monkeypat
     def refuse(*_: object, **__: object) -> None:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(workers.subprocess, "Popen", refuse)
+    monkeypatch.setattr(process_pool.subprocess, "Popen", refuse)
     with caplog.at_level(logging.WARNING):
         assert sorted(run_calls(abs, [(-k,) for k in range(5)], 3)) == [((-k,), k) for k in range(4, -1, -1)]
     assert len(caplog.records) == 1
@@ -97,8 +97,8 @@ def test_a_host_without_main_guard_may_use_processes_from_any_thread(tmp_path):
     script.write_text(
         textwrap.dedent(f"""
         import threading
-        from rtdenoise.folders import filter_jobs, find_jobs
-        from rtdenoise.transfer import Settings
+        from rtdenoise.io.batch import filter_jobs, find_jobs
+        from rtdenoise.io.pipeline import Settings
         print("the host runs")
         jobs = find_jobs({str(tmp_path / "in")!r}, {str(tmp_path / "out")!r})
         work = lambda: print([o.error for o in filter_jobs(jobs, Settings({identity_model()!r}), 2)])

@@ -7,23 +7,22 @@ import sys
 from importlib import import_module
 from typing import Any
 
-from rtdenoise import descriptors
 from rtdenoise.arguments import refuse_empty
 from rtdenoise.errors import RtdenoiseError
+from rtdenoise.io import descriptors
 
 PARTS = {  # name: module, or module:object, and what it tells
-    "report": ("parts:REPORT", "the latency report: delay and load of this machine, in under a minute"),
-    "engine": ("parts:ENGINE", "of it what needs no device: stages of a hop, deadlines, start-up"),
-    "live": ("parts:LIVE", "of it the delay through sound servers, measured from outside"),
-    "models": ("parts:MODELS", "of it the load of every model at every rate"),
-    "compare": ("compare", "two reports against each other; fails if the second is slower"),
-    "exactness": ("exactness", "whether the streaming core is exact and its delay the printed one"),
-    "files": ("files", "speed, memory and start-up of the command"),
-    "latency": ("latency", "the algorithmic delay at common rates"),
-    "stress": ("stress", "live audio under stalls, overload, drift and load, on null devices"),
-    "soak": ("soak", "live audio over many minutes: delay, memory, threads"),
-    "forebears": ("forebears", "train the older ways of posing the task for a given time each, and compare them"),
-    "readme": ("readme", "refresh the tables of a Markdown file from the commands that print them"),
+    "report": ("commands:REPORT", "the latency report: delay and load of this machine, in under a minute"),
+    "engine": ("commands:ENGINE", "of it what needs no device: stages of a hop, deadlines, start-up"),
+    "live": ("commands:LIVE", "of it the delay through sound servers, measured from outside"),
+    "models": ("commands:MODELS", "of it the load of every model at every rate"),
+    "compare": ("report.compare", "two reports against each other; fails if the second is slower"),
+    "exactness": ("measure.exactness", "whether the streaming core is exact and its delay the printed one"),
+    "files": ("measure.files", "speed, memory and start-up of the command"),
+    "latency": ("measure.latency", "the algorithmic delay at common rates"),
+    "stress": ("measure.stress", "live audio under stalls, overload, drift and load, on null devices"),
+    "soak": ("measure.soak", "live audio over many minutes: delay, memory, threads"),
+    "readme": ("report.readme", "refresh the tables of a Markdown file from the commands that print them"),
 }
 DEFAULT_PART = "report"
 

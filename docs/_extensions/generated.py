@@ -37,7 +37,7 @@ ACTIONS_WITHOUT_VALUE = (argparse._HelpAction, argparse._VersionAction)  # no pu
 
 def parsers_of(program: str) -> dict[str, argparse.ArgumentParser]:
     """Parsers of ``rtdenoise`` or ``rtdenoise-bench``, by how a command line begins."""
-    from rtdenoise.cli import parsers as product
+    from rtdenoise.cli.main import parsers as product
     from rtdenoise_bench.cli import parsers as bench
 
     import_module("numba")  # It looks for scipy at its import and must not find a mock.
@@ -138,7 +138,7 @@ class ConfigurationTemplate(SphinxDirective):
     """``{configuration-template}``: the file that `rtdenoise config --edit` begins with."""
 
     def run(self) -> list[nodes.Node]:
-        from rtdenoise.config import TEMPLATE
+        from rtdenoise.cli.config import TEMPLATE
 
         return [nodes.literal_block("", TEMPLATE.rstrip(), language="toml")]
 

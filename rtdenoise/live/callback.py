@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numba import carray, from_dtype, types
 
-from rtdenoise import compilation
-from rtdenoise.fft import inline
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings, count_duration, now_ns
-from rtdenoise.native import call3, load_acquire, pointer, store_release
+from rtdenoise.native import compilation
+from rtdenoise.native.fft import inline
+from rtdenoise.native.intrinsics import call3, load_acquire, pointer, store_release
 
 if TYPE_CHECKING:
     import sounddevice as sd

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live import ring

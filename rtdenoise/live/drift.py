@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtdenoise.fft import inline
 from rtdenoise.live import ring
-from rtdenoise.native import load_acquire, store_release
+from rtdenoise.native.fft import inline
+from rtdenoise.native.intrinsics import load_acquire, store_release
 
 TAPS, PHASES, BETA = 32, 256, 9.0  # flat to 0.85 of Nyquist, images below -80 dB
 # Slots of the steering state

@@ -8,18 +8,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.live.ring import Rings
 
 if TYPE_CHECKING:
+    from rtdenoise.io.sound_source import SoundFileSource
     from rtdenoise.live.player import Player
     from rtdenoise.live.recorder import Recorder
-    from rtdenoise.sound_source import SoundFileSource
 
 
 def open_source(path: Path) -> SoundFileSource:
     """The file that is to be played; raises as `SoundFileSource` does."""
-    from rtdenoise.sound_source import SoundFileSource
+    from rtdenoise.io.sound_source import SoundFileSource
 
     return SoundFileSource(str(path))
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtdenoise.denoiser import begin, finish
-from rtdenoise.fft import inline, jit
+from rtdenoise.core.denoiser import begin, finish
+from rtdenoise.core.stft import HOP
 from rtdenoise.live import ring
 from rtdenoise.live.drift import resample, restart, steer
 from rtdenoise.live.marks import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, mark, note
 from rtdenoise.live.ring import count_duration, now_ns
-from rtdenoise.native import load_acquire, store_release
-from rtdenoise.stft import HOP
+from rtdenoise.native.fft import inline, jit
+from rtdenoise.native.intrinsics import load_acquire, store_release
 
 NOTHING, RUN, HOLD, PASS = range(4)  # with a hop: none there, step the model, hold its gains, pass the input
 MOST_PATIENCE = 255  # hops, about a second: how seldom a model that is far too slow is tried again

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtdenoise.fft import jit
 from rtdenoise.live import ring
 from rtdenoise.live.ring import now_ns
+from rtdenoise.native.fft import jit
 
 # Columns: the hop's first frame in the captured and in the played timeline, what was done with it; then monotonic ns
 IN_AT, OUT_AT, ACTION, OPENED, ANALYSED, STEPPED, BLENDED, WRITTEN = range(8)

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from rtdenoise.io.sound_source import SoundFileSource
 from rtdenoise.live import ring
 from rtdenoise.live.callback import input_callback
 from rtdenoise.live.ring import Rings
-from rtdenoise.sound_source import SoundFileSource
 
 LEAD_MS = 100.0  # how long a key takes until it is heard, and how long Python may be kept busy by others
 CHUNK_MS = 10.0

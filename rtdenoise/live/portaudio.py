@@ -13,8 +13,8 @@ from types import ModuleType
 
 from numba import types
 
-from rtdenoise.compilation import callback
 from rtdenoise.errors import DeviceError
+from rtdenoise.native.compilation import callback
 
 INSTALL = {
     "linux": "install it: `apt install libportaudio2 libasound2-plugins` (Debian) or `dnf install portaudio` (Fedora)",

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdenoise.errors import RtdenoiseError
-from rtdenoise.files import SoundFileSink
+from rtdenoise.io.sound_sink import SoundFileSink
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings
 

@@ -25,9 +25,9 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from rtdenoise.fft import inline, jit
 from rtdenoise.live import realtime
-from rtdenoise.native import call3, load_acquire
+from rtdenoise.native.fft import inline, jit
+from rtdenoise.native.intrinsics import call3, load_acquire
 
 RING_HOPS = 256  # about one second: longer than any stall worth bridging; a multiple of the hop, so no hop ever wraps
 RECORDED_HOPS = 2048  # about eight seconds: longer than a disk or Python itself keeps a recording waiting

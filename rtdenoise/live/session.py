@@ -11,8 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from rtdenoise.contract import Model
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry, Latency
 from rtdenoise.live import ring
@@ -26,7 +25,8 @@ from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.watch import Watch
 from rtdenoise.live.worker import Kind, Worker
-from rtdenoise.model import DEFAULT_MODEL, load_model
+from rtdenoise.model.contract import Model
+from rtdenoise.model.registry import DEFAULT_MODEL, load_model
 
 START_TIMEOUT_S = 5.0
 

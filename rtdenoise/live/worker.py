@@ -16,10 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rtdenoise.contract import ContractStream, Model
-from rtdenoise.denoiser import Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import ModelError, UsageError
-from rtdenoise.fft import jit
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
 from rtdenoise.live.hop import (
@@ -34,10 +32,12 @@ from rtdenoise.live.hop import (
     open_hop,
 )
 from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, mark
-from rtdenoise.live.ort import NativeSteps, native_steps_available, step
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
 from rtdenoise.live.stats import level_db
-from rtdenoise.native import call3, load_acquire
+from rtdenoise.model.contract import ContractStream, Model
+from rtdenoise.model.native_session import NativeSteps, native_steps_available, step
+from rtdenoise.native.fft import jit
+from rtdenoise.native.intrinsics import call3, load_acquire
 
 Kind = Literal["native", "python"]
 FOREVER = -1

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
-from rtdenoise.training import hearing
+from rtdenoise.training import perceptual_loss
 from rtdenoise.training.spectra import COMPRESSION, power, raised, to_waves
 
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
@@ -79,8 +79,10 @@ def spectral_loss(
         if weights.loudness or weights.envelope:
             thin = max(1, HEARING_SPACING // spacing)
             heard, wanted = estimate[with_speech, ::thin], target[with_speech, ::thin]
-            lost = (1 - hearing.envelope_match(heard, wanted)).mean()
-            total = total + weights.envelope * lost + weights.loudness * hearing.disturbance(heard, wanted).mean()
+            lost = (1 - perceptual_loss.envelope_match(heard, wanted)).mean()
+            total = (
+                total + weights.envelope * lost + weights.loudness * perceptual_loss.disturbance(heard, wanted).mean()
+            )
         snr_db = snr_db[with_speech].mean()
         return total - weights.snr * snr_db, snr_db.detach()
     return total, torch.zeros((), device=total.device)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rtdenoise.errors import UsageError
-from rtdenoise.tables import fill, read_table
+from rtdenoise.toml_dataclass import fill, read_table
+from rtdenoise.training.data.mixer import Chances
 from rtdenoise.training.losses import LossWeights
-from rtdenoise.training.mixer import Chances
 
 HOME = Path(__file__).parent / "recipes"
 RETIRED = {"rumble", "pops"}  # chances of earlier versions, which counted both as part of the voice

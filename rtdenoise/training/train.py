@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 
-from rtdenoise import ui
+from rtdenoise import console
 from rtdenoise.arguments import count
 from rtdenoise.errors import UsageError
-from rtdenoise.model import models_folder
-from rtdenoise.training.parallel import Peers, run_together
+from rtdenoise.model.registry import models_folder
+from rtdenoise.training.distributed import Peers, run_together
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.trainer import Trainer, load_checkpoint
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     cache = args.cache or args.out / "cache"
     branch = (args.trunk, args.decay) if args.trunk else None
     run_together(args.processes, _train, recipe, args.out, cache, weights, args.resume, branch)
-    ui.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
+    console.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
     return 0
 
 
@@ -97,7 +97,7 @@ def _train(
 
         def report(entry: dict[str, Any]) -> None:
             print(json.dumps(entry), file=log, flush=True)
-            ui.say(", ".join(f"{k} {_short(v)}" for k, v in entry.items()))
+            console.say(", ".join(f"{k} {_short(v)}" for k, v in entry.items()))
 
         trainer.run(report)
 

@@ -19,16 +19,16 @@ import torch
 from torch import nn
 
 from rtdenoise import signals
-from rtdenoise.atomic import replacing
 from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.io.atomic import replacing
+from rtdenoise.training.data.mixer import Banks, Mixer
+from rtdenoise.training.data.tape_mixer import TapeMixer, mixer_for
+from rtdenoise.training.distributed import Peers
 from rtdenoise.training.losses import spectral_loss, wave_loss
-from rtdenoise.training.mixer import Banks, Mixer
 from rtdenoise.training.muon import MuonAdamW
 from rtdenoise.training.networks import build, load_weights
-from rtdenoise.training.parallel import Peers
 from rtdenoise.training.recipe import Recipe, Schedule
 from rtdenoise.training.spectra import to_spectra
-from rtdenoise.training.tape_mixer import TapeMixer, mixer_for
 from rtdenoise.training.validate import Validation
 
 

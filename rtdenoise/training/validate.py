@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from rtdenoise.training import metrics
-from rtdenoise.training.mixer import Banks
+from rtdenoise.training.data.mixer import Banks
+from rtdenoise.training.data.tape_mixer import mixer_for
 from rtdenoise.training.recipe import Recipe
 from rtdenoise.training.spectra import to_spectra, to_waves
-from rtdenoise.training.tape_mixer import mixer_for
 
 PAIRS, SECONDS, SEED = 30, 4.0, 2024
 SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdenoise.contract import Model
 from rtdenoise.live.ring import Rings
-from rtdenoise.model import load_model
-from rtdenoise_bench import burden, servers
+from rtdenoise.model.contract import Model
+from rtdenoise.model.registry import load_model
+from rtdenoise_bench.testbed import busy_model, servers
 
 
 @pytest.fixture(scope="session")
 def plain_path(tmp_path_factory) -> Path:
     """A model that changes nothing."""
-    return burden.write(tmp_path_factory.mktemp("live") / "plain.onnx")
+    return busy_model.write(tmp_path_factory.mktemp("live") / "plain.onnx")
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rtdenoise.live import doctor
-from rtdenoise_bench import burden
+from rtdenoise.cli import doctor
+from rtdenoise_bench.testbed import busy_model
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,6 @@ def test_a_model_is_judged_by_its_usual_and_its_slowest_steps(usual_ms, worst_ms
 
 
 def test_a_model_that_is_too_slow_is_to_be_fixed(tmp_path):
-    fine, text = doctor._model(str(burden.write(tmp_path / "slow.onnx", 5_000)))
+    fine, text = doctor._model(str(busy_model.write(tmp_path / "slow.onnx", 5_000)))
     assert not fine
     assert text.endswith("too slow here, take a smaller one (`rtdenoise models`)")

@@ -16,7 +16,7 @@ from scipy.signal import fftconvolve
 
 from conftest import SHIPPED, modulated_noise
 from rtdenoise import denoise
-from rtdenoise_bench import probes
+from rtdenoise_bench.measure import correlation, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE = 48_000
@@ -57,7 +57,7 @@ def best_correlation(signal: np.ndarray, piece: np.ndarray) -> float:
 def test_a_file_is_played_in_real_time_and_the_tee_is_the_filtered_file(pulse_env, tmp_path, rng):
     noisy = modulated_noise(rng, 3 * RATE, 2, RATE)
     soundfile.write(tmp_path / "talk.wav", noisy, RATE, "FLOAT")
-    heard, began = probes.Recorder(pulse_env, "B.monitor"), time.monotonic()
+    heard, began = recordings.Recorder(pulse_env, "B.monitor"), time.monotonic()
     said = end(start(pulse_env, tmp_path / "talk.wav", "B", "--tee", tmp_path / "clean.wav", "--model", SHIPPED[0]))
     took, recording = time.monotonic() - began, heard.stop().samples
     clean, rate = soundfile.read(tmp_path / "clean.wav", dtype="float32")
@@ -81,9 +81,9 @@ def test_playing_ends_with_exit_code_0(pulse_env, tmp_path, plain_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_recording_ended_by_a_signal_is_complete(pulse_env, tmp_path, plain_path, number):
-    playing = probes.pulse_playing(pulse_env, "A", probes.noise(30))
+    playing = recordings.pulse_playing(pulse_env, "A", correlation.noise(30))
     with playing:
-        reference = probes.Recorder(pulse_env, "A.monitor")
+        reference = recordings.Recorder(pulse_env, "A.monitor")
         process = start(pulse_env, "--in", "A.monitor", "--out", tmp_path / "clean.wav", "--model", plain_path)
         wait_for_part(tmp_path)
         time.sleep(1.5)
@@ -107,12 +107,12 @@ def test_a_recording_ends_after_the_seconds_asked_for(pulse_env, tmp_path, plain
 
 
 def test_a_tee_is_written_while_devices_play(pulse_env, tmp_path, plain_path):
-    with probes.pulse_playing(pulse_env, "A", probes.noise(30)):
+    with recordings.pulse_playing(pulse_env, "A", correlation.noise(30)):
         argv = ("--in", "A.monitor", "--out", "B", "--tee", tmp_path / "tee.wav", "--seconds", "2")
         process = start(pulse_env, *argv, "--model", plain_path)
         said = end(process)
     assert process.returncode == 0, said
-    assert np.std(soundfile.read(tmp_path / "tee.wav")[0]) == pytest.approx(probes.LEVEL, rel=0.1)
+    assert np.std(soundfile.read(tmp_path / "tee.wav")[0]) == pytest.approx(correlation.LEVEL, rel=0.1)
 
 
 @pytest.mark.parametrize(

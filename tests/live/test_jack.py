@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdenoise_bench import probes, servers
+from rtdenoise_bench.measure import probes
+from rtdenoise_bench.testbed import servers
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK, HOP, WINDOW = 256, 192, 768
@@ -22,7 +23,7 @@ BUFFER = BLOCK + HOP - 64  # a block, and what a hop may leave over
 
 
 def start_probe(env: dict[str, str], seconds: float, *ports: str) -> subprocess.Popen:
-    argv = [sys.executable, "-m", "rtdenoise_bench.jack_probe", str(seconds), *ports]
+    argv = [sys.executable, "-m", "rtdenoise_bench.measure.jack_probe", str(seconds), *ports]
     env = env | {"PYTHONPATH": f"{ROOT}:{ROOT / 'bench'}"}
     return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, text=True)
 

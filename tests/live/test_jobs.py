@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rtdenoise_bench import probes
+from rtdenoise_bench.measure import correlation, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 150  # a first start compiles
@@ -27,6 +28,7 @@ class Shell:
     def __init__(self, env: dict[str, str]):
         pid, self._terminal = pty.fork()
         if pid == 0:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup; who logs in does not
             os.chdir(env["HOME"])
             os.execvpe("bash", ["bash", "--norc", "--noprofile", "-i"], env | {"PS1": "$ ", "TERM": "xterm"})
         self._pid, self.text = pid, ""
@@ -72,10 +74,10 @@ def command(model) -> str:
 
 @pytest.mark.parametrize("mode", ["", "stty tostop; "])
 def test_a_job_in_the_background_runs_and_says_lines(shell, pulse_env, plain_path, mode):
-    with probes.pulse_playing(pulse_env, "A", probes.noise(60)):
+    with recordings.pulse_playing(pulse_env, "A", correlation.noise(60)):
         shell.say(f"{mode}{command(plain_path)} &\n")
         shell.wait_for(LINE, 0)
-        heard = probes.Recorder(pulse_env, "rtdenoise_microphone")
+        heard = recordings.Recorder(pulse_env, "rtdenoise_microphone")
         shell.look(2.5)
         assert abs(heard.stop().samples[-24_000:]).max() > 0.1
         mark = len(shell.text)
@@ -87,7 +89,7 @@ def test_a_job_in_the_background_runs_and_says_lines(shell, pulse_env, plain_pat
 
 def test_the_view_comes_and_goes_with_the_foreground(shell, pulse_env, plain_path):
     mark = 0
-    with probes.pulse_playing(pulse_env, "A", probes.noise(120)):
+    with recordings.pulse_playing(pulse_env, "A", correlation.noise(120)):
         shell.say(f"{command(plain_path)} &\n")
         mark = shell.wait_for(LINE, mark)
         shell.say("fg\n")

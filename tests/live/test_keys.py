@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtdenoise.live.keys import ALONE_S, ESCAPE, STRING_S, Keys
+from rtdenoise.cli.keys import ALONE_S, ESCAPE, STRING_S, Keys
 
 SEQUENCES = {
     "arrow": b"\x1b[A",

@@ -18,7 +18,8 @@ import pytest
 from live.conftest import Feeder
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.ring import Rings
-from rtdenoise_bench import probes, servers
+from rtdenoise_bench.measure import correlation, probes, recordings
+from rtdenoise_bench.testbed import servers
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="threads are looked at through /proc")
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +53,8 @@ def granted() -> bool:
 def test_sound_flows_and_only_callbacks_and_worker_have_priority(one_core, plain_path):
     if reason := servers.missing("pulseaudio", "pactl", "pacat"):
         pytest.skip(reason)
-    with servers.pulseaudio() as env, probes.pulse_playing(env, "A", probes.noise(40)):
-        heard = probes.Recorder(env, "B.monitor")
+    with servers.pulseaudio() as env, recordings.pulse_playing(env, "A", correlation.noise(40)):
+        heard = recordings.Recorder(env, "B.monitor")
         with probes.product(env, "A.monitor", "B", plain_path) as product:
             time.sleep(3)
             elevated = priorities(product.pid)
@@ -62,7 +63,7 @@ def test_sound_flows_and_only_callbacks_and_worker_have_priority(one_core, plain
     assert stats["block_in"] > 0
     assert stats["block_out"] > 0
     assert stats["cpu_percent"] <= MOST_CPU_PERCENT
-    assert np.std(y[-48_000:]) == pytest.approx(probes.LEVEL, rel=0.2)
+    assert np.std(y[-48_000:]) == pytest.approx(correlation.LEVEL, rel=0.2)
     if granted():
         worker, callback = realtime.WORKER_PRIORITY, realtime.CALLBACK_PRIORITY
         assert sorted(priority for _, priority in elevated) == [worker, callback, callback]
@@ -126,8 +127,8 @@ def test_a_session_without_sound_says_so_and_fails(pulse_env, dumb_source, plain
 def test_a_short_session_with_sound_succeeds(pulse_env, plain_path):
     line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "B", "--model", str(plain_path), "--json"]
     env = pulse_env | {"PYTHONPATH": str(ROOT)}
-    awake = probes.Recorder(env, "B.monitor")  # an idle null sink takes no sound for its first two seconds
-    with probes.pulse_playing(env, "A", probes.noise(30)):
+    awake = recordings.Recorder(env, "B.monitor")  # an idle null sink takes no sound for its first two seconds
+    with recordings.pulse_playing(env, "A", correlation.noise(30)):
         process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert json.loads(process.stdout.readline())["state"] == "running"
         process.send_signal(signal.SIGINT)

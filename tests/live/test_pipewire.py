@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtdenoise_bench import probes
+from rtdenoise_bench.measure import correlation, probes, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 LEAD_S = 0.5
@@ -27,7 +27,7 @@ def pactl(env, *argv: str) -> str:
 
 def test_delay_is_small_and_steady_while_python_is_busy(pipewire_env, plain_path):
     delay, stats, _ = probes.across_pulse(pipewire_env, LEAD_S, plain_path, 4, "--hog", "python")
-    clean = delay.ms[delay.correlation > probes.CLEAN]
+    clean = delay.ms[delay.correlation > correlation.CLEAN]
     assert delay.clean_share > LEAST_CLEAN
     assert delay.median_ms < MOST_MS
     assert np.mean(np.abs(clean - delay.median_ms) < STEADY_MS) > LEAST_STEADY
@@ -54,17 +54,17 @@ def test_the_virtual_microphone_is_there_at_the_level_of_its_input_and_goes(pipe
     env = pipewire_env | {"PYTHONPATH": str(ROOT)}
     before = pactl(env, "list", "short", "sources")
     line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--json"]
-    with probes.pulse_playing(env, "A", probes.noise(30)):
+    with recordings.pulse_playing(env, "A", correlation.noise(30)):
         process = subprocess.Popen([*line, "--model", str(plain_path)], env=env, stdout=subprocess.PIPE, text=True)
         assert "running" in process.stdout.readline()
         assert "Description: rtdenoise microphone" in pactl(env, "list", "sources")
         time.sleep(1.5)
-        heard = probes.Recorder(env, "rtdenoise_microphone")
+        heard = recordings.Recorder(env, "rtdenoise_microphone")
         time.sleep(2)
         y = heard.stop().samples[-48_000:]
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
-    assert np.std(y) == pytest.approx(probes.LEVEL, rel=0.15)
+    assert np.std(y) == pytest.approx(correlation.LEVEL, rel=0.15)
     assert pactl(env, "list", "short", "sources").split("\n")[0].split()[:2] == before.split("\n")[0].split()[:2]
     assert "rtdenoise" not in pactl(env, "list", "short", "sources")
 
@@ -72,17 +72,17 @@ def test_the_virtual_microphone_is_there_at_the_level_of_its_input_and_goes(pipe
 def test_a_sink_that_vanishes_is_taken_again(pipewire_env, plain_path):
     sink = ("load-module", "module-null-sink", "sink_name=plug", "rate=48000", "channels=1", "channel_map=mono")
     module = pactl(pipewire_env, *sink).strip()
-    playing = probes.pulse_playing(pipewire_env, "A", probes.noise(30))
+    playing = recordings.pulse_playing(pipewire_env, "A", correlation.noise(30))
     with playing, probes.product(pipewire_env, "A.monitor", "plug", plain_path) as product:
         time.sleep(2)
         pactl(pipewire_env, "unload-module", module)
         time.sleep(1.5)
         pactl(pipewire_env, *sink)
         time.sleep(0.3)
-        heard = probes.Recorder(pipewire_env, "plug.monitor")
+        heard = recordings.Recorder(pipewire_env, "plug.monitor")
         time.sleep(5)
         recording = heard.stop()
         stats = probes.finish(product)
     assert stats["reopened"] >= 1
     assert stats["state"] == "running"
-    assert np.std(recording.samples[-48_000:]) == pytest.approx(probes.LEVEL, rel=0.2)
+    assert np.std(recording.samples[-48_000:]) == pytest.approx(correlation.LEVEL, rel=0.2)

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from rtdenoise_bench import probes
-from rtdenoise_bench.probes import Delay
+from rtdenoise_bench.measure import correlation, probes, recordings
+from rtdenoise_bench.measure.correlation import Delay
 
 LEAD_S = 0.5
 MOST_MS, STEADY_MS = 60.0, 1.0
@@ -51,19 +51,19 @@ def test_a_sink_that_vanishes_is_taken_again(pulse_env, plain_path):
     pactl = lambda *a: subprocess.run(["pactl", *a], env=pulse_env, capture_output=True, text=True, check=True).stdout
     sink = ("load-module", "module-null-sink", "sink_name=plug", "rate=48000", "channels=1")
     module = pactl(*sink).strip()
-    playing = probes.pulse_playing(pulse_env, "A", probes.noise(30))
+    playing = recordings.pulse_playing(pulse_env, "A", correlation.noise(30))
     with playing, probes.product(pulse_env, "A.monitor", "plug", plain_path) as product:
         time.sleep(2)
         pactl("unload-module", module)
         time.sleep(1.5)
         pactl(*sink)
         back = time.monotonic()
-        heard = probes.Recorder(pulse_env, "plug.monitor")
+        heard = recordings.Recorder(pulse_env, "plug.monitor")
         time.sleep(5)
         recording = heard.stop()
         stats = probes.finish(product)
     assert stats["reopened"] == 1
     assert stats["state"] == "running"
     loud = np.flatnonzero(np.abs(recording.samples) > 0.01)
-    first = recording.clock(loud[:1])[0] + loud[0] / probes.RATE
+    first = recording.clock(loud[:1])[0] + loud[0] / correlation.RATE
     assert first - back < 3.0

@@ -14,7 +14,7 @@ import pytest
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse, server
-from rtdenoise_bench import servers
+from rtdenoise_bench.testbed import servers
 
 ROOT = Path(__file__).resolve().parents[2]
 SINKS = {"phone": (1, 8_000), "eight": (8, 96_000), "A": (1, 48_000), "B": (1, 48_000)}  # channels, rate in Hz

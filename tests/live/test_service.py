@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from rtdenoise import cli
-from rtdenoise.live.service import UNIT, unit_path
+from rtdenoise.cli import main
+from rtdenoise.cli.service import UNIT, unit_path
 
 
 @pytest.fixture
@@ -35,26 +35,26 @@ def manager(tmp_path, monkeypatch):
 
 def test_install_starts_it_and_remove_ends_it(manager, capfd):
     manager(0)
-    assert cli.main(["service", "install"]) == 0
+    assert main.main(["service", "install"]) == 0
     unit = unit_path().read_text()
     assert f'ExecStart="{sys.executable}" -m rtdenoise --in mic --out virtual-mic\n' in unit
     assert manager(0) == ["--user daemon-reload", f"--user enable --now {UNIT}"]
-    assert cli.main(["service", "status"]) == 0
+    assert main.main(["service", "status"]) == 0
     assert "and runs" in capfd.readouterr().err
     manager(0)
-    assert cli.main(["service", "remove"]) == 0
+    assert main.main(["service", "remove"]) == 0
     assert manager(0) == [f"--user disable --now {UNIT}", "--user daemon-reload"]
     assert os.listdir(unit_path().parent) == []
-    assert cli.main(["service", "status"]) == 1
+    assert main.main(["service", "status"]) == 1
 
 
 def test_without_a_running_systemd_the_unit_is_written_and_the_command_said(manager, capfd):
     manager(1)
-    assert cli.main(["service", "install"]) == 0
+    assert main.main(["service", "install"]) == 0
     assert f"say: systemctl --user enable --now {UNIT}" in capfd.readouterr().err
-    assert cli.main(["service", "status"]) == 0
+    assert main.main(["service", "status"]) == 0
     assert "does not run" in capfd.readouterr().err
-    assert cli.main(["service", "remove"]) == 0
+    assert main.main(["service", "remove"]) == 0
     assert not unit_path().exists()
 
 
@@ -63,7 +63,7 @@ def test_a_unit_that_a_person_wrote_is_left_alone(manager, capfd):
     unit_path().parent.mkdir(parents=True)
     unit_path().write_text("[Unit]\n")
     for action in ("install", "remove"):
-        assert cli.main(["service", action]) == 2
+        assert main.main(["service", action]) == 2
         assert "move it away" in capfd.readouterr().err
     assert unit_path().read_text() == "[Unit]\n"
 
@@ -72,14 +72,14 @@ def test_the_unit_is_one_that_systemd_understands(manager, tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("not installed: systemd-analyze (systemd)")
     manager(0)
-    cli.main(["service", "install"])
+    main.main(["service", "install"])
     done = subprocess.run(["systemd-analyze", "verify", "--user", unit_path()], capture_output=True, text=True)
     assert "rtdenoise.service" not in done.stderr, done.stderr
 
 
 def test_without_systemd_one_line_says_what_else_to_do(monkeypatch, tmp_path, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert cli.main(["service", "install"]) == 1
+    assert main.main(["service", "install"]) == 1
     said = capfd.readouterr().err
     assert "no systemd" in said
     assert said.count("\n") == 1

@@ -22,7 +22,7 @@ import graphs
 from rtdenoise import DeviceError, LiveDenoiser, UsageError
 from rtdenoise.live import portaudio, program_end, realtime
 from rtdenoise.live.streams import Streams
-from rtdenoise.model import load_model
+from rtdenoise.model.registry import load_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sound servers on null devices")
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from conftest import SHIPPED
-from rtdenoise.contract import ModelInfo
+from rtdenoise.cli import live_view
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
-from rtdenoise.live import view
 from rtdenoise.live.stats import Stats
+from rtdenoise.model.contract import ModelInfo
 
 
 @dataclass
@@ -37,50 +37,50 @@ def session(monkeypatch) -> Session:
     """With four models, one of them of another framing."""
     framings = {"a": CONTRACT_FRAMING, "b": CONTRACT_FRAMING, "slow": Framing(16), "c": CONTRACT_FRAMING}
     infos = [ModelInfo(name, Path(), 385, framing=framing) for name, framing in framings.items()]
-    monkeypatch.setattr(view, "_installed", lambda: infos)
+    monkeypatch.setattr(live_view, "_installed", lambda: infos)
     return Session()
 
 
 def test_b_switches_the_filter_off_and_on(session):
-    assert view.press(session, "b")
+    assert live_view.press(session, "b")
     assert session.bypass
-    view.press(session, "b")
+    live_view.press(session, "b")
     assert not session.bypass
 
 
 def test_strength_goes_down_from_no_limit_and_up_to_none(session):
-    view.press(session, "-")
-    assert session.strength_db == view.STRONGEST_DB - view.STRENGTH_STEP_DB
-    view.press(session, "+")
+    live_view.press(session, "-")
+    assert session.strength_db == live_view.STRONGEST_DB - live_view.STRENGTH_STEP_DB
+    live_view.press(session, "+")
     assert session.strength_db is None
     for _ in range(100):
-        view.press(session, "-")
+        live_view.press(session, "-")
     assert session.strength_db == 0
 
 
 def test_m_goes_round_the_installed_models_of_its_framing(session):
     for _ in range(3):
-        assert view.press(session, "m")
+        assert live_view.press(session, "m")
     assert session.exchanged == ["b", "c", "a"]
     session.model = "my own"
-    view.press(session, "m")
+    live_view.press(session, "m")
     assert session.model == "a"
 
 
 def test_m_says_so_where_no_other_model_fits(session):
     session.model, session.framing = "slow", Framing(16)
     with pytest.raises(UsageError, match="no other model has windows of 64 ms"):
-        view.press(session, "m")
+        live_view.press(session, "m")
     assert not session.exchanged
 
 
 def test_the_installed_models_are_those_that_are_listed():
-    assert [info.name for info in view._installed()] == SHIPPED
+    assert [info.name for info in live_view._installed()] == SHIPPED
 
 
 @pytest.mark.parametrize("key", ["q", "\x1b"])
 def test_q_and_escape_end_it(session, key):
-    assert not view.press(session, key)
+    assert not live_view.press(session, key)
 
 
 def test_it_shows_names_delay_gaps_file_and_what_went_wrong():
@@ -96,7 +96,7 @@ def test_it_shows_names_delay_gaps_file_and_what_went_wrong():
     shown = {"budget_ms": 24.0, "delay_ms": 24.1, "underruns": 7, "recorded_s": 65.0, "drift_ppm": 12.0}
     nothing = {"strength_db": None, "failure": None, "file_problem": "disk is full", "device_ms": None}
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(view.draw(Stats(**fields | texts | shown | nothing), "a note"))
+    console.print(live_view.draw(Stats(**fields | texts | shown | nothing), "a note"))
     text = console.export_text()
     for part in ("a mike", "24.1 of 24.0 ms", "7 (0 ms)", "65 s recorded", "+12 ppm", "disk is full", "a note"):
         assert part in text

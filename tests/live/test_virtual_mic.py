@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rtdenoise.live import server
-from rtdenoise_bench import probes
+from rtdenoise_bench.measure import correlation, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -101,14 +101,14 @@ def test_one_that_stays_is_made_used_and_removed(env, plain_path):
 def test_monitor_plays_it_on_the_default_output_and_goes_with_it(env, plain_path):
     before = modules(env)
     subprocess.run(["pactl", "set-default-sink", "B"], env=env, check=True)
-    with probes.pulse_playing(env, "A", probes.noise(30)):
+    with recordings.pulse_playing(env, "A", correlation.noise(30)):
         process = start(env, plain_path, "--monitor")
-        heard = probes.Recorder(env, "B.monitor")
+        heard = recordings.Recorder(env, "B.monitor")
         time.sleep(4)
         y = heard.stop().samples[-48_000:]
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
-    assert np.std(y) == pytest.approx(probes.LEVEL, rel=0.2)
+    assert np.std(y) == pytest.approx(correlation.LEVEL, rel=0.2)
     assert modules(env) == before
 
 
@@ -118,17 +118,17 @@ def test_it_is_heard_though_it_is_the_default_microphone(request, plain_path, se
     env = request.getfixturevalue(server) | {"PYTHONPATH": str(ROOT)}
     pactl = lambda *argv: subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
     pactl("set-default-source", "A.monitor")
-    with probes.pulse_playing(env, "A", probes.noise(60)):
+    with recordings.pulse_playing(env, "A", correlation.noise(60)):
         for _ in range(2):  # the second time it is the default from the start
             process = start(env, plain_path)
             pactl("set-default-source", "rtdenoise_microphone")
             time.sleep(1)
-            heard = probes.Recorder(env, "rtdenoise_microphone")
+            heard = recordings.Recorder(env, "rtdenoise_microphone")
             time.sleep(2)
             y = heard.stop().samples[-48_000:]
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=20)
-            assert np.std(y) == pytest.approx(probes.LEVEL, rel=0.2)
+            assert np.std(y) == pytest.approx(correlation.LEVEL, rel=0.2)
     pactl("set-default-source", "A.monitor")
 
 
@@ -145,7 +145,7 @@ def test_a_monitor_that_the_input_records_is_refused(env, plain_path):
 def test_the_first_start_says_that_it_compiles_and_lists_the_microphone_when_it_sounds(env, plain_path, tmp_path):
     line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--model", str(plain_path)]
     env = env | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    with probes.pulse_playing(env, "A", probes.noise(150)):
+    with recordings.pulse_playing(env, "A", correlation.noise(150)):
         process = subprocess.Popen(line, env=env, stderr=subprocess.PIPE, text=True)
         said = process.stderr.readline()
         assert "compiling the filter for this machine" in said
@@ -153,13 +153,13 @@ def test_the_first_start_says_that_it_compiles_and_lists_the_microphone_when_it_
         until = time.monotonic() + 120
         while "rtdenoise_microphone" not in "".join(modules(env)) and time.monotonic() < until:
             time.sleep(0.02)
-        listed, heard = time.monotonic(), probes.Recorder(env, "rtdenoise_microphone")
+        listed, heard = time.monotonic(), recordings.Recorder(env, "rtdenoise_microphone")
         time.sleep(3)
         recording = heard.stop()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=20)
     loud = np.flatnonzero(np.abs(recording.samples) > 0.01)
-    assert recording.clock(loud[:1])[0] + loud[0] / probes.RATE - listed < 2
+    assert recording.clock(loud[:1])[0] + loud[0] / correlation.RATE - listed < 2
 
 
 def test_a_signal_during_start_leaves_nothing(env, plain_path):

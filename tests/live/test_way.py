@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from rtdenoise_bench import live, probes, servers
-from rtdenoise_bench.report import load
-from rtdenoise_bench.way import WAY
+from rtdenoise_bench.measure import live, probes
+from rtdenoise_bench.measure.latency_breakdown import WAY
+from rtdenoise_bench.report.report import load
+from rtdenoise_bench.testbed import servers
 
 PLANTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
 

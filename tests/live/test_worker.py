@@ -22,8 +22,9 @@ from rtdenoise.errors import UsageError
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.worker import Worker
-from rtdenoise.model import load_model
-from rtdenoise_bench import burden, probes
+from rtdenoise.model.registry import load_model
+from rtdenoise_bench.measure import correlation
+from rtdenoise_bench.testbed import busy_model
 
 FLOAT32_STEPS = 2e-6  # one frame a model call against many: the order of additions differs
 KINDS = ("native", "python")
@@ -131,8 +132,8 @@ def test_delay_is_the_same_after_a_stall(plain, rng, kind, blocks):
 
 def test_a_slow_model_holds_gains_and_keeps_the_delay(tmp_path):
     """A step of three hops' length, in real time: most hops are held, sound goes on, no delay is added."""
-    model, block = load_model(burden.write_slow(tmp_path / "slow.onnx", 12)), 256
-    x = probes.noise(3)[:, None]
+    model, block = load_model(busy_model.write_slow(tmp_path / "slow.onnx", 12)), 256
+    x = correlation.noise(3)[:, None]
     with Rig(model, 48_000, block) as rig:
         y, due = [], time.monotonic()
         for at in range(0, len(x) - block, block):
@@ -141,8 +142,8 @@ def test_a_slow_model_holds_gains_and_keeps_the_delay(tmp_path):
             time.sleep(max(0.0, due - time.monotonic()))
         y = np.concatenate(y)
         assert rig.control[ring.HOLDS] > 50
-        ms, correlation = probes.correlate(x[:, 0], y[:, 0], np.arange(24_000, len(y) - 2048, 2048), 2048)
-        placed = correlation > 0.5  # a paced test on a busy machine: some windows have gaps
+        ms, likeness = correlation.correlate(x[:, 0], y[:, 0], np.arange(24_000, len(y) - 2048, 2048), 2048)
+        placed = likeness > 0.5  # a paced test on a busy machine: some windows have gaps
         assert np.mean(placed) > 0.5
         np.testing.assert_allclose(ms[placed] * 48, rig.delay, atol=0.5)
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "bench")]
 
 import graphs  # noqa: E402
-from rtdenoise_bench import servers  # noqa: E402
+from rtdenoise_bench.testbed import servers  # noqa: E402
 
 RATE = 16_000
 IDLE_S, WORK_S = 60.0, 300.0  # a process hangs that does nothing so long, or has worked longer than any should
@@ -40,7 +40,7 @@ MARK = "RTDENOISE_KILL_ANYWHERE"
 # written, would swallow most of the moments. Says the child's number, and how it ended.
 TEMPLATE = """
 import json, os, sys
-import rtdenoise.cli
+import rtdenoise.cli.main
 {preload}
 for line in sys.stdin:
     wish = json.loads(line)
@@ -48,7 +48,7 @@ for line in sys.stdin:
         os.environ["RTDENOISE_KILL_ANYWHERE"] = wish["RTDENOISE_KILL_ANYWHERE"]
         for fd, name, how in ((0, "stdin", os.O_RDONLY), (1, os.devnull, os.O_WRONLY), (2, "said", 0o1101)):
             os.dup2(os.open(wish.get(name, name), how, 0o600), fd)
-        sys.exit(rtdenoise.cli.main(wish["argv"]))
+        sys.exit(rtdenoise.cli.main.main(wish["argv"]))
     print(pid, flush=True)
     print(os.waitpid(pid, 0)[1], flush=True)
 """
@@ -72,7 +72,7 @@ validate_every = 4
 class Scene:
     """One kind of work in a folder of its own. ``look`` returns what is wrong, ``again`` too after the next start."""
 
-    preload = "import rtdenoise.denoiser, rtdenoise.sound_source, rtdenoise.folders"
+    preload = "import rtdenoise.core.denoiser, rtdenoise.io.sound_source, rtdenoise.io.batch"
 
     def __init__(self, folder: Path, model: Path):
         self.folder, self.model = folder, model
@@ -184,7 +184,7 @@ class Folder(Scene):
 class Live(Scene):
     """The virtual microphone and a recording, on a sound server of its own."""
 
-    preload = "import rtdenoise.live.run, rtdenoise.files"
+    preload = "import rtdenoise.cli.live, rtdenoise.io.sound_sink"
 
     def argv(self) -> list[str]:
         out = self.folder / "talk.wav"

@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rtdenoise.contract import model_bins
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing
+from rtdenoise.model.contract import model_bins
 from rtdenoise.training.networks.memory import CHAINS, Memory
 from rtdenoise.training.networks.unet import CONTEXT, Down, merged, patches
 from rtdenoise.training.spectra import deep_filtered, past

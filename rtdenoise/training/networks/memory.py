@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rtdenoise.training.networks.recurrence import Recurrence
+from rtdenoise.training.networks.gru_kernel import Recurrence
 from rtdenoise.training.spectra import NOTHING, past
 
 CHAINS = 4  # dilation, frames

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from rtdenoise.geometry import CONTRACT_FRAMING
+from rtdenoise.training.networks.deep_filter import TAPS, filtered
 from rtdenoise.training.networks.memory import (
     CHAINS,
     PITCH_ROWS,
@@ -28,7 +29,6 @@ from rtdenoise.training.networks.memory import (
     PitchMemory,
     sub_bands,
 )
-from rtdenoise.training.networks.tapping import TAPS, filtered
 from rtdenoise.training.spectra import COMPRESSION, NOTHING, compressor, past
 
 LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below

@@ -1,0 +1,62 @@
+"""Load and delay of every model at every usual rate, in mono and stereo, in both latency modes."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from rtdenoise.geometry import Latency
+from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, WRITTEN
+from rtdenoise.model.registry import list_models, load_model
+from rtdenoise_bench.testbed.harness import Rig
+
+RATES_HZ = (8_000, 16_000, 44_100, 48_000, 96_000)
+FEW_RATES_HZ = (16_000, 48_000, 96_000)  # what a short report can afford
+CHANNELS = (1, 2)
+LATENCIES: tuple[Latency, ...] = ("normal", "low")
+SWEEPS, HOPS = 3, 40  # each cell is visited so many times, so that one slow moment shows as such
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Median microseconds of a hop and of the model in it; ``share`` of the hop's time; the filter's delay; ``noise``
+    is the relative spread of the visits' medians."""
+
+    model: str
+    rate: int
+    channels: int
+    latency: str
+    hop_us: float
+    model_us: float
+    share: float
+    delay_ms: float
+    noise: float
+
+
+def cells(rates: tuple[int, ...] = RATES_HZ) -> list[Cell]:
+    """Measure every cell, a model after the other."""
+    found = []
+    for info in list_models():
+        model = load_model(info.path)
+        with ExitStack() as stack:
+            rigs = [stack.enter_context(Rig(model, *setting)) for setting in product(rates, CHANNELS, LATENCIES)]
+            for rig in rigs:
+                rig.back_to_back(HOPS)
+            sweeps = [[rig.back_to_back(HOPS).marks for rig in rigs] for _ in range(SWEEPS)]
+            found += [_cell(rig, list(marks)) for rig, marks in zip(rigs, zip(*sweeps, strict=True), strict=True)]
+    return found
+
+
+def _cell(rig: Rig, visits: list[np.ndarray]) -> Cell:
+    hops = [(marks[:, WRITTEN] - marks[:, OPENED]) / 1000 for marks in visits]
+    steps = np.concatenate([marks[:, STEPPED] - marks[:, ANALYSED] for marks in visits]) / 1000
+    medians, hop_us = [float(np.median(h)) for h in hops], float(np.median(np.concatenate(hops)))
+    d = rig.denoiser
+    share = hop_us * d.rate / rig.hop / 1e6
+    noise = (max(medians) - min(medians)) / hop_us
+    return Cell(
+        d.model.name, d.rate, d.channels, d.latency, hop_us, float(np.median(steps)), share, d.latency_ms, noise
+    )

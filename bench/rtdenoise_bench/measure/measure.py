@@ -1,0 +1,160 @@
+"""Takes a report: which measurements, in which order, shown as they run."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.geometry import Latency
+from rtdenoise_bench.measure import clock, live, loopback, matrix, peers, start
+from rtdenoise_bench.measure.stages import Engine, InRealTime, Rounds, in_real_time
+from rtdenoise_bench.report import machine
+from rtdenoise_bench.report.advice import advise, warn
+from rtdenoise_bench.report.report import Report
+from rtdenoise_bench.testbed import servers
+from rtdenoise_bench.testbed.harness import Rig
+from rtdenoise_bench.testbed.stressors import ALONE, CONDITIONS
+
+T = TypeVar("T")
+NOISE_S = 1.0
+LIVE_S = 2.5
+REAL_TIME_S = 4.1  # enough for p99
+ROUNDS = 20  # of 500 hops: enough for p99.9
+EXPECTED_S = {"noise": 1, "engine": 2, "real time": 3, "matrix": 5, "start": 5, "live": 11, "peers": 5}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to measure: ``parts`` of `EXPECTED_S`, and how. ``servers`` None: what a default report can afford.
+    ``devices``: input and output of a loopback, instead of servers."""
+
+    parts: tuple[str, ...]
+    model: str
+    latency: Latency = "normal"
+    rate: int = 48_000
+    channels: int = 1
+    rounds: int = ROUNDS
+    real_time_s: float = REAL_TIME_S
+    live_s: float = LIVE_S
+    matrix_rates: tuple[int, ...] = matrix.RATES_HZ
+    blocksize: int | None = None
+    servers: tuple[str, ...] | None = None
+    devices: tuple[str, str] | None = None
+    peers: list[tuple[str, str]] = field(default_factory=list)
+    clip: Path | None = None
+
+
+def take(wish: Wish, console: Console) -> Report:
+    """Measure what is wished for; what cannot be measured is left out with the reason.
+
+    The stages are measured in two halves, at the beginning and at the end, so that a machine that changes its pace in
+    between is found out. Raises `UsageError` if nothing at all could be measured.
+    """
+    began, here = time.monotonic(), machine.look()
+    places = wish.servers or (() if wish.devices else _affordable())
+    with _Steps(wish, len(places), console) as steps:
+        noise = steps.take("noise", "timer noise", lambda: clock.measure(NOISE_S))
+        rounds = steps.take("engine", "getting ready (the first run on a machine compiles)", lambda: _rounds(wish))
+        half = wish.rounds // 2
+        if rounds:
+            steps.take("engine", "stages of a hop", lambda: rounds.take(wish.rounds - half))
+        paced = [steps.take("real time", f"in real time, {c}", partial(_in_real_time, wish, c)) for c in CONDITIONS]
+        ways = [steps.take("live", f"end to end, {place}", partial(_live, wish, place)) for place in places]
+        round_trip = (
+            steps.take("live", "round trip", partial(_round_trip, wish, wish.devices)) if wish.devices else None
+        )
+        started = steps.take("start", "start-up", lambda: start.measure(wish.model))
+        cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(wish.matrix_rates))
+        others = steps.take("peers", "other programs", lambda: peers.measure(wish.peers, wish.model, wish.clip))
+        engine = steps.take("engine", "stages of a hop, again", partial(_rest, rounds, half)) if rounds else None
+    report = Report(
+        made=time.strftime("%Y-%m-%d %H:%M"),
+        took_s=time.monotonic() - began,
+        machine=here,
+        noise=noise,
+        start=started,
+        engine=engine,
+        in_real_time=[p for p in paced if p],
+        matrix=cells or [],
+        live=[w for w in ways if w],
+        loopback=round_trip,
+        peers=others or [],
+        left_out=steps.left_out,
+    )
+    if not (noise or engine or report.live or round_trip or cells or others):
+        raise UsageError("; ".join(steps.left_out) or "nothing to measure was asked for")
+    return dataclasses.replace(report, advice=advise(report), warnings=warn(report))
+
+
+def _affordable() -> tuple[str, ...]:
+    """The sound server that answers here (else PulseAudio, else PipeWire, on null devices), and JACK."""
+    running = live.running_server()
+    if running:
+        bridge = "pipewire" if "pipewire" in running.lower() else "pulse"
+    else:
+        bridge = "pipewire" if servers.missing(*live.NEEDS["pulse"]) else "pulse"
+    return bridge, "jack"
+
+
+def _rounds(wish: Wish) -> Rounds:
+    return Rounds(Rig(wish.model, wish.rate, wish.channels, wish.latency))
+
+
+def _rest(rounds: Rounds, count: int) -> Engine:
+    with rounds:
+        rounds.take(count)
+        return rounds.result()
+
+
+def _in_real_time(wish: Wish, condition: str) -> InRealTime:
+    with Rig(wish.model, wish.rate, wish.channels, wish.latency) as rig:
+        return in_real_time(rig, condition, wish.real_time_s if condition == ALONE else wish.real_time_s / 2)
+
+
+def _live(wish: Wish, server: str) -> live.Live:
+    return live.measure(server, wish.model, wish.live_s, wish.latency, wish.blocksize)
+
+
+def _round_trip(wish: Wish, devices: tuple[str, str]) -> loopback.Loopback:
+    return loopback.measure(*devices, wish.live_s, wish.latency, wish.blocksize)
+
+
+class _Steps:
+    """Runs one measurement after the other under a progress bar on standard error; notes those that cannot be."""
+
+    def __init__(self, wish: Wish, places: int, console: Console):
+        self.left_out: list[str] = []
+        self._parts = wish.parts
+        counts = {"engine": 2, "real time": len(CONDITIONS), "live": places}
+        total = sum(EXPECTED_S[p] * counts.get(p, 1) for p in wish.parts)
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._task = self._bar.add_task("", total=total)
+
+    def __enter__(self) -> _Steps:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def take(self, part: str, text: str, work: Callable[[], T]) -> T | None:
+        if part not in self._parts:
+            return None
+        self._bar.update(self._task, description=text)
+        try:
+            return work()
+        except RtdenoiseError as e:
+            self.left_out.append(f"{text}: {e}")
+            return None
+        finally:
+            self._bar.advance(self._task, EXPECTED_S[part])

@@ -1,0 +1,156 @@
+"""The product run between two ends of a sound server, and recorded from outside: noise in, recordings of both ends."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtdenoise_bench.measure.correlation import RATE, Delay, noise
+from rtdenoise_bench.measure.recordings import Recorder, Recording, align, pulse_playing
+from rtdenoise_bench.testbed.servers import wait_for_jack_connection
+
+SETTLE_S = 2.5  # a session sizes its buffer in its first second
+START_S = 6.0  # what the command may take to start on a busy machine
+
+
+def through_virtual_mic(env: dict[str, str], noisy: np.ndarray, *argv: object) -> np.ndarray:
+    """What another program records from the virtual microphone while ``noisy`` is played to the command's input, again
+    and again: as many samples as one round has."""
+    seconds = len(noisy) / RATE
+    line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--json", *map(str, argv)]
+    rounds = 2 + int((START_S + 2 * SETTLE_S) / seconds) + 1
+    with pulse_playing(env, "A", np.tile(noisy, rounds)):
+        process = subprocess.Popen(line, env=env | import_path(), stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout
+            if "running" not in process.stdout.readline():
+                raise RuntimeError("the product did not start")
+            time.sleep(SETTLE_S)
+            recorder = Recorder(env, "rtdenoise_microphone")
+            time.sleep(seconds + 0.5)
+            return recorder.stop().samples[-len(noisy) :]
+        finally:
+            process.terminate()  # a shell's background jobs ignore SIGINT
+            process.communicate(timeout=30)
+
+
+def import_path() -> dict[str, str]:
+    """What lets a process find this package and the product, installed or not."""
+    bench = Path(__file__).resolve().parents[2]
+    return {"PYTHONPATH": f"{bench.parent}:{bench}"}
+
+
+@contextlib.contextmanager
+def product(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
+    """``python -m rtdenoise_bench.testbed.subject ARGV`` while this holds; its last line is its statistics, as JSON."""
+    env = env | import_path()
+    line = [sys.executable, "-m", "rtdenoise_bench.testbed.subject", *map(str, argv)]
+    process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        if process.stdout.readline().strip() != "running":
+            raise RuntimeError("the product did not start")
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def finish(process: subprocess.Popen) -> dict:
+    """End a product in order; returns its statistics."""
+    out, _ = process.communicate("\n", timeout=30)
+    return json.loads(out.strip().splitlines()[-1])
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Both ends of a sound server recorded while the product ran between: from ``began`` to ``ended`` it was settled,
+    ``done`` is when the caller's disturbance was over."""
+
+    reference: Recording
+    heard: Recording
+    began: float
+    done: float
+    ended: float
+    stats: dict
+
+
+def cross_pulse(
+    env: dict[str, str],
+    lead_s: float,
+    model: object,
+    seconds: float,
+    *argv: object,
+    during: Callable | None = None,
+    sinks: tuple[str, str] = ("A", "B"),
+    exported: dict[str, str] | None = None,
+) -> Crossing:
+    """Record what plays on one sink and what the product makes of it on another; ``during(product)`` runs halfway.
+
+    The probes run ``lead_s`` before the product starts, which alone sees ``exported`` in its environment.
+    """
+    source, target = sinks
+    with pulse_playing(env, source, noise(lead_s + seconds + 20)):
+        heard, reference = Recorder(env, f"{target}.monitor"), Recorder(env, f"{source}.monitor")
+        time.sleep(lead_s)
+        with product(env | (exported or {}), f"{source}.monitor", target, model, *argv) as running:
+            began = time.monotonic() + SETTLE_S
+            time.sleep(SETTLE_S + seconds / 2)
+            if during:
+                during(running)
+            done = time.monotonic()
+            time.sleep(seconds / 2)
+            ended = time.monotonic()
+            stats = finish(running)
+        time.sleep(0.5)
+        return Crossing(reference.stop(), heard.stop(), began, done, ended - 0.3, stats)
+
+
+def across_pulse(
+    env: dict[str, str],
+    lead_s: float,
+    model: object,
+    seconds: float,
+    *argv: object,
+    during: Callable | None = None,
+    exported: dict[str, str] | None = None,
+) -> tuple[Delay, dict, float]:
+    """Delay from sink A to sink B with the product between, its statistics, and when ``during(product)`` returned."""
+    c = cross_pulse(env, lead_s, model, seconds, *argv, during=during, exported=exported)
+    return align(c.reference, c.heard, c.began, c.ended), c.stats, c.done
+
+
+def across_jack(
+    env: dict[str, str], model: object, seconds: float, *argv: object, during: Callable | None = None
+) -> tuple[Delay, dict, float, float]:
+    """Delay through the product as a JACK client, its statistics, when ``during(product)`` returned, and JACK's own
+    delay in ms, which is taken off: what the probe measures without the product."""
+
+    def probe(length: float, *ports: str) -> subprocess.Popen:
+        line = [sys.executable, "-m", "rtdenoise_bench.measure.jack_probe", str(length), *ports]
+        return subprocess.Popen(line, env=env | import_path(), stdout=subprocess.PIPE, text=True)
+
+    def read(process: subprocess.Popen) -> np.ndarray:
+        return np.array(json.loads(process.communicate()[0])).T
+
+    alone = probe(2)  # while the product starts, which keeps a busy machine from a good part of it
+    with product(env, "system", "system", model, *argv) as running:
+        own_frames = np.nanmedian(read(alone)[1])
+        probing = probe(seconds, "rtdenoise:in_0", "rtdenoise:out_0")
+        if during:
+            wait_for_jack_connection(env, "probe:out_0", "rtdenoise:in_0")
+            time.sleep(1 + seconds / 2)
+            during(running)
+        done = time.monotonic()
+        at, frames, correlation = read(probing)
+        delay = Delay(at, 1000 * (frames - own_frames) / RATE, correlation)
+        return delay, finish(running), done, 1000 * own_frames / RATE

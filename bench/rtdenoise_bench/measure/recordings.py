@@ -1,0 +1,118 @@
+"""Recordings of a sound server's sources with the arrival time of each piece, and how one lies behind another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtdenoise.errors import RtdenoiseError
+from rtdenoise_bench.measure.correlation import RATE, Delay, correlate
+
+CREEP_S = 4.0  # over which a server's clock is smoothed
+
+
+class Recorder:
+    """`parec` on a source, with the arrival time of each piece."""
+
+    def __init__(self, env: dict[str, str], source: str, latency_ms: int = 4):
+        argv = ["parec", "--raw", "-d", source, "--format=float32le", f"--rate={RATE}", "--channels=1"]
+        argv += [f"--latency-msec={latency_ms}"]
+        self._process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, bufsize=0)
+        self._times: list[float] = []
+        self._pieces: list[bytes] = []
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        while piece := os.read(self._process.stdout.fileno(), 65_536):
+            self._times.append(time.monotonic())
+            self._pieces.append(piece)
+
+    def stop(self) -> Recording:
+        self._process.terminate()
+        self._process.wait()
+        self._thread.join()
+        ends = np.cumsum([len(p) // 4 for p in self._pieces])
+        late = np.array(self._times) - ends / RATE
+        return Recording(np.frombuffer(b"".join(self._pieces), "<f4"), ends, late)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """``samples`` and, for the last sample of each piece, its index and arrival time less index / RATE."""
+
+    samples: np.ndarray
+    ends: np.ndarray
+    late: np.ndarray
+
+    def clock(self, index: np.ndarray) -> np.ndarray:
+        """Time minus index / RATE of samples. Pieces arrive late, never early: the earliest of some seconds tell it,
+        and how a server's clock creeps (a null sink of PulseAudio does, by up to some hundred ppm)."""
+        per_piece = max(1.0, float(np.median(np.diff(self.ends)))) / RATE
+        half = max(1, int(min(CREEP_S / per_piece, len(self.late) / 3) / 2))
+        centres = np.arange(0, len(self.late), max(1, half // 4))
+        earliest = [np.percentile(self.late[max(0, c - half) : c + half + 1], 5) for c in centres]
+        steady = np.convolve(np.pad(earliest, 4, "edge"), np.full(9, 1 / 9), "valid")
+        return np.interp(index, self.ends[centres], steady)
+
+
+@contextlib.contextmanager
+def pulse_playing(env: dict[str, str], sink: str, samples: np.ndarray, latency_ms: int = 20) -> Iterator[None]:
+    """Play float32 samples on a sink while this holds."""
+    argv = ["pacat", "-p", "--raw", "-d", sink, "--format=float32le", f"--rate={RATE}", "--channels=1"]
+    with tempfile.NamedTemporaryFile(prefix="rtd-") as f:
+        f.write(samples.astype("<f4").tobytes())
+        f.flush()
+        process = subprocess.Popen([*argv, f"--latency-msec={latency_ms}", f.name], env=env)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def match(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> tuple:
+    """Windows of one recording from time ``began`` to ``ended``, found again in another.
+
+    Returns the windows' first samples in ``heard``, the same in ``reference`` (fractions where it was not found, which
+    the correlation tells), the times at which they were heard, and correlations.
+    """
+    a, b, window = reference.samples, heard.samples, int(window_s * RATE)
+    offset = float(np.median(heard.late) - np.median(reference.late)) * RATE  # about, for the reference's clock
+    starts = np.arange(0, len(b) - window, window)
+    at_s = starts / RATE + heard.clock(starts)
+    starts, at_s = starts[(at_s > began) & (at_s < ended)], at_s[(at_s > began) & (at_s < ended)]
+    # Clocks may creep against each other by half a second in half an hour, so the same age is found for each window.
+    sought = np.rint((at_s - reference.clock(starts + offset)) * RATE).astype(np.int64)
+    ms, correlation = correlate(a, b, starts, window, sought=sought)
+    return starts, sought - np.nan_to_num(ms) * RATE / 1000, at_s, np.where(np.isnan(ms), 0, correlation)
+
+
+def align(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> Delay:
+    """Delay of one recording against another from time ``began`` to ``ended``."""
+    _, source, at_s, correlation = match(reference, heard, began, ended, window_s)
+    ms = 1000 * (at_s - source / RATE - reference.clock(source))
+    return Delay(at_s, np.where(correlation > 0, ms, np.nan), correlation)
+
+
+def example_clips() -> tuple[np.ndarray, np.ndarray]:
+    """``(noisy, clean)`` of the source tree's example at `RATE`, float32 ``[samples]``."""
+    import soundfile
+    from scipy.signal import resample_poly
+
+    folder = Path(__file__).resolve().parents[3] / "examples"
+    if not folder.is_dir():
+        raise RtdenoiseError("the example clips are in the source tree only; run the measurement there")
+    clips = [soundfile.read(folder / name) for name in ("noisy.wav", "clean.wav")]
+    noisy, clean = (resample_poly(x, RATE, rate).astype(np.float32) for x, rate in clips)
+    return noisy, clean

@@ -1,0 +1,171 @@
+"""What one hop costs, stage by stage, and whether it is ready in time: the live worker's own code, without a device.
+
+Two views. *Back to back* gives many hops, so rare ones show, and each stage alone. *In real time* a clock plays the
+device, so the processor sleeps and wakes between hops as it does live, alone or beside what disturbs it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtdenoise.live import ring
+from rtdenoise.live.hop import HOLD
+from rtdenoise.live.marks import ACTION, ANALYSED, BLENDED, IN_AT, OPENED, STEPPED, WRITTEN, make_marks
+from rtdenoise_bench.measure.times import Times, times
+from rtdenoise_bench.testbed.fault_injection import without_model
+from rtdenoise_bench.testbed.harness import BURST_HOPS, CAPTURED, CAPTURING, PLAYED, PLAYING, POSITION, Ran, Rig
+from rtdenoise_bench.testbed.stressors import disturbed
+
+WARM_UP_HOPS = 200
+ROUND_HOPS = 500  # a round's median tells how steady the machine is
+NOISY = 0.10  # relative spread of rounds from which on a report calls itself noisy
+STAGES = ("ring in", "window + FFT", "model", "blend + inverse FFT + overlap-add", "ring out")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Times of one stage; ``share`` is its median of a hop's time."""
+
+    name: str
+    times: Times
+    share: float
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Hops back to back. ``misses`` took longer than a hop lasts; ``rtf`` is mean work per time; ``measuring_us`` what
+    the clocks add to a hop; ``round_medians_us`` of the hop, and ``noise`` their relative spread."""
+
+    model: str
+    rate: int
+    channels: int
+    latency: str
+    hop_us: float
+    stages: list[Stage]
+    hop: Times
+    misses: int
+    rtf: float
+    measuring_us: float
+    scheduling: str
+    round_medians_us: list[float]
+    noise: float
+
+
+@dataclass(frozen=True)
+class InRealTime:
+    """Hops at the pace of sound under one condition. ``wake`` is from the device's call to the worker's start,
+    ``answer`` to the hop written; ``misses`` answers later than a hop lasts, ``gaps`` play calls that found too
+    little."""
+
+    condition: str
+    seconds: float
+    wake: Times
+    answer: Times
+    misses: int
+    holds: int
+    gaps: int
+    scheduling: str
+
+
+class Rounds:
+    """Rounds of hops back to back on one rig, taken at any moments of the report; `result` sums them up.
+
+    Closes the rig at its end."""
+
+    def __init__(self, rig: Rig):
+        self.rig, self._ran = rig, list[Ran]()
+        rig.back_to_back(WARM_UP_HOPS)
+
+    def __enter__(self) -> Rounds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rig.close()
+
+    def take(self, count: int) -> None:
+        for _ in range(count):
+            self._ran.append(self.rig.back_to_back(ROUND_HOPS))
+
+    def result(self) -> Engine:
+        rig, log, marks = self.rig, np.concatenate([r.log for r in self._ran]), self._marks
+        hop_us = 1e6 * rig.hop / rig.denoiser.rate
+        parts = (
+            log[:, CAPTURED] - log[:, CAPTURING],
+            marks[:, ANALYSED] - marks[:, OPENED],
+            marks[:, STEPPED] - marks[:, ANALYSED],
+            marks[:, BLENDED] - marks[:, STEPPED],
+            marks[:, WRITTEN] - marks[:, BLENDED] + log[:, PLAYED] - log[:, PLAYING],
+        )
+        stages = [times(part / 1000) for part in parts]
+        hop = sum(parts) / 1000
+        medians = [float(np.median(part)) for part in np.split(hop, len(self._ran))]
+        d = rig.denoiser
+        return Engine(
+            model=d.model.name,
+            rate=d.rate,
+            channels=d.channels,
+            latency=d.latency,
+            hop_us=hop_us,
+            stages=[Stage(n, t, t.median / hop_us) for n, t in zip(STAGES, stages, strict=True)],
+            hop=times(hop),
+            misses=int(np.sum(hop > hop_us)),
+            rtf=float(hop.mean() / hop_us),
+            measuring_us=measuring_us(rig),
+            scheduling=self._ran[0].scheduling,
+            round_medians_us=medians,
+            noise=spread(medians),
+        )
+
+    @property
+    def _marks(self) -> np.ndarray:
+        return np.concatenate([r.marks for r in self._ran])
+
+
+def spread(medians: list[float]) -> float:
+    """Relative distance of the second largest and the second smallest, or of the extremes where there are few."""
+    v = sorted(medians)
+    if len(v) >= 8:
+        v = v[1:-1]
+    return (v[-1] - v[0]) / float(np.median(v))
+
+
+def measuring_us(rig: Rig, pairs: int = 100) -> float:
+    """What reading clocks adds to a hop: the same bursts with and without, in turns. The fast tenth of each counts:
+    what else runs here can only slow a burst down."""
+    log, marks = np.zeros((BURST_HOPS, 6), np.int64), make_marks(BURST_HOPS)
+    rig.burst(BURST_HOPS, None, None)
+    with without_model(rig.worker.hop_arguments[-1]):
+        took = [(rig.burst(BURST_HOPS, log, marks)[0], rig.burst(BURST_HOPS, None, None)[0]) for _ in range(pairs)]
+    with_clocks, without = np.percentile(np.array(took), 10, axis=0)
+    return float(with_clocks - without) / BURST_HOPS
+
+
+def in_real_time(rig: Rig, condition: str, seconds: float) -> InRealTime:
+    """One condition, on a rig that is used up by it."""
+    hops = round(seconds * rig.denoiser.rate / rig.hop)
+    gaps = int(rig.control[ring.UNDERRUNS])
+    with disturbed(condition):
+        ran = rig.in_real_time(hops)
+    return _answers(ran, condition, rig, int(rig.control[ring.UNDERRUNS]) - gaps)
+
+
+def _answers(ran: Ran, condition: str, rig: Rig, gaps: int) -> InRealTime:
+    called = {int(position): int(at) for position, at in ran.log[:, (POSITION, CAPTURING)]}
+    known = np.array([int(at) in called for at in ran.marks[:, IN_AT]])
+    marks = ran.marks[known]
+    since = np.array([called[int(at)] for at in marks[:, IN_AT]])
+    answer = (marks[:, WRITTEN] - since) / 1000
+    hop_us = 1e6 * rig.hop / rig.denoiser.rate
+    lost = len(ran.log) - len(marks)  # hops left behind after a long stall: not in time either
+    return InRealTime(
+        condition=condition,
+        seconds=len(ran.log) * hop_us / 1e6,
+        wake=times((marks[:, OPENED] - since) / 1000),
+        answer=times(answer),
+        misses=int(np.sum(answer > hop_us)) + lost,
+        holds=int(np.sum(marks[:, ACTION] == HOLD)),
+        gaps=gaps,
+        scheduling=ran.scheduling,
+    )

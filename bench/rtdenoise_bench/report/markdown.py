@@ -1,0 +1,28 @@
+"""The report as Markdown, for pasting into a ticket."""
+
+from __future__ import annotations
+
+from rtdenoise_bench.report.report import Report
+from rtdenoise_bench.report.tables import headline, tables
+
+
+def page(report: Report) -> str:
+    """All of it, in the order of the terminal."""
+    lines = ["# rtdenoise latency report", "", f"{report.made}, took {report.took_s:.0f} s  ", report.machine.line, ""]
+    lines += [f"- {label}: **{figure}** {meaning}" for label, figure, meaning in headline(report)]
+    lines += _list("Doubtful", report.warnings)
+    for table in tables(report):
+        right = ["---:" for _ in table.columns[1:]]
+        lines += ["", f"## {table.title}", "", _row(table.columns), _row(["---", *right]), *map(_row, table.rows), ""]
+        lines += [f"{note}  " for note in table.notes]
+    lines += _list("What to change", report.advice)
+    lines += _list("Left out", report.left_out)
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _list(title: str, lines: list[str]) -> list[str]:
+    return ["", f"## {title}", "", *(f"- {line}" for line in lines)] if lines else []

@@ -1,0 +1,245 @@
+"""The report as tables of text, the one source of terminal, Markdown and HTML: names of figures, and how they read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rtdenoise_bench.measure.live import NAMES, Live
+from rtdenoise_bench.measure.loopback import Loopback
+from rtdenoise_bench.measure.matrix import Cell
+from rtdenoise_bench.measure.times import PERCENTILES, Times, counted
+from rtdenoise_bench.report.report import Report
+
+NONE = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """``key`` names it for a renderer; the first column holds words, the others figures. ``notes`` stand below."""
+
+    key: str
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str] = field(default_factory=list)
+
+
+def headline(report: Report) -> list[tuple[str, str, str]]:
+    """The few figures that answer "is it good?": label, figure, what it means."""
+    found = []
+    for live in report.live:
+        meaning = f"end to end, 95 % within {live.low_ms:.1f} to {live.high_ms:.1f}; floor {live.floor_ms:.1f}"
+        found.append((NAMES[live.server], f"{live.delay_ms:.1f} ms", meaning))
+    if loop := report.loopback:
+        meaning = f"devices out and in; with the filter {loop.delay_ms + loop.filter_ms:.1f} ms"
+        found.append(("Round trip", f"{loop.delay_ms:.1f} ms", meaning))
+    if e := report.engine:
+        name, us = e.hop.tail
+        meaning = f"of its {e.hop_us / 1000:.3g} ms; {name} {us / 1000:.2f} ms"
+        found.append(("A hop", f"{e.hop.median / 1000:.2f} ms", meaning))
+    if report.in_real_time:
+        late, count = sum(r.misses for r in report.in_real_time), sum(r.answer.count for r in report.in_real_time)
+        found.append(
+            ("Late hops", f"{late}", f"of {count:,} in real time, under {len(report.in_real_time)} conditions")
+        )
+    if report.start:
+        found.append(
+            (
+                "Start",
+                f"{report.start.warm_s:.2g} s",
+                f"to the first sound; the first run ever {report.start.cold_s:.2g} s",
+            )
+        )
+    return found
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """Every table that the report has figures for, in reading order."""
+    yield from (_way(live) for live in report.live)
+    if report.loopback:
+        yield _round_trip(report.loopback)
+    if report.engine:
+        yield _stages(report)
+    if report.in_real_time:
+        yield _in_real_time(report)
+    if report.matrix:
+        yield _matrix(report)
+    if report.peers:
+        yield _peers(report)
+    if report.start or report.noise:
+        yield _rest(report)
+
+
+def us(value: float) -> str:
+    """
+    >>> us(0.6123), us(17.2), us(2718.28)
+    ('0.61', '17.2', '2,718')
+    """
+    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+
+
+def signed(ms: float) -> str:
+    """
+    >>> signed(-0.001), signed(1.234)
+    ('+0.00', '+1.23')
+    """
+    return f"{round(ms, 2) + 0.0:+.2f}"
+
+
+def percentiles(t: Times) -> list[str]:
+    return [us(t.percentiles[name]) if name in t.percentiles else NONE for name in PERCENTILES]
+
+
+def _way(live: Live) -> Table:
+    total = live.sum_ms
+    rows = [[p.name, f"{p.ms:.2f}", f"{100 * p.ms / total:.1f} %", p.note] for p in live.parts]
+    rows.append(
+        ["sum of the stages", f"{total:.2f}", "", f"{signed(total - live.delay_ms)} against the measured delay"]
+    )
+    rows.append(
+        [
+            "measured end to end",
+            f"{live.delay_ms:.2f}",
+            "",
+            f"95 % of {live.windows} windows: {live.low_ms:.2f} to {live.high_ms:.2f}",
+        ]
+    )
+    rows.append(["floor", f"{live.floor_ms:.2f}", "", "window less a hop, and one block: none can be faster"])
+    block = f"{live.block_in} in, {live.block_out} out" if live.block_in != live.block_out else f"{live.block_in}"
+    drift = f"; clocks {live.drift_ppm:+.0f} ppm apart" if live.drift_ppm is not None else ""
+    notes = [
+        f"{live.route}; {live.model}, {live.rate} Hz, latency {live.latency}, blocks of {block} frames, "
+        f"{live.worker} worker, {live.scheduling} priority{drift}",
+        f"{live.seconds:.1f} s: {counted(live.gaps, 'gap')}; {live.misses} late and {live.holds} held of "
+        f"{counted(live.answer.count, 'hop')}; {100 * live.clean_share:.0f} % of windows clean",
+        f"{live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB at most, {live.ready_s:.1f} s to start",
+        f"the product prints {live.printed_ms:.2f} ms from callback to callback; the driver claims "
+        f"{live.claimed_in_ms:.1f} ms in and {live.claimed_out_ms:.1f} ms out",
+    ]
+    if live.server != "jack":
+        notes.append("both devices' sum is exact; how they share it may be off by what the recorders lag, some 4 ms")
+    return Table(
+        f"way-{live.server}",
+        f"Where time goes: {NAMES[live.server]}",
+        ["stage", "ms", "share", "what it is"],
+        rows,
+        notes,
+    )
+
+
+def _round_trip(loop: Loopback) -> Table:
+    spread = f"95 % of {loop.windows} windows: {loop.low_ms:.2f} to {loop.high_ms:.2f}"
+    total = loop.delay_ms + loop.filter_ms
+    rows = [
+        ["devices, out and back in", f"{loop.delay_ms:.2f}", spread],
+        ["filter and its buffer", f"{loop.filter_ms:.2f}", f"its own delay, blocks of {loop.block} frames, one clock"],
+        ["together", f"{total:.2f}", "what the filter between these devices takes"],
+        [
+            "the driver claims",
+            f"{loop.claimed_ms:.2f}",
+            f"{signed(loop.claimed_ms - loop.delay_ms)} against the round trip",
+        ],
+    ]
+    notes = [
+        f"{loop.output} -> {loop.input}, {loop.rate} Hz; what came back is {loop.likeness:.2f} like what went out",
+        "through the air, 3 ms of it are each metre between loudspeaker and microphone",
+    ]
+    return Table("loopback", "Round trip through the devices", ["what", "ms", "besides"], rows, notes)
+
+
+def _stages(report: Report) -> Table:
+    e = report.engine
+    assert e
+    rows = [[s.name, *percentiles(s.times), us(s.times.most), f"{100 * s.share:.2f} %"] for s in e.stages]
+    rows.append(["whole hop", *percentiles(e.hop), us(e.hop.most), f"{100 * e.hop.median / e.hop_us:.2f} %"])
+    notes = [
+        f"{e.model}, {e.rate} Hz, {counted(e.channels, 'channel')}, latency {e.latency}; {e.hop.count:,} hops "
+        f"back to back, {e.scheduling} priority, warm-up apart",
+        f"{counted(e.misses, 'hop')} took longer than the {e.hop_us / 1000:.3g} ms that a hop lasts; "
+        f"real-time factor {e.rtf:.3f}",
+        f"medians of rounds lie {100 * e.noise:.1f} % apart; reading the clocks adds {e.measuring_us:.2f} us to a hop",
+    ]
+    if e.hop.left_out:
+        notes.append(f"left out: {e.hop.left_out}")
+    return Table("stages", "What a hop costs, us", ["stage", *PERCENTILES, "longest", "of a hop's time"], rows, notes)
+
+
+def _in_real_time(report: Report) -> Table:
+    columns = ["condition", "hops", "wake p50", *PERCENTILES, "longest", "late", "held", "gaps"]
+    rows, left_out = [], ""
+    for r in report.in_real_time:
+        figures = [f"{r.answer.count:,}", us(r.wake.median), *percentiles(r.answer), us(r.answer.most)]
+        rows.append([r.condition, *figures, str(r.misses), str(r.holds), str(r.gaps)])
+        left_out = r.answer.left_out or left_out
+    shown = [i for i, name in enumerate(columns) if name == "condition" or any(row[i] != NONE for row in rows)]
+    notes = [
+        "a clock plays the device: a hop in, a hop out, every 4 ms; from its call to the worker's start is wake, to "
+        "the hop written is what the percentiles tell; after the next call is late; a gap is what a listener hears",
+        f"{report.in_real_time[0].scheduling} priority",
+    ]
+    if left_out:
+        notes.append(f"left out: {left_out}")
+    picked = [[row[i] for i in shown] for row in rows]
+    return Table("real-time", "In real time, us", [columns[i] for i in shown], picked, notes)
+
+
+def _matrix(report: Report) -> Table:
+    sides = list(dict.fromkeys((c.model, c.latency) for c in report.matrix))
+    by_key = {(c.rate, c.channels, c.model, c.latency): c for c in report.matrix}
+    rows = []
+    for rate, channels in sorted({(c.rate, c.channels) for c in report.matrix}):
+        line = [by_key.get((rate, channels, *side)) for side in sides]
+        rows.append([f"{rate / 1000:g} kHz x {channels}", *(matrix_text(c) for c in line)])
+    columns = ["rate x channels", *(f"{model}, {latency}" for model, latency in sides)]
+    delays = sorted({f"{c.latency} {c.delay_ms:.0f} ms" for c in report.matrix}, reverse=True)
+    notes = [
+        f"median us of a hop and its share of a hop's time; the filter's delay is {', '.join(delays)} at every rate",
+        f"visits to a cell differ by {100 * max(c.noise for c in report.matrix):.0f} % at most",
+    ]
+    return Table("matrix", "Models, rates, channels, latency modes", columns, rows, notes)
+
+
+def matrix_text(cell: Cell | None) -> str:
+    return f"{us(cell.hop_us)}  {100 * cell.share:.1f} %" if cell else NONE
+
+
+def _peers(report: Report) -> Table:
+    rows = []
+    for p in report.peers:
+        delay = f"{p.delay_ms:.2f}" if p.delay_ms is not None else NONE
+        rows.append([p.name, f"{p.rtf:.4f}", f"{1 / p.rtf:.0f} x", f"{p.start_s:.2f}", delay, f"{p.correlation:.2f}"])
+    notes = [
+        f"the whole command on one clip of {report.peers[0].clip_s:.0f} s; start is the same on a tenth of a second"
+    ]
+    if any(p.delay_ms is None for p in report.peers):
+        notes.append("no delay where the output is too unlike the clip to be found in it")
+    columns = ["program", "time / clip", "speed", "start s", "output late by ms", "likeness"]
+    return Table("peers", "Other programs on the same clip", columns, rows, notes)
+
+
+def _rest(report: Report) -> Table:
+    rows = []
+    if n := report.noise:
+        for priority, late in n.wake.items():
+            name, tail = late.tail
+            rows.append(
+                [
+                    f"a sleeping thread wakes late, {priority} priority",
+                    f"{late.median:.0f} us",
+                    f"{name} {tail:.0f}, longest {late.most:.0f} us ({late.count:,} times)",
+                ]
+            )
+        lost = f"{100 * n.stolen_share:.2f} % of {n.spun_s:.2g} s lost, at most {n.longest_us:.0f} us at once"
+        rows.append(["stalls of a loop that does nothing", f"{n.stalls}", lost])
+        rows.append(["reading the clock", f"{n.reading_ns:.0f} ns", "no stage can be told finer"])
+    if s := report.start:
+        rows.append(["start to the first sound, warm", f"{s.warm_s:.2f} s", "a pipe's first byte, imports included"])
+        rows.append(["start, first run ever", f"{s.cold_s:.2f} s", "everything is compiled first"])
+        rows.append(["memory", f"{s.memory_mb:.0f} MB", "peak of the command on a pipe"])
+    m = report.machine
+    notes = [
+        f"{m.line}; {m.memory_gb:.0f} GB, FFT by {m.fft}, load before {m.load:.2f}"
+        + (f", governor {m.governor}" if m.governor else "")
+    ]
+    return Table("machine", "This machine", ["what", "figure", "besides"], rows, notes)

@@ -1,0 +1,60 @@
+"""Faults planted on purpose, to see that measurements find them: a model that stalls, and a model that takes no time.
+
+Both take the place of ONNX Runtime's ``Run`` in the arguments of a compiled model step, so the worker around them is
+the one that runs live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+from numba import carray, types
+
+from rtdenoise.model.native_session import RUN, SESSION
+from rtdenoise.native.compilation import callback
+from rtdenoise.native.intrinsics import call3, call8, pointer
+from rtdenoise_bench.measure.clock import sleep_address
+
+COUNT, EVERY, STALLED, SLEEP, SECONDS, NANOSECONDS, TRUE_RUN, TRUE_SESSION = range(8)
+_run = callback(types.int64(*[types.int64] * 8))
+
+
+@_run
+def _nothing(session, options, names, inputs, count, output_names, output_count, outputs):
+    return 0
+
+
+@_run
+def _stalling(session, options, names, inputs, count, output_names, output_count, outputs):
+    plan = carray(pointer(session), (8,), np.int64)
+    plan[COUNT] += 1
+    if plan[COUNT] % plan[EVERY] == 0:
+        plan[STALLED] += 1
+        call3(plan[SLEEP], (plan.ctypes.data + 8 * SECONDS, 0, 0))
+    return call8(
+        plan[TRUE_RUN], (plan[TRUE_SESSION], options, names, inputs, count, output_names, output_count, outputs)
+    )
+
+
+@contextlib.contextmanager
+def without_model(step: np.ndarray) -> Iterator[None]:
+    """While this holds, a model step (``step``: the last of `Worker.hop_arguments`) does nothing."""
+    before = int(step[RUN])
+    step[RUN] = _nothing.address
+    try:
+        yield
+    finally:
+        step[RUN] = before
+
+
+@contextlib.contextmanager
+def stalls(step: np.ndarray, every: int, stall_ms: float) -> Iterator[np.ndarray]:
+    """While this holds, one in ``every`` model steps first sleeps; yields the plan, whose `STALLED` counts them."""
+    plan = np.array([0, every, 0, sleep_address(), 0, round(1e6 * stall_ms), step[RUN], step[SESSION]], np.int64)
+    step[RUN], step[SESSION] = _stalling.address, plan.ctypes.data
+    try:
+        yield plan
+    finally:
+        step[RUN], step[SESSION] = plan[TRUE_RUN], plan[TRUE_SESSION]

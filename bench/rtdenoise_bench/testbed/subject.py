@@ -1,0 +1,116 @@
+"""A live session in a process of its own, for measurements: `python -m rtdenoise_bench.testbed.subject IN OUT MODEL`.
+
+Prints "running" when audio flows, ends when its input does, and prints its statistics as one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+from rtdenoise.arguments import count, number
+from rtdenoise.live import streams
+from rtdenoise.live.marks import WRITTEN, make_marks
+from rtdenoise.live.session import LiveDenoiser
+from rtdenoise_bench.measure.correlation import RATE
+from rtdenoise_bench.testbed.stressors import HOGS
+from rtdenoise_bench.testbed.traced_callback import Observer
+
+MARKED_HOPS = 1 << 16  # the last four minutes
+
+
+def _hurry_output(ppm: float) -> None:
+    """From now on open output streams at a rate that is ``ppm`` off while the session believes in the nominal one."""
+    real = streams.open_stream
+
+    def open_stream(kind, rings, **settings):
+        if kind == "output":
+            settings["samplerate"] *= 1 + ppm * 1e-6
+        return real(kind, rings, **settings)
+
+    streams.open_stream = open_stream
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("input")
+    parser.add_argument("output")
+    parser.add_argument("model")
+    parser.add_argument("--hog", choices=HOGS)
+    parser.add_argument("--worker", choices=("native", "python"))
+    parser.add_argument("--budget", type=number(0.1, 10_000, "ms"))
+    parser.add_argument(
+        "--ppm", type=number(-100_000, 100_000), default=0.0, help="run the output's clock this much faster"
+    )
+    parser.add_argument("--bypass", action="store_true")
+    parser.add_argument("--latency", default="normal")
+    parser.add_argument("--blocksize", type=count(1, 65_536))
+    parser.add_argument("--watch", type=Path, help="write what the clocks saw to this .npz file")
+    parser.add_argument(
+        "--plant",
+        type=number(0, 10_000, "ms"),
+        default=0.0,
+        help="delay the output by so many ms, unseen by the session",
+    )
+    parser.add_argument(
+        "--settle",
+        type=number(0, 86_400, "seconds"),
+        default=2.0,
+        help="seconds before the hog begins and counting starts",
+    )
+    args = parser.parse_args()
+    if args.ppm:
+        _hurry_output(args.ppm)
+    observer = Observer(round(args.plant * RATE / 1000)) if args.watch or args.plant else None
+    stop = threading.Event()
+    settings = {"budget_ms": args.budget, "worker": args.worker, "latency": args.latency, "blocksize": args.blocksize}
+    live = LiveDenoiser(args.input, args.output, args.model, **settings)
+    marks = make_marks(MARKED_HOPS)
+    if args.watch:
+        live._worker.keep_marks(marks)
+    with live:
+        live.bypass = args.bypass
+        print("running", flush=True)
+        ready_s = _age_s()
+        time.sleep(args.settle)
+        before, memory_kb, threads = live.stats(), _memory_kb(), _threads()
+        if args.hog:
+            threading.Thread(target=HOGS[args.hog], args=(stop,), daemon=True).start()
+        sys.stdin.readline()
+        after = live.stats().as_json()
+        after |= {"grown_kb": _memory_kb() - memory_kb, "threads": [threads, _threads()], "ready_s": ready_s}
+        after |= {"settled_underruns": before.underruns, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+        stop.set()
+    if observer and args.watch:
+        told = observer.seen() | {"marks": marks[marks[:, WRITTEN] >= 0], "split": np.array(live._split)}
+        np.savez(args.watch, allow_pickle=False, **told)
+    print(json.dumps(after))
+
+
+def _memory_kb() -> int:
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * resource.getpagesize() // 1024
+
+
+def _age_s() -> float:
+    """Since this process began, imports and all."""
+    with open("/proc/self/stat") as f:
+        began_ticks = int(f.read().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _threads() -> int:
+    with open("/proc/self/stat") as f:
+        return int(f.read().rpartition(")")[2].split()[17])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The live view of a terminal: meters, delay, load; keys for bypass, strength, model and the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rtdenoise import console
+from rtdenoise.cli.keys import ESCAPE, Keys
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.geometry import Framing
+from rtdenoise.live.session import LiveDenoiser
+from rtdenoise.live.stats import Stats
+from rtdenoise.model.contract import ModelInfo
+from rtdenoise.model.registry import list_models
+
+LOOK_S, MOST_BYTES = 0.1, 1024  # of what was typed, at a time
+QUIETEST_DB, METER_CELLS = -60.0, 40
+STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # beyond the strongest there is no limit
+KEYS = "b bypass   + - strength   m model   q quit"
+
+
+def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
+    """Draw until a key ends it, which is true, or until ``over()`` or another job gets the terminal, which is false."""
+    stop = signal.SIGTSTP
+    stopped: list[int] = []
+    before = signal.signal(stop, lambda number, frame: stopped.append(number))
+    try:
+        if not _drawn(live, lambda: bool(stopped) or over() or not console.in_foreground(sys.stdin)):
+            return True
+    finally:
+        signal.signal(stop, before)
+    if stopped:
+        signal.raise_signal(stop)  # now that the terminal is as it was
+    return False
+
+
+def _drawn(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
+    """False if a key ended it, true at ``over()``."""
+    note, keys = "", Keys()
+    with _keys_unseen(), Live(console=Console(stderr=True), auto_refresh=False, transient=True) as screen:
+        while not over():
+            screen.update(draw(live.stats(), note), refresh=True)
+            for key in keys.feed(_typed(), time.monotonic()):
+                try:
+                    note = ""
+                    if not press(live, key):
+                        return False
+                except RtdenoiseError as e:  # a model that does not fit: the sound goes on with the old one
+                    note = str(e)
+    return True
+
+
+def _typed() -> bytes:
+    """What has been typed since, as soon as there is something; nothing after a moment."""
+    terminal = sys.stdin.fileno()
+    with contextlib.suppress(OSError):  # it went, or belongs to another job by now
+        if not select.select([terminal], [], [], LOOK_S)[0]:
+            return b""
+        if data := os.read(terminal, MOST_BYTES):
+            return data
+    time.sleep(LOOK_S)
+    return b""
+
+
+def press(live: LiveDenoiser, key: str) -> bool:
+    """Do what a key says; false ends the view."""
+    if key == "b":
+        live.bypass = not live.bypass
+    elif key in ("+", "="):
+        strength = STRONGEST_DB if live.strength_db is None else live.strength_db + STRENGTH_STEP_DB
+        live.strength_db = strength if strength < STRONGEST_DB else None
+    elif key == "-":
+        strength = STRONGEST_DB if live.strength_db is None else live.strength_db
+        live.strength_db = max(0.0, strength - STRENGTH_STEP_DB)
+    elif key == "m":
+        live.exchange_model(next_model(live.model, live.framing))
+    return key not in ("q", ESCAPE)
+
+
+@cache
+def _installed() -> list[ModelInfo]:
+    return list_models()
+
+
+def next_model(name: str, framing: Framing) -> str:
+    """The installed model after this one that has its framing, or the sound would jump; after a model of one's own,
+    the first. `UsageError` if there is no other."""
+    names = [info.name for info in _installed() if info.framing == framing]
+    if not set(names) - {name}:
+        raise UsageError(f"no other model has windows of {framing.window_ms:g} ms; start anew with --model")
+    return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
+
+
+def draw(s: Stats, note: str = "") -> Group:
+    """One look as lines."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("in", _meter(s.level_in_db), s.input)
+    table.add_row("out", _meter(s.level_out_db), s.output)
+    strength = "no limit" if s.strength_db is None else f"at most {s.strength_db:.0f} dB"
+    effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {strength}")
+    table.add_row("noise", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority")
+    delay = f"{s.delay_ms:.1f} of {s.budget_ms:.1f} ms" if s.budget_ms else "measuring"
+    device = "" if s.device_ms is None else f"and {s.device_ms:.0f} ms in the devices, as they say"
+    table.add_row("delay", delay, device)
+    table.add_row(
+        "model", f"{s.model_ms_p50:.2f} ms, p99 {s.model_ms_p99:.2f} ms of 4 ms", f"cpu {s.cpu_percent:.0f} % of a core"
+    )
+    drift = "one clock" if s.drift_ppm is None else f"clocks {s.drift_ppm:+.0f} ppm apart"
+    table.add_row("gaps", f"{s.underruns} ({s.silent_ms:.0f} ms), {s.holds} held hops", drift)
+    if s.recorded_s:
+        table.add_row("file", f"{s.recorded_s:.0f} s recorded", "")
+    bad = s.failure or s.file_problem
+    state = Text(bad or s.state, "red" if bad else "green" if s.state == "running" else "yellow")
+    return Group(table, Text.assemble(state, "   ", (note or KEYS, "yellow" if note else "dim")))
+
+
+def _meter(level_db: float) -> Text:
+    cells = round(METER_CELLS * min(1.0, max(0.0, 1 - level_db / QUIETEST_DB)))
+    colour = "red" if level_db > -3 else "green"
+    return Text.assemble(("█" * cells, colour), ("·" * (METER_CELLS - cells), "dim"), f" {max(level_db, -99):4.0f} dB")
+
+
+@contextmanager
+def _keys_unseen() -> Iterator[None]:
+    """Keys arrive one by one and unseen while this holds; afterwards all is as before, unless the terminal is another
+    job's by then, whose settings it has."""
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    try:
+        tty.setcbreak(terminal)
+        yield
+    finally:
+        if console.in_foreground(sys.stdin):
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -1,0 +1,257 @@
+"""The command `rtdenoise`: arguments in, one call into the package, an exit code out.
+
+Importing this module costs milliseconds: numpy, numba, onnxruntime and rich are loaded by the part that needs them,
+after the arguments are known to be good. Errors end here as one line on standard error, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from rtdenoise import __version__, signals
+from rtdenoise.arguments import Parser, near, refuse_empty
+from rtdenoise.cli import request
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.io import descriptors
+
+if TYPE_CHECKING:
+    from rtdenoise.io.pipeline import Settings
+
+EXAMPLES = """\
+examples:
+  rtdenoise --in noisy.wav --out clean.wav               one file, same format and length (also: noisy.wav clean.wav)
+  rtdenoise --in recordings/ --out cleaned/ --jobs 4     a folder with all below it, resumable
+  rtdenoise --in mic --out virtual-mic                   a microphone for calls: choose "rtdenoise microphone" there
+  rtdenoise --in mic --out speakers                      hear it at once (use headphones)
+  ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, answered as it comes
+"""
+
+DETAILS = """\
+formats: WAV, FLAC, OGG, Opus, MP3, AIFF and CAF by the name's extension; the output keeps rate, channels and, where the
+format has it, the bit depth, and lies sample by sample over the input. An existing output file is replaced once the new
+one is complete; after a bare X Y, and of a folder what is finished and newer than its input, only with --overwrite.
+exit code: 0 done, 1 something failed, 2 the request makes no sense.
+"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: ``module``, loaded only when asked for, has ``add_arguments(parser)`` and ``run(args) -> int``."""
+
+    help: str
+    module: str
+    extra: str | None = None
+
+
+COMMANDS = {
+    "devices": Command("list microphones, loudspeakers and virtual devices", "rtdenoise.cli.devices"),
+    "virtual-mic": Command("make, remove or look at the virtual microphone", "rtdenoise.cli.virtual_mic"),
+    "doctor": Command("check what live audio stands on, and say what to fix", "rtdenoise.cli.doctor"),
+    "service": Command("start the virtual microphone at every login (systemd)", "rtdenoise.cli.service"),
+    "config": Command("show or edit the configuration file", "rtdenoise.cli.config"),
+    "models": Command("list the models and their scores", "rtdenoise.cli.models"),
+    "rooms": Command(
+        "make responses of rooms, for train and mix --rir", "rtdenoise.training.data.room_simulation", "train"
+    ),
+    "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.data.mix", "train"),
+    "devset": Command("make pairs to choose between candidates by", "rtdenoise.training.data.devset", "train"),
+    "train": Command("train a model", "rtdenoise.training.train", "train"),
+    "export": Command("export a trained model to ONNX", "rtdenoise.training.onnx_export.export", "train"),
+    "evaluate": Command("score a model on noisy/clean pairs", "rtdenoise.training.scoring.evaluate", "train"),
+}
+
+EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 128 + signal.SIGINT, 128 + 13
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1, 2, or 128 + the signal that ended it."""
+    argv = sys.argv[1:] if argv is None else argv
+    closed = descriptors.settle()
+    with signals.raising() as came:
+        try:
+            return _run(argv, closed)
+        except KeyboardInterrupt:
+            code = EXIT_INTERRUPTED
+        except BrokenPipeError:  # the reader has heard enough, as `head` does: nothing to complain about
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own flush at exit would complain
+            return EXIT_BROKEN_PIPE
+        except Exception as problem:
+            if not came:
+                return _said(problem)
+            code = 128 + came[0]  # a library made an error of its own of the interrupt
+    if code == EXIT_INTERRUPTED:
+        print("rtdenoise: interrupted; no half-written file is left", file=sys.stderr)
+    return code
+
+
+def _said(problem: Exception) -> int:
+    """The exit code of what went wrong, said in one line; what nobody foresaw is raised again."""
+    if isinstance(problem, RtdenoiseError):
+        print(f"rtdenoise: error: {problem}", file=sys.stderr)
+        return problem.exit_code
+    if isinstance(problem, OSError):  # a device that went away, a closed standard input
+        print(f"rtdenoise: error: {problem.strerror or problem}; check the device or pipe", file=sys.stderr)
+        return RtdenoiseError.exit_code
+    raise problem
+
+
+def _run(argv: list[str], closed: set[int]) -> int:
+    refuse_empty(argv)
+    if not argv:
+        print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")
+        return 0
+    if positional := _is_pair(argv):
+        argv = ["--in", argv[0], "--out", argv[1], *argv[2:]]
+    if argv[0].startswith("-"):
+        return _filter(argv, closed, positional)
+    if argv[0] not in COMMANDS:
+        raise UsageError(f"unknown command {argv[0]}{near(argv[0], list(COMMANDS))}; to filter, say --in X --out Y")
+    return _run_command(argv[0], argv[1:])
+
+
+def _warn_in_lines() -> None:
+    """What the package has to say to its host reads as the command's own lines do."""
+    import logging
+
+    if logging.lastResort:
+        logging.lastResort.setFormatter(logging.Formatter("rtdenoise: warning: %(message)s"))
+
+
+def _is_pair(argv: list[str]) -> bool:
+    """Whether the request begins with an input and an output without their options' names, as `cp` has it."""
+    ends = [a for a in argv[:2] if a == "-" or not a.startswith("-")]
+    known = any(request.is_file(end) or request.is_device(end) for end in ends)
+    return len(ends) == 2 and known and ends[0] not in COMMANDS
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Every parser by how its command line begins, ``rtdenoise`` and ``rtdenoise models`` for instance."""
+    subcommands = {name: _command_parser(name, import_module(command.module)) for name, command in COMMANDS.items()}
+    return {parser.prog: parser for parser in (_filter_parser(), *subcommands.values())}
+
+
+def _command_parser(name: str, module: ModuleType) -> Parser:
+    parser = Parser(prog=f"rtdenoise {name}", description=COMMANDS[name].help, allow_abbrev=False)
+    module.add_arguments(parser)
+    return parser
+
+
+def _run_command(name: str, argv: list[str]) -> int:
+    command = COMMANDS[name]
+    try:
+        with signals.at_once():
+            module = import_module(command.module)
+        args = _command_parser(name, module).parse_all(argv)
+        _warn_in_lines()
+        return module.run(args)
+    except ModuleNotFoundError as missing:
+        if command.extra is None or (missing.name or "").startswith("rtdenoise"):
+            raise
+        raise RtdenoiseError(
+            f"rtdenoise {name} needs {missing.name}; install it with: pip install 'rtdenoise[{command.extra}]'"
+        ) from missing
+
+
+def _filter_parser() -> Parser:
+    commands = "\n".join(f"  rtdenoise {name:<12}{command.help}" for name, command in COMMANDS.items())
+    parser = Parser(
+        prog="rtdenoise",
+        usage="rtdenoise --in X --out Y [options]     (or: rtdenoise X Y [options])\n       rtdenoise COMMAND ...",
+        description="Remove noise from speech: in files, folders and pipes, and live from device to device.",
+        epilog=f"commands (each has --help):\n{commands}\n\n{EXAMPLES}\n{DETAILS}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    request.add_arguments(parser)
+    parser.add_argument("--version", action="version", version=f"rtdenoise {__version__}")
+    return parser
+
+
+def _filter(argv: list[str], closed: set[int], positional: bool) -> int:
+    args = request.read(_filter_parser(), argv)
+    for fd, end, name in ((0, args.source, "in"), (1, args.target, "out")):
+        if end == "-" and fd in closed:
+            raise RtdenoiseError(f"--{name} -: standard {name}put is closed; name a file, or leave it open")
+    taken = request.is_file(args.target) and os.path.isfile(args.target)
+    if positional and taken and args.kind != "folder" and not args.overwrite:
+        raise UsageError(f"{args.target} exists; to replace it, add --overwrite or say --in {args.source} --out ...")
+    _warn_in_lines()
+    with request.told_where(args):
+        if args.kind == "live":
+            return _run_live(args)
+        with descriptors.only_python_speaks():
+            return _filter_folder(args) if args.kind == "folder" else _filter_one(args)
+
+
+def _run_live(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    for name in ("source", "target"):
+        if request.is_live_file(getattr(args, name)):
+            setattr(args, name, Path(getattr(args, name)))
+    from rtdenoise import console
+
+    with signals.at_once():
+        from rtdenoise.live.compilation import announced
+    with announced(lambda line: None if args.quiet else console.say(line)):
+        with signals.at_once():
+            from rtdenoise.cli import live
+        return live.run(args)
+
+
+def _filter_one(args: argparse.Namespace) -> int:
+    with signals.at_once():
+        from rtdenoise import console
+        from rtdenoise.io.pipeline import filter_sound
+        from rtdenoise.io.pipes import RawFormat, is_stream
+
+    piped_in, piped_out = is_stream(args.source), is_stream(args.target)
+    if args.raw and not (piped_in or piped_out):
+        raise UsageError("--raw is for pipes, and neither --in nor --out is one; leave it away")
+    if not (args.raw and piped_in) and (args.rate or args.channels):
+        raise UsageError("--rate and --channels are for --raw input; a WAV or a file says them itself, leave them away")
+    raw = RawFormat(request.RAW_ENCODINGS[args.raw], args.rate, args.channels) if args.raw else None
+    for_people = not (piped_in or piped_out or args.quiet or args.json)
+    if for_people and console.has_terminal():
+        with console.file_progress(args.source) as progress:
+            report = filter_sound(args.source, args.target, _settings(args), raw, progress)
+    else:
+        report = filter_sound(args.source, args.target, _settings(args), raw)
+    if args.json:
+        console.print_json(report.as_json(), sys.stderr if args.target == "-" else sys.stdout)
+    else:
+        console.say_report(report, summary=for_people)
+    return 1 if report.damaged else 0
+
+
+def _filter_folder(args: argparse.Namespace) -> int:
+    with signals.at_once():
+        from rtdenoise import console
+        from rtdenoise.io.batch import filter_jobs, find_jobs
+
+    jobs, settings = find_jobs(args.source, args.target, bool(args.overwrite)), _settings(args)
+    processes = args.jobs or 1
+    if args.json:
+        outcomes = filter_jobs(
+            jobs, settings, processes, lambda outcome: console.print_json(outcome.as_json(), sys.stdout)
+        )
+    elif console.has_terminal() and not args.quiet:
+        with console.folder_progress(jobs) as progress:
+            outcomes = filter_jobs(jobs, settings, processes, progress)
+    else:
+        outcomes = filter_jobs(jobs, settings, processes)
+    console.say_folder(outcomes, summary=not (args.quiet or args.json))
+    return 1 if any(outcome.error or (outcome.report and outcome.report.damaged) for outcome in outcomes) else 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    from rtdenoise.io.pipeline import Settings
+
+    return Settings(args.model, args.strength, args.latency, args.bypass, args.learn_noise or 0.0)

@@ -1,0 +1,241 @@
+"""What a request to filter asks for: which kind it is, and which settings hold for it.
+
+    command line ▸ configuration ▸ built-in value
+
+The command line wins always: a setting of the configuration that does not go with what it says, or with this kind of
+request, is left aside. An option that does not fit is an error, since somebody typed it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from rtdenoise.arguments import VALUES, Parser
+from rtdenoise.errors import DeviceError, ModelError, UsageError
+
+Kind = Literal["live", "folder", "file"]  # a pipe is a file
+DEVICES = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
+LONGEST_SUFFIX = 5  # of a sound file, ".aiff"; what follows the last dot of a device's name is longer, or a number
+LONGEST_NUMBER = 3  # of a device; a longer one may be a folder, say of a year
+LIVE_OPTIONS = ("blocksize", "budget", "worker", "tee", "monitor", "seconds")
+RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
+Flag = argparse.BooleanOptionalAction
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--in",
+        dest="source",
+        metavar="X",
+        required=True,
+        help="a sound file, a folder, - for a pipe of WAV; or mic, a device",
+    )
+    add(
+        "--out",
+        dest="target",
+        metavar="Y",
+        required=True,
+        help="a sound file, a folder, - for a pipe; or speakers, virtual-mic, a device",
+    )
+    add(
+        "--model",
+        type=VALUES["model"],
+        metavar="NAME",
+        help="a model's name (rtdenoise models) or the path of an .onnx file",
+    )
+    add(
+        "--strength",
+        type=VALUES["strength"],
+        metavar="DB",
+        help="attenuate by DB at most: 0 changes nothing, none sets no limit (default)",
+    )
+    add(
+        "--latency",
+        type=VALUES["latency"],
+        default="normal",
+        metavar="normal|low|MS",
+        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also a delay in ms: finds mode and buffer for it",
+    )
+    add("--bypass", action="store_true", help="pass the sound through unfiltered")
+    add("--quiet", action=Flag, help="no progress and no summary, only warnings and errors")
+    add(
+        "--json",
+        action="store_true",
+        help="one JSON object a file, live a second; on standard output, or standard error beside audio",
+    )
+    live = parser.add_argument_group("live, where an end is a device").add_argument
+    live(
+        "--rate",
+        type=VALUES["rate"],
+        metavar="HZ",
+        help="samples a second of the devices (default: their own); of --raw input",
+    )
+    live(
+        "--channels",
+        type=VALUES["channels"],
+        metavar="N",
+        help="channels of the devices (default 1); of --raw input, interleaved",
+    )
+    live(
+        "--blocksize",
+        type=VALUES["blocksize"],
+        metavar="N",
+        help="frames a callback (default: what suits the device)",
+    )
+    live(
+        "--budget",
+        type=VALUES["budget"],
+        metavar="MS",
+        help="delay to hold, come what may (default: what the devices allow)",
+    )
+    live(
+        "--worker",
+        type=VALUES["worker"],
+        metavar="native|python",
+        help="how the model is run (default: native where possible)",
+    )
+    live("--tee", metavar="FILE", help="also write what is heard to a sound file")
+    live("--monitor", action=Flag, help="with --out virtual-mic: hear it on the default output too (headphones)")
+    live(
+        "--seconds",
+        type=VALUES["seconds"],
+        metavar="S",
+        help="end after S seconds (default: at Ctrl-C, or with the input file)",
+    )
+    files = parser.add_argument_group("files, folders and pipes").add_argument
+    files("--jobs", type=VALUES["jobs"], metavar="N", help="processes for a folder (default 1)")
+    files(
+        "--learn-noise",
+        type=VALUES["learn_noise"],
+        metavar="S",
+        help="the first S seconds are noise alone: learn it from them, then filter from the start",
+    )
+    files("--overwrite", action=Flag, help="replace an output that exists; of a folder, finished ones")
+    files("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
+
+
+def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
+    """All settings of a request, checked; beside them ``kind``, and ``configured``: the names that the configuration
+    gave. Raises UsageError for what does not fit together."""
+    said = parser.parse_all(argv)
+    kind = kind_of(said.source, said.target)
+    settings = {name: value for name, value in _configured(kind).items() if _goes_with(name, value, said, kind)}
+    args = parser.parse_all([*_as_options(settings), *argv])
+    args.kind = kind
+    args.configured = [name for name in settings if not _is_said(name, argv)]
+    if kind == "live":
+        _check_live(args)
+    else:
+        _check_files(args)
+    return args
+
+
+@contextmanager
+def told_where(args: argparse.Namespace) -> Iterator[None]:
+    """An error about a setting that nobody typed names the file it stands in."""
+    try:
+        yield
+    except (UsageError, DeviceError, ModelError) as problem:
+        from rtdenoise.cli.config import config_path
+
+        blamed = [name for name in args.configured if re.search(rf"\b{name}\b", str(problem))]
+        if not blamed:
+            raise
+        raise type(problem)(f"{problem} ({', '.join(blamed)}: see {config_path()})") from problem
+
+
+def kind_of(source: str, target: str) -> Kind:
+    """Live if an end is a sound device: by alias or number, or because it does not look like a file beside one that
+    does."""
+    ends = source, target
+    folder = os.path.isdir(source)
+    if any(map(is_device, ends)) or not (all(map(is_file, ends)) or folder or "-" in ends):
+        return "live"
+    return "folder" if folder else "file"
+
+
+def is_device(end: str) -> bool:
+    """Whether this end means a device, whatever files there are; ``./mic`` is a file."""
+    return end in DEVICES or (end.isdecimal() and len(end) <= LONGEST_NUMBER)
+
+
+def is_file(end: str) -> bool:
+    """Whether this end can only mean a file, a folder or a pipe."""
+    suffix = os.path.splitext(end)[1]
+    has_suffix = suffix[1:2].isalpha() and len(suffix) <= LONGEST_SUFFIX
+    return not is_device(end) and (end == "-" or os.path.exists(end) or os.sep in end or has_suffix)
+
+
+def is_live_file(end: str) -> bool:
+    """Whether this end of a live request is a sound file: a folder here may happen to have the name of a device."""
+    return is_file(end) and (os.sep in end or not os.path.isdir(end))
+
+
+def _configured(kind: Kind) -> dict[str, object]:
+    from rtdenoise.cli.config import load_config  # --help does without
+
+    settings = load_config()
+    return settings.for_live() if kind == "live" else settings.for_files(kind == "folder")
+
+
+def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -> bool:
+    """Whether a configured setting means anything beside what the command line says."""
+    if kind == "live":
+        figures = [x for x in (said.budget, said.latency) if isinstance(x, float)]
+        if name == "monitor":
+            return said.target == "virtual-mic"
+        if name in ("rate", "channels"):
+            return not is_live_file(said.source)
+        if name == "budget" or (name == "latency" and isinstance(value, float)):
+            return not figures  # two figures for one delay: that of the command line holds
+        return True
+    return name != "latency" or isinstance(value, str)
+
+
+def _as_options(settings: dict[str, object]) -> list[str]:
+    flags = {True: "--{}", False: "--no-{}"}
+    return [
+        flags[value].format(name) if isinstance(value, bool) else f"--{name}={value}"
+        for name, value in settings.items()
+    ]
+
+
+def _is_said(name: str, argv: list[str]) -> bool:
+    return any(text.partition("=")[0] in (f"--{name}", f"--no-{name}") for text in argv)
+
+
+def _check_live(args: argparse.Namespace) -> None:
+    for name in ("jobs", "raw", "learn_noise", *([] if is_live_file(args.target) else ["overwrite"])):
+        if getattr(args, name):
+            raise UsageError(f"--{name.replace('_', '-')} is for files and pipes; leave it away for live audio")
+    if "-" in (args.source, args.target):
+        raise UsageError("a device and a pipe do not go together; take a file, or pipe through `--in - --out -`")
+    if args.monitor and args.target != "virtual-mic":
+        raise UsageError(f"--monitor goes with --out virtual-mic; --out {args.target} is another end, leave it away")
+    if args.tee and is_live_file(args.target):
+        raise UsageError(f"--tee {args.tee}: --out {args.target} is a recording already; leave one of them away")
+    if args.tee and is_live_file(args.source) and os.path.realpath(args.source) == os.path.realpath(args.tee):
+        raise UsageError(f"--tee {args.tee} is the input itself; give it another name")
+    if is_live_file(args.source) and (args.rate or args.channels):
+        raise UsageError(f"--rate and --channels are for devices; {args.source} says them itself, leave them away")
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    for name in LIVE_OPTIONS:
+        if getattr(args, name):
+            raise UsageError(f"--{name} is for live audio, and neither --in nor --out is a device; leave it away")
+    if not isinstance(args.latency, str):
+        raise UsageError(f"--latency {args.latency:g}: files know normal and low; a figure in ms is for live audio")
+    if args.kind == "folder":
+        if args.raw or args.rate or args.channels:
+            raise UsageError("--raw, --rate and --channels are for pipes; leave them away for a folder")
+        if args.target == "-":
+            raise UsageError("a folder cannot go into a pipe; name a folder with --out")
+    elif args.jobs is not None:
+        raise UsageError(f"--jobs is for folders, and {args.source} is none; leave it away")

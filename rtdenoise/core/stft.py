@@ -1,0 +1,137 @@
+"""Streaming STFT and its inverse, one hop at a time, without allocation.
+
+Samples of any number go in (`StreamingSTFT`), spectra ``[channels, frames, bins, 2]`` come out, and `StreamingISTFT`
+turns spectra back into exactly as many samples, `Geometry.latency_samples` later. The loops are numba functions that
+hold no GIL and that live audio, files and the bench share. Owns windows, frames and overlap-add; knows no model.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rtdenoise.geometry import Geometry, Latency
+from rtdenoise.native.fft import RealFFT, aligned, inline, inverse_transform, transform
+
+LOUDEST = np.float32(1e6)  # +120 dBFS: a sample beyond it is a fault, as NaN and Inf are, and becomes zero
+QUIETEST = np.float32(1e-15)  # -300 dBFS: below it lie denormals, which slow every multiplication down
+HOP, FILL, FAULTS = range(3)  # slots of the analysis counters: hop; samples of the hop begun; faulty samples so far
+WAITING = 1  # slot of the synthesis counters beside HOP: samples ready but not yet taken
+
+
+@inline
+def analyse(x, start, frames, stft, spectra):
+    """Consume ``x[start:]`` until ``frames`` frames are written or x ends; return the next unused index.
+
+    x ``[samples, channels]``, stft `StreamingSTFT.arguments`, spectra ``[channels, >= frames, bins, 2]``.
+    """
+    counters, history, window, plan, time, freq = stft
+    channels, length = history.shape
+    hop, fill, frame, at = counters[HOP], counters[FILL], 0, start
+    while at < x.shape[0] and frame < frames:
+        take = min(hop - fill, x.shape[0] - at)
+        for c in range(channels):
+            for i in range(take):
+                v = x[at + i, c]
+                if not abs(v) <= LOUDEST:
+                    counters[FAULTS] += 1
+                    v = np.float32(0)
+                elif abs(v) < QUIETEST:
+                    v = np.float32(0)
+                history[c, length - hop + fill + i] = v
+        at += take
+        fill += take
+        if fill == hop:
+            for c in range(channels):
+                for i in range(length):
+                    time[i] = history[c, i] * window[i]
+                transform(plan, time, freq)
+                for k in range(freq.shape[0]):
+                    spectra[c, frame, k, 0] = freq[k, 0]
+                    spectra[c, frame, k, 1] = freq[k, 1]
+                for i in range(length - hop):
+                    history[c, i] = history[c, i + hop]
+            frame += 1
+            fill = 0
+    counters[FILL] = fill
+    return at
+
+
+@inline
+def synthesise(spectra, frames, out, start, stop, istft):
+    """Overlap-add ``frames`` frames behind the waiting samples, then write ``out[start:stop]`` from the oldest.
+
+    spectra ``[channels, >= frames, bins, 2]``, istft `StreamingISTFT.arguments`, out ``[samples, channels]``. One hop
+    waits at the start of a stream and never more between calls, since as many samples leave as came in.
+    """
+    counters, overlap, ready, window, plan, time, freq = istft
+    channels, span = overlap.shape
+    hop, waiting = counters[HOP], counters[WAITING]
+    first, count = time.size - span, stop - start
+    rest = waiting + frames * hop - count
+    for c in range(channels):
+        for frame in range(frames):
+            for k in range(freq.shape[0]):
+                freq[k, 0] = spectra[c, frame, k, 0]
+                freq[k, 1] = spectra[c, frame, k, 1]
+            inverse_transform(plan, time, freq)
+            for i in range(span - hop):
+                overlap[c, i] = overlap[c, i + hop]
+            for i in range(span - hop, span):
+                overlap[c, i] = 0
+            for i in range(span):
+                overlap[c, i] += time[first + i] * window[first + i]
+            for i in range(hop):
+                ready[c, waiting + frame * hop + i] = overlap[c, i]
+        for i in range(count):
+            out[start + i, c] = ready[c, i]
+        for i in range(rest):
+            ready[c, i] = ready[c, count + i]
+    counters[WAITING] = rest
+
+
+class StreamingSTFT:
+    """Samples to spectra.
+
+    ``analyse(x, start, frames, stft.arguments, spectra)`` is the whole interface, from Python or any compiled loop.
+    Spectra are scaled as the framing says (`Geometry.spectrum_scale`).
+    """
+
+    def __init__(self, geometry: Geometry, channels: int = 1):
+        fft = RealFFT(geometry.window)
+        window = aligned(geometry.window)
+        window[:] = geometry.analysis_window() * geometry.spectrum_scale()
+        self.counters = np.array([geometry.hop, 0, 0], np.int64)
+        self.history = aligned(channels, geometry.window)
+        self.arguments = (self.counters, self.history, window, fft.plan, fft.time, fft.freq)
+        self._fft = fft  # owns the FFTW plans behind the addresses in `arguments`
+
+    @property
+    def faults(self) -> int:
+        """Samples so far that were NaN, infinite or absurdly loud, and were taken as zero."""
+        return int(self.counters[FAULTS])
+
+    def reset(self) -> None:
+        self.counters[FILL] = self.counters[FAULTS] = 0
+        self.history[:] = 0
+
+
+class StreamingISTFT:
+    """Spectra to samples: ``synthesise(spectra, frames, out, start, stop, istft.arguments)``.
+
+    With spectra untouched the output equals the input, `Geometry.latency_samples` later (window pair: see
+    `Geometry.synthesis_window`).
+    """
+
+    def __init__(self, geometry: Geometry, channels: int = 1, latency: Latency = "normal", max_frames: int = 1):
+        fft = RealFFT(geometry.window)
+        window = aligned(geometry.window)
+        window[:] = geometry.synthesis_window(latency) / (geometry.spectrum_scale() * geometry.window)
+        self.counters = np.array([geometry.hop, geometry.hop], np.int64)
+        self.overlap = aligned(channels, geometry.synthesis_hops(latency) * geometry.hop)
+        self.ready = aligned(channels, (1 + max_frames) * geometry.hop)
+        self.arguments = (self.counters, self.overlap, self.ready, window, fft.plan, fft.time, fft.freq)
+        self._fft = fft
+
+    def reset(self) -> None:
+        self.counters[WAITING] = self.counters[HOP]
+        self.overlap[:] = self.ready[:] = 0

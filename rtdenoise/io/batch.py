@@ -1,0 +1,171 @@
+"""Folder to folder: every sound file of a tree, in several processes, resumable, one bad file never stopping the rest.
+
+Owns the walk and the decision what is already done. How one file is filtered is `transfer`'s, in which process
+`workers`'.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.io.atomic import sweep
+from rtdenoise.io.pipeline import Report, Settings, filter_sound, lent_denoiser
+from rtdenoise.io.process_pool import WorkerDied, run_calls
+from rtdenoise.io.sound_sink import CONTAINERS
+from rtdenoise.io.sound_source import FOR_FFMPEG
+
+_ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
+# Names of sounds that cannot be written under the same name. ".ts" is a program's text more often than a film.
+_OTHER_SOUNDS = FOR_FFMPEG - {".ts"} | set(".snd .voc .sph .sf .ircam .mp1 .mp2 .mpc .spx .dsf .dff .raw .pcm".split())
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to filter. ``done``: its output is there and no older than the input. ``problem``: why it, or the
+    folder that it stands for, cannot be filtered."""
+
+    source: str
+    target: str
+    size_bytes: int
+    done: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: a report, an error in one line, or neither if it was done before."""
+
+    job: Job
+    report: Report | None = None
+    error: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        if self.report:
+            return self.report.as_json()
+        ends = {"in": self.job.source, "out": self.job.target}
+        return ends | ({"error": self.error} if self.error else {"skipped": True})
+
+
+def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
+    """Every sound file below ``source``, with its place below ``target``, and what stands in the way of others.
+
+    Hidden files are left alone, and so is what is no sound. Raises UsageError if there is nothing at all, if ``target``
+    cannot be a folder, or if an output would replace an input.
+    """
+    _check_target(source, target)
+    jobs = []
+    for path, problem in _found(source, os.path.realpath(target)):
+        end = os.path.join(target, os.path.relpath(path, source))
+        size, done = 0, False
+        try:
+            there = os.stat(path)
+            size = there.st_size
+            done = not overwrite and os.path.isfile(end) and os.stat(end).st_mtime_ns >= there.st_mtime_ns
+        except OSError as gone:
+            problem = problem or f"{path}: {gone.strerror}"
+        jobs.append(Job(path, end, 0 if problem else size, done and not problem, problem))
+    if not jobs:
+        raise UsageError(f"{source} holds no sound file ({' '.join(sorted(CONTAINERS))}); check the folder")
+    inputs = {os.path.realpath(job.source) for job in jobs}
+    for job in jobs:
+        if not job.problem and os.path.realpath(job.target) in inputs:
+            raise UsageError(f"{job.target} would replace an input; give --out a folder of its own")
+    return jobs
+
+
+def _check_target(source: str, target: str) -> None:
+    if os.path.exists(target) and not os.path.isdir(target):
+        raise UsageError(f"{target} is a file; when --in is a folder, --out must be one too")
+    if os.path.isdir(target):
+        return
+    if Path(target).suffix.lower() in CONTAINERS:
+        raise UsageError(f"{source} is a folder and {target} the name of a file; give --out a folder")
+    above = next(folder for folder in Path(os.path.abspath(target)).parents if os.path.lexists(folder))
+    if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
+        why = os.strerror(errno.EACCES if above.is_dir() else errno.ENOTDIR)
+        raise UsageError(f"cannot create {target}: {why}; choose another --out")
+
+
+def filter_jobs(
+    jobs: list[Job], settings: Settings, processes: int, progress: Callable[[Outcome], None] | None = None
+) -> list[Outcome]:
+    """Filter what is not done yet; ``progress`` hears of every outcome as it comes. Raises ModelError or UsageError
+    before the first file if the settings themselves are wrong."""
+    outcomes = []
+    with closing(_run(jobs, settings, processes)) as running:  # ends the workers, whatever happens here
+        for outcome in running:
+            outcomes.append(outcome)
+            if progress:
+                progress(outcome)
+    return outcomes
+
+
+def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[Outcome]:
+    for job in jobs:
+        if job.done or job.problem:
+            yield Outcome(job, error=job.problem)
+    waiting = [job for job in jobs if not (job.done or job.problem)]
+    if not waiting:
+        return
+    with lent_denoiser(settings, _ANY_RATE_HZ, _ANY_CHANNELS):
+        pass  # a wrong model fails once, here, not once a file
+    if min(processes, len(waiting)) == 1:
+        yield from (_filter_job(job, settings) for job in waiting)
+        return
+    with closing(run_calls(_filter_job, [(job, settings) for job in waiting], processes)) as running:
+        for (job, _), outcome in running:
+            if isinstance(outcome, WorkerDied):
+                sweep(Path(os.path.realpath(job.target)).parent, now=True)  # what it was writing
+                outcome = Outcome(job, error=f"{job.source}: its worker process {outcome}; try a smaller --jobs")
+            yield outcome
+
+
+def _filter_job(job: Job, settings: Settings) -> Outcome:
+    """Whatever goes wrong with one file is that file's error."""
+    try:
+        os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
+        return Outcome(job, report=filter_sound(job.source, job.target, settings))
+    except RtdenoiseError as problem:
+        text = str(problem)
+    except OSError as problem:
+        text = f"{problem.filename or job.target}: {problem.strerror or problem}"
+    except Exception as problem:
+        text = f"{type(problem).__name__}: {str(problem).partition(os.linesep)[0]}"
+    return Outcome(job, error=text if job.source in text or job.target in text else f"{job.source}: {text}")
+
+
+def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
+    """Sound files below ``source`` in the order of their names, and what may hold some that cannot be had, with why.
+
+    Never what lies in ``output_folder``.
+    """
+    closed: list[OSError] = []
+    home = os.path.join(os.path.realpath(source), "")
+    for folder, below, names in os.walk(source, onerror=closed.append):
+        kept = []
+        for name in sorted(name for name in below if not name.startswith(".")):
+            path = os.path.join(folder, name)
+            leads_to = os.path.realpath(path)
+            if leads_to == output_folder:
+                continue
+            if os.path.islink(path):
+                if not leads_to.startswith(home):  # what lies inside is found where it is
+                    yield path, f"{path} is a link to a folder, which is not followed; give it as --in of its own"
+                continue
+            kept.append(name)
+        below[:] = kept
+        for name in sorted(name for name in names if not name.startswith(".")):
+            path, extension = os.path.join(folder, name), os.path.splitext(name)[1].lower()
+            if extension in _OTHER_SOUNDS:
+                yield path, f"{path} is left out: {extension} cannot be written; convert it to .wav or .flac"
+            elif extension in CONTAINERS:
+                yield path, None if os.path.isfile(path) else f"{path} is no file, or a link that leads nowhere"
+    for problem in closed:
+        yield problem.filename, f"cannot read {problem.filename}: {problem.strerror}"

@@ -1,0 +1,225 @@
+"""One sound from a source through a Denoiser into a sink, aligned and of equal length.
+
+Owns the delay: the first ``latency_samples`` that leave the Denoiser are dropped and its tail is flushed, so what comes
+out lies sample by sample over what went in. Files and pipes meet here; their formats are none of its business.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rtdenoise import signals
+from rtdenoise.errors import AudioFileError, UsageError
+from rtdenoise.io.metadata import Metadata
+from rtdenoise.io.pipes import PipeSink, PipeSource, RawFormat, is_stream
+
+if TYPE_CHECKING:
+    from rtdenoise.core.denoiser import Denoiser
+    from rtdenoise.geometry import Latency
+
+_MOST_IDLE = 4  # denoisers kept for files to come, some megabytes each
+_idle: list[tuple[tuple[Settings, int, int], Denoiser]] = []  # with what each was made for; the last used comes first
+_lending = threading.Lock()
+
+Progress = Callable[[float, float | None], None]  # seconds done, seconds in all (None: nobody knows)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to filter, whatever the rate and channels. Travels to worker processes."""
+
+    model: str | None = None  # the default one
+    strength_db: float | None = None
+    latency: Latency = "normal"
+    bypass: bool = False
+    learn_noise_s: float = 0.0  # the sound's beginning, noise alone, to be heard before any of it is filtered
+
+
+@dataclass(frozen=True)
+class Report:
+    """What happened to one sound. ``seconds`` is its length, ``work_seconds`` how long filtering took, once the
+    model was loaded."""
+
+    source: str
+    target: str
+    rate: int
+    channels: int
+    seconds: float
+    work_seconds: float
+    latency_ms: float
+    clipped: int
+    nonfinite: int
+    damaged: bool = False  # some of the source's sound is lost; a warning says what
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def speed(self) -> float:
+        """Times real time."""
+        return self.seconds / self.work_seconds
+
+    def as_json(self) -> dict[str, Any]:
+        fields = asdict(self)
+        return {"in": fields.pop("source"), "out": fields.pop("target"), **fields, "speed": round(self.speed, 2)}
+
+
+class Source(Protocol):
+    """Where samples come from: a sound file or a pipe."""
+
+    name: str
+    rate: int
+    channels: int
+    frames: int | None
+    warnings: list[str]
+    damaged: bool
+    container: str
+    subtype: str
+    endian: str
+
+    def metadata(self) -> Metadata: ...
+    def blocks(self) -> Iterator[np.ndarray]: ...
+
+
+class Sink(Protocol):
+    """Where samples go. ``clipped`` counts the samples that had to be held at full scale."""
+
+    clipped: int
+    warnings: list[str]
+
+    def write(self, samples: np.ndarray) -> None: ...
+
+
+def filter_sound(
+    source_path: str,
+    target_path: str,
+    settings: Settings,
+    raw: RawFormat | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Filter one file or pipe ("-") into another and say how it went.
+
+    ``raw`` applies to the ends that are pipes. Raises UsageError, AudioFileError or ModelError; the target then does
+    not exist, or still holds what it held before. BrokenPipeError means that nobody listens any more.
+    """
+    if _same_file(source_path, target_path):
+        raise UsageError(f"{target_path} is the input itself; give --out another name")
+    if os.path.isdir(target_path):
+        raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
+    with (
+        _open_source(source_path, raw) as source,
+        lent_denoiser(settings, source.rate, source.channels) as denoiser,
+    ):
+        began, blocks = time.perf_counter(), source.blocks()
+        with _open_sink(target_path, source, raw) as sink:
+            beginning = _learn(blocks, denoiser, round(settings.learn_noise_s * source.rate))
+            nonfinite_before = denoiser.nonfinite_samples
+            samples = _pump(chain(beginning, blocks), source, sink, denoiser, progress)
+            if not samples:
+                raise AudioFileError(f"{source.name} contains no audio (0 samples); record or send it again")
+        return Report(
+            source=source_path,
+            target=target_path,
+            rate=source.rate,
+            channels=source.channels,
+            seconds=samples / source.rate,
+            work_seconds=round(time.perf_counter() - began, 6),
+            latency_ms=denoiser.latency_ms,
+            clipped=sink.clipped,
+            nonfinite=denoiser.nonfinite_samples - nonfinite_before,
+            damaged=source.damaged,
+            warnings=[*source.warnings, *sink.warnings],
+        )
+
+
+def _same_file(a: str, b: str) -> bool:
+    """Whether two names, links of any kind included, mean one file. "-" and devices are never a file."""
+    if is_stream(a) or not (os.path.exists(a) and os.path.exists(b)):
+        return False
+    return os.path.samefile(a, b)
+
+
+@contextmanager
+def lent_denoiser(settings: Settings, rate: int, channels: int) -> Iterator[Denoiser]:
+    """A Denoiser at the start of its life, nobody else's meanwhile.
+
+    It is kept for the next who wants the same: files of a folder mostly share rate and channels. One that met an error
+    is dropped.
+    """
+    like = replace(settings, bypass=False, learn_noise_s=0.0), rate, channels
+    with _lending:
+        denoiser = next((d for of, d in _idle if of == like), None)
+        _idle[:] = [(of, d) for of, d in _idle if d is not denoiser]
+    if denoiser is None:
+        from rtdenoise.core.denoiser import Denoiser
+        from rtdenoise.model.registry import DEFAULT_MODEL
+
+        model = settings.model or DEFAULT_MODEL
+        denoiser = Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
+    denoiser.bypass = settings.bypass
+    denoiser.reset()
+    yield denoiser
+    with _lending:
+        _idle[:] = [(like, denoiser), *_idle[: _MOST_IDLE - 1]]
+
+
+def _learn(blocks: Iterator[np.ndarray], denoiser: Denoiser, samples: int) -> list[np.ndarray]:
+    """Let the denoiser hear the first ``samples``, as if they had come twice; returns the blocks that were read."""
+    heard: list[np.ndarray] = []
+    while samples > 0 and (block := next(blocks, None)) is not None:
+        denoiser.process(block[:samples])
+        samples -= len(block)
+        heard.append(block)
+    return heard
+
+
+def _pump(
+    blocks: Iterable[np.ndarray], source: Source, sink: Sink, denoiser: Denoiser, progress: Progress | None
+) -> int:
+    """Move all samples; returns how many."""
+    done, late = 0, denoiser.latency_samples
+    for block in blocks:
+        signals.raise_dropped()
+        clean = denoiser.process(block)
+        dropped = min(late, len(clean))
+        late -= dropped
+        sink.write(clean[dropped:])
+        done += len(block)
+        if progress:
+            progress(done / source.rate, source.frames and source.frames / source.rate)
+    if done:
+        sink.write(denoiser.flush()[late:])
+    return done
+
+
+def _open_source(path: str, raw: RawFormat | None) -> AbstractContextManager[Source]:
+    if is_stream(path):
+        return PipeSource(path, raw)
+    from rtdenoise.io.sound_source import SoundFileSource  # a pure pipe does without libsndfile and starts sooner
+
+    return SoundFileSource(path)
+
+
+def _open_sink(path: str, source: Source, raw: RawFormat | None) -> AbstractContextManager[Sink]:
+    if is_stream(path):
+        return PipeSink(path, source.rate, source.channels, source.subtype, raw, source.metadata())
+    from rtdenoise.io.sound_sink import SoundFileSink
+
+    return SoundFileSink(
+        path,
+        source.rate,
+        source.channels,
+        source.container,
+        source.subtype,
+        source.endian,
+        source.frames,
+        source.metadata(),
+        like=source.name,
+    )

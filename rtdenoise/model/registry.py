@@ -1,0 +1,63 @@
+"""Find a model by name or path, load it, and trust it only after it has run.
+
+Shipped models keep the contract (`rtdenoise.model.contract`); a file with a sidecar beside it comes from elsewhere
+(`rtdenoise.model.external`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+
+from rtdenoise.errors import ModelError, UsageError
+from rtdenoise.model.contract import Model, ModelInfo, contract_model, read_info
+from rtdenoise.model.external import foreign_model, has_sidecar
+from rtdenoise.model.onnx_runtime import open_session
+
+DEFAULT_MODEL = "unet"
+
+
+def load_model(name_or_path: str | Path) -> Model:
+    """Find, read and check a model, and step it once.
+
+    Raises `UsageError` for a name or file that does not exist, `ModelError` for one that cannot be trusted.
+    """
+    path = find_model(name_or_path)
+    session = open_session(path)
+    try:
+        described = has_sidecar(path, session.get_modelmeta().custom_metadata_map)
+        model = (foreign_model if described else contract_model)(path, session)
+    except UnicodeDecodeError as problem:  # a name or text in the file
+        raise ModelError(f"{path}: holds text that is no UTF-8; get the file again") from problem
+    model.try_out()
+    return model
+
+
+def models_folder() -> Path:
+    """The shipped models: inside the installed package, or at the top of a source tree."""
+    package = Path(__file__).resolve().parents[1]
+    return next((p for p in (package / "models", package.parent / "models") if p.is_dir()), package / "models")
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The file behind a shipped model's name or a path; `UsageError` with the near names if there is none."""
+    text = str(name_or_path)
+    shipped = {p.stem: p for p in sorted(models_folder().glob("*.onnx"))}
+    if text in shipped:
+        return shipped[text]
+    path = Path(os.path.expanduser(text))
+    if path.is_file():
+        return path
+    if path.suffix == ".onnx":
+        raise UsageError(f"no model file {text!r}; check the path, or choose from: {', '.join(shipped) or 'none'}")
+    near = difflib.get_close_matches(text, shipped, 1, 0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    known = ", ".join(shipped) or "none"
+    raise UsageError(f"unknown model {text!r}; {hint}available: {known} (or a path to a .onnx file)")
+
+
+def list_models() -> list[ModelInfo]:
+    """The shipped models, the default first."""
+    infos = [read_info(p, open_session(p)) for p in sorted(models_folder().glob("*.onnx"))]
+    return sorted(infos, key=lambda i: (i.name != DEFAULT_MODEL, i.name))

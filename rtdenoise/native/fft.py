@@ -1,0 +1,157 @@
+"""Real FFT of one length, callable from compiled code without the GIL.
+
+FFTW does the work: the pyFFTW wheel carries it as a plain C library, so its plans run by address inside numba functions
+. Where a build of pyFFTW hides that library, a mixed-radix FFT in numba takes its place; the two agree
+to float32 rounding. Which one runs is visible in `RealFFT.backend`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import threading
+import weakref
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+from rtdenoise.native.compilation import compiled
+from rtdenoise.native.intrinsics import call3
+
+jit = compiled(nogil=True, error_model="numpy")
+inline = njit(nogil=True, error_model="numpy", inline="always")  # compiled once, within its caller
+
+FORWARD, INVERSE, FORWARD_PLAN, INVERSE_PLAN, TIME, FREQ = range(6)  # slots of an FFTW plan array
+FFTW_ESTIMATE = 64  # always the same plan for a length, so two runs give equal output
+# FFTW's planner, alone of its functions, is not thread-safe. Re-entrant, since the end of a dropped transform may come
+# while another is planned. It cannot hold off a host that plans with pyFFTW in another thread: that lock is out of
+# reach, and FFTW's own would bring an OpenMP runtime into the host.
+_planner = threading.RLock()
+
+
+def aligned(*shape: int) -> np.ndarray:
+    """float32 zeros on a 64-byte boundary (FFTW's SIMD code and cache lines want it)."""
+    size = 4 * int(np.prod(shape))
+    raw = np.zeros(size + 64, np.uint8)
+    return raw[-raw.ctypes.data % 64 :][:size].view(np.float32).reshape(shape)
+
+
+@cache
+def fftw_library() -> ctypes.CDLL | None:
+    """Single-precision FFTW out of the pyFFTW wheel (without importing it: that costs 0.3 s), or None."""
+    spec = importlib.util.find_spec("pyfftw")
+    for home in map(Path, (spec.submodule_search_locations or ()) if spec else ()):
+        folders = (home.parent / "pyfftw.libs", home / ".dylibs", home, home.parent / "pyFFTW.libs")
+        for path in (p for folder in folders for p in sorted(folder.glob("*fftw3f*")) if "omp" not in p.name):
+            try:
+                library = ctypes.CDLL(str(path))
+            except OSError:
+                continue
+            if hasattr(library, "fftwf_plan_dft_r2c_1d") and hasattr(library, "fftwf_execute_dft_c2r"):
+                return library
+    return None
+
+
+class RealFFT:
+    """Unscaled r2c and c2r transforms of ``n`` (even) samples between two buffers of its own.
+
+    Shape: ``time`` float32 ``[n]``; ``freq`` float32 ``[n // 2 + 1, 2]`` (re, im). From compiled code,
+    ``transform(fft.plan, fft.time, fft.freq)`` and `inverse_transform` run it; the inverse may overwrite ``freq``.
+    ``plan`` is an int64 array of addresses (FFTW) or a complex64 array of twiddles (numba): its type picks the code, so
+    what is compiled and cached for one is never run for the other.
+    """
+
+    def __init__(self, n: int, backend: Literal["auto", "numba"] = "auto"):
+        library = fftw_library() if backend == "auto" else None
+        self.time, self.freq = aligned(n), aligned(n // 2 + 1, 2)
+        self.backend = "numba" if library is None else "fftw"
+        if library is None:
+            self.plan = np.exp(-2j * np.pi * np.arange(n) / n).astype(np.complex64)
+            return
+        pointer = ctypes.c_void_p
+        address = [ctypes.cast(getattr(library, f"fftwf_execute_dft_{d}"), pointer).value for d in ("r2c", "c2r")]
+        buffers = self.time.ctypes.data, self.freq.ctypes.data
+        plans = []
+        with _planner:
+            for name, ends in (("r2c", buffers), ("c2r", buffers[::-1])):
+                make = getattr(library, f"fftwf_plan_dft_{name}_1d")
+                make.restype, make.argtypes = pointer, [ctypes.c_int, pointer, pointer, ctypes.c_uint]
+                plans.append(make(n, *ends, FFTW_ESTIMATE))
+        self.plan = np.array([*address, *plans, *buffers], np.int64)
+        weakref.finalize(self, _destroy, library, plans).atexit = False
+
+
+def _destroy(library: ctypes.CDLL, plans: list[int]) -> None:
+    library.fftwf_destroy_plan.restype, library.fftwf_destroy_plan.argtypes = None, [ctypes.c_void_p]
+    with _planner:
+        for plan in plans:
+            library.fftwf_destroy_plan(plan)
+
+
+@jit
+def _mixed_radix(x, twiddles):
+    """Complex FFT of ``x`` (length n): Stockham, any prime factors; returns the array that holds the result."""
+    n = x.size
+    y = np.empty_like(x)
+    m, s, r = n, 1, 2
+    while m > 1:
+        while m % r:
+            r += 1
+        m //= r
+        for p in range(m):
+            for j in range(r):
+                turn = twiddles[(p * j * s) % n]
+                for q in range(s):
+                    total = x[q + s * p]
+                    for i in range(1, r):
+                        total += x[q + s * (p + i * m)] * twiddles[((i * j) % r) * (n // r)]
+                    y[q + s * (r * p + j)] = total * turn
+        s *= r
+        x, y = y, x
+    return x
+
+
+def transform(plan, time, freq):
+    """``time`` -> ``freq``, unscaled. For compiled code only; see `RealFFT`."""
+    raise NotImplementedError
+
+
+def inverse_transform(plan, time, freq):
+    """``freq`` -> ``time``, unscaled (n times the samples); imaginary parts at 0 Hz and Nyquist are ignored."""
+    raise NotImplementedError
+
+
+@overload(transform, inline="always")
+def _transform(plan, time, freq):
+    if plan.dtype == types.int64:
+        return lambda plan, time, freq: call3(plan[FORWARD], (plan[FORWARD_PLAN], plan[TIME], plan[FREQ]))
+
+    def forward(plan, time, freq):
+        z = _mixed_radix(time.astype(np.complex64), plan)
+        for k in range(freq.shape[0]):
+            freq[k, 0], freq[k, 1] = z[k].real, z[k].imag
+
+    return forward
+
+
+@overload(inverse_transform, inline="always")
+def _inverse_transform(plan, time, freq):
+    if plan.dtype == types.int64:
+        return lambda plan, time, freq: call3(plan[INVERSE], (plan[INVERSE_PLAN], plan[FREQ], plan[TIME]))
+
+    def inverse(plan, time, freq):
+        n, last = time.size, freq.shape[0] - 1
+        z = np.empty(n, np.complex64)
+        for k in range(1, last):
+            z[k] = complex(freq[k, 0], -freq[k, 1])  # conjugate: the forward transform then runs backwards
+            z[n - k] = complex(freq[k, 0], freq[k, 1])
+        z[0], z[last] = freq[0, 0], freq[last, 0]
+        z = _mixed_radix(z, plan)
+        for i in range(n):
+            time[i] = z[i].real
+
+    return inverse

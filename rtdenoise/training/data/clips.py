@@ -1,0 +1,165 @@
+"""A bank of decoded audio: every clip of some folders, once, as int16 on disk at one rate.
+
+Owns decoding, caching and the split into training and development clips. Knows nothing about mixing. The bank is two
+plain arrays (samples and a table), opened as memory maps: hours of audio cost no memory and no start-up time.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile as sf
+import soxr
+
+from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.io.atomic import write_text
+
+Kind = Literal["speech", "noise", "rir"]
+AUDIO_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3", ".aiff", ".aif"}
+MIN_CLIP_S = 0.3  # shorter files hold no word and no texture
+FULL_SCALE = 32767
+DECODED_AHEAD = 4  # clips in memory while a bank is made
+COPIED_BYTES = 1 << 20
+DEV_SHARE, DEV_REST = 20, 9  # the clips whose name hashes to this rest: about 4 % of the audio, kept out of training
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One audio file: where it is, the collection it came from, and who or what it holds."""
+
+    path: Path
+    source: str
+    who: str
+
+    @property
+    def is_dev(self) -> bool:
+        """Kept out of training, to choose between checkpoints: fixed by its name, so it never changes sides."""
+        return zlib.crc32(f"{self.source}/{self.who}".encode()) % DEV_SHARE == DEV_REST
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Decoded clips, end to end. ``samples`` int16 ``[total]``, or ``[total, channels]`` where several were asked
+    for; clip ``i`` is ``samples[start[i]:start[i + 1]]``."""
+
+    samples: np.ndarray
+    start: np.ndarray
+    clips: list[Clip]
+    rate: int
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def length(self, i: int) -> int:
+        return int(self.start[i + 1] - self.start[i])
+
+    def read(self, i: int, offset: int, count: int) -> np.ndarray:
+        """float32 ``[count]`` (or ``[count, channels]``) in +-1 from clip ``i``; one that is too short goes round."""
+        a, n = int(self.start[i]), self.length(i)
+        if n >= count + offset:
+            piece = self.samples[a + offset : a + offset + count]
+        else:
+            piece = self.samples[a + (offset + np.arange(count)) % n]
+        return piece.astype(np.float32) / np.float32(FULL_SCALE)
+
+
+def find_clips(folder: Path, kind: Kind, nc: str = "0") -> list[Clip]:
+    """Clips of a folder. A ``manifest.csv`` in it (path, kind, source, who, nc) names them; of its rows, those with
+    nc = 1 (non-commercial) are to choose by, never to train on. Without one, every audio file below the folder counts.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; give a folder with audio files")
+    manifest = folder / "manifest.csv"
+    if manifest.exists():
+        with manifest.open(newline="") as file:
+            rows = [r for r in csv.DictReader(file) if r["kind"] == kind and r["nc"] == nc]
+        return [Clip(folder / r["path"], r["source"], r["who"]) for r in rows]
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+    return [Clip(p, p.parent.name, p.stem) for p in files]
+
+
+def open_bank(folders: list[Path], kind: Kind, rate: int, cache: Path, wide_hz: int = 0, channels: int = 1) -> Bank:
+    """The bank of some folders at a rate, decoded into ``cache`` the first time. With ``wide_hz``, only files with at
+    least that sampling rate count. With two channels, mono files have both alike."""
+    clips = [c for folder in folders for c in find_clips(folder, kind)]
+    if wide_hz:
+        clips = [c for c in clips if sf.info(c.path).samplerate >= wide_hz]
+    if not clips:
+        raise UsageError(
+            f"no {kind} audio in {', '.join(map(str, folders))}; expected {', '.join(sorted(AUDIO_SUFFIXES))}"
+        )
+    stamp = [[str(c.path), c.path.stat().st_size if c.path.exists() else 0] for c in clips]
+    name = f"{kind}-{rate}-{'stereo-' * (channels > 1)}{zlib.crc32(json.dumps(stamp).encode()):08x}"
+    folder = Path(cache) / name
+    if not (folder / "table.json").exists():
+        _decode(clips, kind, rate, folder, channels)
+    table = json.loads((folder / "table.json").read_text())
+    used = [clips[i] for i in table["clip"]]
+    samples = np.load(folder / "samples.npy", mmap_mode="r")
+    return Bank(samples, np.array(table["start"]), used, rate)
+
+
+def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: int) -> None:
+    """Decode all clips to ``folder``; the table is written last, so a killed run starts afresh."""
+    folder.mkdir(parents=True, exist_ok=True)
+    start, kept = [0], []
+    raw = folder / "samples.raw"
+    with raw.open("wb") as file:
+        for i, samples in enumerate(_read_clips(clips, rate, channels)):
+            if len(samples) < (MIN_CLIP_S * rate if kind != "rir" else 2):
+                continue
+            file.write(samples.tobytes())
+            start.append(start[-1] + len(samples))
+            kept.append(i)
+    if not kept:
+        raise RtdenoiseError(f"every {kind} file is shorter than {MIN_CLIP_S} s; give longer recordings")
+    shape = (start[-1],) if channels == 1 else (start[-1], channels)
+    with raw.open("rb") as source, (folder / "samples.npy").open("wb") as file:  # never in memory: it may be larger
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int16)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        shutil.copyfileobj(source, file, COPIED_BYTES)
+    raw.unlink()
+    write_text(folder / "table.json", json.dumps({"start": start, "clip": kept}))
+
+
+def _read_clips(clips: list[Clip], rate: int, channels: int) -> Iterator[np.ndarray]:
+    """Every clip in order, a few decoded ahead; more would fill the memory while a long one is waited for."""
+    with ThreadPoolExecutor(2) as pool:
+        ahead: deque[Future[np.ndarray]] = deque()
+        for clip in clips:
+            ahead.append(pool.submit(_read_clip, clip.path, rate, channels))
+            if len(ahead) == DECODED_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _read_clip(path: Path, rate: int, channels: int) -> np.ndarray:
+    """The first channel of a file at ``rate`` as int16 ``[samples]``, or the first ones as ``[samples, channels]``."""
+    audio = read_audio(path, rate)
+    audio = audio[:, 0] if channels == 1 else np.resize(audio.T, (channels, len(audio))).T
+    return (np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
+
+
+def read_audio(path: Path, rate: int, begin_s: float = 0.0, seconds: float | None = None) -> np.ndarray:
+    """A file, or so much of it from there on, at ``rate``, float32 ``[samples, channels]``."""
+    try:
+        with sf.SoundFile(path) as file:
+            source_rate = file.samplerate
+            file.seek(min(file.frames, round(begin_s * source_rate)))
+            wanted = -1 if seconds is None else round(seconds * source_rate)
+            audio = file.read(wanted, dtype="float32", always_2d=True)
+    except (sf.SoundFileError, OSError) as error:
+        raise RtdenoiseError(f"cannot read {path}: {error}; remove it from the folder or convert it to WAV") from error
+    return audio if source_rate == rate else soxr.resample(audio, source_rate, rate)

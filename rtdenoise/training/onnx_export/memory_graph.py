@@ -1,0 +1,104 @@
+"""The networks' memories as ONNX nodes; the torch twins are in `memory`.
+
+A call of one frame takes one step of the chain whose turn it is, a call of many runs all four chains side by side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtdenoise.training.networks.memory import CHAINS, DilatedGRU, Memory
+from rtdenoise.training.onnx_export.graph import Graph, array
+
+
+@dataclass(frozen=True)
+class Time:
+    """How many frames a call has, as tensors.
+
+    ``live``: whether it is one; ``sizes``: batch and frames; ``frames``; ``last``: frames + 4; ``steps``: frames / 4,
+    rounded up; ``filling`` pads ``[batch, frames, rows, channels]`` to whole fours.
+    """
+
+    live: str
+    sizes: str
+    frames: str
+    last: str
+    steps: str
+    filling: str
+
+    @classmethod
+    def of(cls, g: Graph, noisy: str) -> Time:
+        sizes, frames = (g.op("Shape", noisy, start=start, end=2) for start in (0, 1))
+        steps = g.op("Div", g.op("Add", frames, g.shape(CHAINS - 1)), g.shape(CHAINS))
+        missing = g.op("Sub", g.op("Mul", steps, g.shape(CHAINS)), frames)
+        filling = g.op("Concat", g.shape(0, 0, 0, 0, 0), missing, g.shape(0, 0), axis=0)
+        live = g.op("Equal", frames, g.shape(1))
+        return cls(live, sizes, frames, g.op("Add", frames, g.shape(CHAINS)), steps, filling)
+
+
+def remember(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
+    """A bottleneck block on rows ``[batch * frames * bands, channels]``, and its next state."""
+    channels = block.out.in_features
+    bands = block.narrow.in_features // channels
+    normed = g.op("LayerNormalization", y, g.constant(array(block.norm.weight)), g.constant(array(block.norm.bias)))
+    x, following = recurrent(block.gru, g, normed, state, bands, time)
+    y = g.op("Add", y, g.linear(x, block.out))
+    across = g.op("Reshape", y, g.shape(-1, bands * channels))
+    across = g.linear(g.op("Relu", g.linear(across, block.narrow)), block.widen)
+    return g.op("Add", y, g.op("Reshape", across, g.shape(-1, channels))), following
+
+
+def recurrent(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
+    """x ``[batch * frames * rows, channels]`` -> the same shape, and the next state ``[batch, 4, rows, channels]``."""
+    y, following = g.either(
+        time.live,
+        lambda inner: _one_frame(gru, inner, x, state, rows),
+        lambda inner: _many_frames(gru, inner, x, state, rows, time),
+    )
+    return y, following
+
+
+def _one_frame(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int) -> tuple[str, str]:
+    """The chain whose turn it is takes one step."""
+    channels = gru.hidden.in_features
+    one = g.shape(1, -1, channels)
+    old, x = g.op("Reshape", g.cut(state, 1, 0, 1), one), g.op("Reshape", x, one)
+    y = g.op("GRU", x, *_weights(gru, g), "", old, hidden_size=channels, linear_before_reset=1)
+    newest = g.op("Reshape", y, g.shape(-1, 1, rows, channels))
+    y = g.op("Reshape", y, g.shape(-1, channels))
+    return y, g.op("Concat", g.cut(state, 1, 1, CHAINS), newest, axis=1)
+
+
+def _many_frames(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
+    """The four chains are rows of one GRU that steps over every fourth frame; frames are filled up to whole fours.
+
+    The next state is what the last four frames gave, so no chain needs to be counted.
+    """
+    channels = gru.hidden.in_features
+    x = g.op("Reshape", x, g.op("Concat", time.sizes, g.shape(rows, channels), axis=0))
+    x = g.op("Reshape", g.op("Pad", x, time.filling), g.shape(0, -1, CHAINS, rows * channels))
+    x = g.op("Transpose", x, perm=[1, 0, 2, 3])
+    x = g.op("Reshape", x, g.op("Concat", time.steps, g.shape(-1, channels), axis=0))
+    first = g.op("Reshape", state, g.shape(1, -1, channels))
+    y = g.op("GRU", x, *_weights(gru, g), "", first, hidden_size=channels, linear_before_reset=1)
+    y = g.op("Reshape", y, g.op("Concat", time.steps, g.shape(-1, CHAINS, rows * channels), axis=0))
+    y = g.op("Reshape", g.op("Transpose", y, perm=[1, 0, 2, 3]), g.shape(0, -1, rows, channels))
+    both = g.op("Concat", state, y, axis=1)
+    y = g.op("Slice", both, g.shape(CHAINS), time.last, g.shape(1))
+    return g.op("Reshape", y, g.shape(-1, channels)), g.op("Slice", both, time.frames, time.last, g.shape(1))
+
+
+def _weights(gru: DilatedGRU, g: Graph) -> list[str]:
+    """Weights and biases as ONNX's GRU takes them."""
+    layers = (gru.input, gru.hidden)
+    weights = [_as_onnx(array(layer.weight)) for layer in layers]
+    biases = np.concatenate([_as_onnx(array(layer.bias)) for layer in layers], 1)
+    return [g.constant(v) for v in (*weights, biases)]
+
+
+def _as_onnx(weight: np.ndarray) -> np.ndarray:
+    """A GRU's rows in ONNX's order (keep, reset, new; torch has reset first), with the axis of directions."""
+    reset, keep, new = np.split(weight, 3)
+    return np.concatenate([keep, reset, new])[None]
