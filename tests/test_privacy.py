@@ -71,8 +71,7 @@ def test_what_a_user_has_set_stays(home):
 def test_every_module_loads_onnxruntime_through_the_one_place():
     """Whoever imports it first decides."""
     files = [p for folder in ("rtdenoise", "bench") for p in (ROOT / folder).rglob("*.py")]
-        p for folder in ("rtdenoise", "bench") for p in (ROOT / folder).rglob("*.py") if p.name != "onnx_runtime.py"
-    ]
-    lines = [line for p in files if p.name != "onnx_runtime.py" for line in p.read_text(encoding="utf-8").splitlines()]
+    others = [p.read_text(encoding="utf-8") for p in files if p.name != "onnx_runtime.py"]
+    lines = [line for text in others for line in text.splitlines()]
     assert not [line for line in lines if line.lstrip().startswith("import onnxruntime")]
     assert not [line for line in lines if line.startswith("from onnxruntime")]  # indented: for the type checker
