@@ -48,7 +48,7 @@ def test_a_planted_stall_shows_in_the_tail_and_is_counted(plain):
     with Rounds(Rig(plain)) as rounds:
         with stalls(rounds.rig.worker.hop_arguments[-1], every=100, stall_ms=6) as plan:
             rounds.take(20)
-            planted = int(plan[STALLED])
+            planted = int(plan[:, STALLED].sum())
         engine = rounds.result()
     assert 90 <= planted <= 100  # a hop after a stall may be held instead
     assert engine.misses == pytest.approx(planted, rel=0.05)
@@ -61,7 +61,7 @@ def test_a_planted_stall_shows_in_the_tail_and_is_counted(plain):
 def test_a_planted_stall_makes_hops_late_in_real_time(plain):
     with Rig(plain) as rig, stalls(rig.worker.hop_arguments[-1], every=25, stall_ms=6) as plan:
         seen = in_real_time(rig, "alone", 1.0)
-        planted = int(plan[STALLED])
+        planted = int(plan[:, STALLED].sum())
     assert planted >= 8
     assert planted <= seen.misses <= planted + 5  # a busy machine adds some of its own
     assert seen.answer.most > 6000

@@ -88,7 +88,7 @@ def live_gain(model: Model) -> float:
     noisy, enhanced = stream.buffers(1)
     steps = NativeSteps(model, stream)
     noisy[:] = 0.5
-    assert jit(lambda arguments: step(arguments))(steps.arguments) == 0
+    assert jit(lambda arguments: step(arguments, 1))(steps.arguments) == 0
     steps.close()
     return float(enhanced.mean() / 0.5)
 

@@ -22,7 +22,8 @@ from rtdenoise.model.contract import Model, ModelStream
 from rtdenoise.model.registry import DEFAULT_MODEL, load_model
 from rtdenoise.native.fft import aligned, jit
 
-BATCHES = (64, 8, 1)  # frames a model call may take: one when live, many when samples lie ready
+BATCHES = (64, 8, 1)  # frames a model call may take where samples lie ready
+LIVE_BATCH = 4  # most frames of a live call: sound servers deliver bursts of two or three hops
 FADE_STEP = np.float32(0.25)  # largest change of the blend a hop: bypass and strength cross-fade over 16 ms
 TOP_SMOOTHING = np.float32(0.8)  # a hop, about 18 ms: gain carried to the band above the model's reach
 MIX, MIX_TARGET = range(2)  # slots of the blend: share of the input now, and where it is going
@@ -165,9 +166,9 @@ class Denoiser:
 
     @property
     def hop_arguments(self) -> tuple:
-        """``(full, noisy, enhanced, mix, top_gain, stft, istft)``, one frame a call: for a compiled loop that runs
-        `begin`, a step of `stream` and `finish` itself, as live audio does."""
-        noisy, enhanced = self.stream.buffers(1)
+        """``(full, noisy, enhanced, mix, top_gain, stft, istft)`` for a compiled loop that runs `begin`, a step of
+        `stream` and `finish` itself; ``noisy[k - 1]`` and ``enhanced[k - 1]`` serve steps of k frames."""
+        noisy, enhanced = zip(*map(self.stream.buffers, range(1, LIVE_BATCH + 1)), strict=True)
         return self._full, noisy, enhanced, self._mix, self._top_gain, self._stft.arguments, self._istft.arguments
 
     def exchange(self, model: Model, stream: ModelStream) -> None:

@@ -1,6 +1,9 @@
 """What happens with each hop, as compiled code: read and analyse, decide, blend, synthesise, hand on.
 
-    captured ring ─▶ open_hop ─▶ RUN, HOLD or PASS ─▶ (model step) ─▶ close_hop ─▶ played ring, recorded ring
+    captured ring ─▶ open_hops ─▶ RUN, HOLD or PASS ─▶ (model step) ─▶ close_hops ─▶ played ring, recorded ring
+
+Sound servers deliver blocks of one to several hops. Those that lie ready go through the model in one step, which costs hardly
+more than a step of one: every step reads all the weights.
 
 Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when
 a hop would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of
@@ -15,7 +18,7 @@ from rtdenoise.core.denoiser import begin, finish
 from rtdenoise.core.stft import HOP
 from rtdenoise.live import ring
 from rtdenoise.live.drift import resample, restart, steer
-from rtdenoise.live.marks import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, mark, note
+from rtdenoise.live.marks import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, mark, note, repeat
 from rtdenoise.live.ring import count_duration, now_ns
 from rtdenoise.native.fft import inline, jit
 from rtdenoise.native.intrinsics import load_acquire, store_release
@@ -63,12 +66,13 @@ def anchor(control, hop, drift):
 
 
 @jit
-def open_hop(control, captured, denoise, drift):
-    """Take the next hop, if there is one, up to the model's input; returns what to do with it."""
+def open_hops(control, captured, denoise, drift, most):
+    """Take the hops that lie ready, up to ``most``, as far as the model's input; returns what to do with them and how
+    many there are. More than one only where the model runs. `close_hops` moves on in the captured ring."""
     full, noisy, _, _, _, stft, _ = denoise
     hop, capacity = stft[0][HOP], captured.shape[0]
     if not anchor(control, hop, drift):
-        return NOTHING
+        return NOTHING, 0
     head, tail = load_acquire(control, ring.IN_HEAD), control[ring.IN_TAIL]
     if head - tail > capacity // 2:  # a stall so long that the ring may have run over: leave it behind
         skip = (head - tail) // hop * hop
@@ -78,37 +82,44 @@ def open_hop(control, captured, denoise, drift):
         tail += skip
         control[ring.IN_TAIL] = tail
     if head - tail < hop:
-        return NOTHING
-    begin(captured, tail % capacity, 1, full, noisy, stft)
-    store_release(control, ring.IN_TAIL, tail + hop)
+        return NOTHING, 0
+    first = tail % capacity
+    action, count = RUN, min(most, min(head - tail, capacity - first) // hop)
     if control[ring.STATUS] != 0:
-        return PASS
-    if control[ring.HOLDING] > 0:
+        action = PASS
+    elif control[ring.HOLDING] > 0:
         control[ring.HOLDING] -= 1
-        return HOLD
-    behind = head - tail - hop >= max(control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2)
-    if behind or too_late(control, hop):
-        control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # so that the model is tried again
-        return HOLD
-    return RUN
+        action = HOLD
+    else:
+        behind = head - tail - hop >= max(control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2)
+        if behind or too_late(control, hop, count):
+            control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # so that the model is tried again
+            action = HOLD
+    if action != RUN:
+        count = 1
+    begin(captured, first, count, full, noisy[count - 1], stft)
+    return action, count
 
 
 @inline
-def too_late(control, hop):
-    """Whether model steps would not be done when the next play callback needs what is still to come."""
+def too_late(control, hop, count):
+    """Whether model steps, the next one of ``count`` hops, would not be done when the next play callback needs what is
+    still to come."""
     played_to = load_acquire(control, ring.OUT_TAIL)
     needed = played_to + control[ring.OUT_BLOCK] - control[ring.OUT_HEAD]
     if needed <= 0:
         return False
     due_ns = control[ring.OUT_TIME] + control[ring.OUT_BLOCK] * 1_000_000_000 // control[ring.RATE]
-    steps = (needed + hop - 1) // hop
+    steps = max(1, (needed + hop - 1) // hop - (count - 1))
     return now_ns(control, ring.WORKER_SCRATCH) + steps * control[ring.STEP_NS] > due_ns and control[ring.STEP_NS] > 0
 
 
 @jit
-def judge_step(control, hop, took_ns, times):
-    """Note a model step's time; a step that outlasted the buffer is not tried again for a while."""
-    count_duration(times, took_ns)
+def judge_step(control, hop, count, took_ns, times):
+    """Note the time of a model step of ``count`` hops, in the histogram as time a hop; a step that outlasted the buffer
+    is not tried again for a while."""
+    for _ in range(count):
+        count_duration(times, took_ns // count)
     usual, hop_ns = control[ring.STEP_NS], hop * 1_000_000_000 // control[ring.RATE]
     if took_ns > usual:  # believe a slow step soon, but not one stall of the machine
         control[ring.STEP_NS] = usual + (min(took_ns, 2 * usual + hop_ns // 4) - usual) // 2
@@ -118,16 +129,16 @@ def judge_step(control, hop, took_ns, times):
     if frames > max(hop, max(control[ring.PREFILL], control[ring.TARGET])):
         control[ring.PATIENCE] = min(2 * control[ring.PATIENCE] + 1, MOST_PATIENCE)
         control[ring.HOLDING] = control[ring.PATIENCE]
-    elif frames < hop:
+    elif frames < count * hop:
         control[ring.PATIENCE] = 0
 
 
 @inline
-def remember_gains(noisy, enhanced, gains):
+def remember_gains(noisy, enhanced, f, gains):
     for c in range(gains.shape[0]):
         for k in range(gains.shape[1]):
-            before = noisy[c, 0, k, 0] ** 2 + noisy[c, 0, k, 1] ** 2
-            after = enhanced[c, 0, k, 0] ** 2 + enhanced[c, 0, k, 1] ** 2
+            before = noisy[c, f, k, 0] ** 2 + noisy[c, f, k, 1] ** 2
+            after = enhanced[c, f, k, 0] ** 2 + enhanced[c, f, k, 1] ** 2
             gain = np.float32(1)
             if after < before:  # false too where the model's output is not a number
                 gain = np.sqrt(after / before)
@@ -135,28 +146,39 @@ def remember_gains(noisy, enhanced, gains):
 
 
 @jit
-def close_hop(control, played, recorded, denoise, drift, gains, y, meters, action, marks):
-    """Finish the hop that `open_hop` began and hand it to the play callback and to the recording."""
-    full, noisy, enhanced, mix, top_gain, _, istft = denoise
-    hop, channels = y.shape
+def close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, count, marks):
+    """Finish the hops that `open_hops` began and hand them to the play callback and to the recording, one by one."""
+    full, all_noisy, all_enhanced, mix, top_gain, stft, istft = denoise
+    noisy, enhanced, hop = all_noisy[count - 1], all_enhanced[count - 1], stft[0][HOP]
     if action == RUN:
-        remember_gains(noisy, enhanced, gains)
+        for f in range(count):
+            remember_gains(noisy, enhanced, f, gains)
     elif action == HOLD:
         control[ring.HOLDS] += 1
-        for c in range(channels):
+        for c in range(gains.shape[0]):
             for k in range(gains.shape[1]):
                 enhanced[c, 0, k, 0] = noisy[c, 0, k, 0] * gains[c, k]
                 enhanced[c, 0, k, 1] = noisy[c, 0, k, 1] * gains[c, k]
     else:
         enhanced[:] = noisy
-    control[ring.FAULTS] += finish(full, enhanced, 1, mix, top_gain, y, 0, hop, istft)
+    control[ring.FAULTS] += finish(full, enhanced, count, mix, top_gain, y, 0, count * hop, istft)
+    for f in range(count):
+        if f:
+            repeat(marks, control)
+        measure_input(control, captured, hop, meters)
+        mark(marks, control, BLENDED)
+        hand_on(control, played, recorded, drift, y[f * hop : (f + 1) * hop], meters, action, marks)
 
+
+@inline
+def hand_on(control, played, recorded, drift, y, meters, action, marks):
+    """One hop of output: to the recording, to the play callback, and to the books."""
+    hop, channels = y.shape
     power = 0.0
     for i in range(hop):
         for c in range(channels):
             power += y[i, c] * y[i, c]
     meters[OUT_POWER] += (1 - LEVEL_MEMORY) * (power / y.size - meters[OUT_POWER])
-    mark(marks, control, BLENDED)
 
     if recorded.shape[0] > 0:
         first = control[ring.RECORDED_HEAD] % recorded.shape[0]
@@ -165,6 +187,7 @@ def close_hop(control, played, recorded, denoise, drift, gains, y, meters, actio
                 recorded[first + i, c] = y[i, c]
         store_release(control, ring.RECORDED_HEAD, control[ring.RECORDED_HEAD] + hop)
 
+    store_release(control, ring.IN_TAIL, control[ring.IN_TAIL] + hop)
     head, capacity = control[ring.OUT_HEAD], played.shape[0]
     if control[ring.FILE_END] == ring.FILE_OUT:
         control[ring.OUT_HEAD] = head + hop
@@ -189,8 +212,8 @@ def close_hop(control, played, recorded, denoise, drift, gains, y, meters, actio
 
 @jit
 def measure_input(control, captured, hop, meters):
-    """Level of the hop that `open_hop` took last."""
-    first, power = (control[ring.IN_TAIL] - hop) % captured.shape[0], 0.0
+    """Level of the hop at hand, the first in the captured ring."""
+    first, power = control[ring.IN_TAIL] % captured.shape[0], 0.0
     for i in range(hop):
         for c in range(captured.shape[1]):
             v = captured[first + i, c]

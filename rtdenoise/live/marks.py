@@ -28,6 +28,15 @@ def mark(marks, control, column):
 
 
 @jit
+def repeat(marks, control):
+    """The hop at hand has been through the model with the one before it: up to there the times are the same."""
+    if marks is not None:
+        row, before = control[ring.HOPS] % marks.shape[0], (control[ring.HOPS] - 1) % marks.shape[0]
+        for column in (OPENED, ANALYSED, STEPPED):
+            marks[row, column] = marks[before, column]
+
+
+@jit
 def note(marks, control, column, value):
     """Note a number in the row of the hop at hand."""
     if marks is not None:

@@ -1,6 +1,6 @@
 """The thread that denoises: waits for a callback, then takes hops through the filter until none is left.
 
-    semaphore ─▶ open_hop ─▶ model step ─▶ close_hop ─▶ again          (see `rtdenoise.live.hop`)
+    semaphore ─▶ open_hops ─▶ model step ─▶ close_hops ─▶ again        (see `rtdenoise.live.hop`)
 
 It is one compiled function that never needs Python's GIL (`hop_loop`), so nothing else in the process can make it
 late. Where the C library of ONNX Runtime is missing, or the model is a foreign one, the same two halves run around a
@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rtdenoise.core.denoiser import Denoiser
+from rtdenoise.core.denoiser import LIVE_BATCH, Denoiser
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
@@ -26,10 +26,9 @@ from rtdenoise.live.hop import (
     OUT_POWER,
     PASS,
     RUN,
-    close_hop,
+    close_hops,
     judge_step,
-    measure_input,
-    open_hop,
+    open_hops,
 )
 from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, mark
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
@@ -51,30 +50,31 @@ def wait(control):
 
 
 @jit
-def next_hop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
-    """Take one hop through the filter; false if there is none."""
+def next_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
+    """Take the hops that lie ready through the filter, as many as a step may have; returns how many."""
     mark(marks, control, OPENED)
-    action = open_hop(control, captured, denoise, drift)
+    action, count = open_hops(control, captured, denoise, drift, steps.shape[0])
     if action == NOTHING:
-        return False
+        return 0
     mark(marks, control, ANALYSED)
     if action == RUN:
         began = now_ns(control, ring.WORKER_SCRATCH)
-        control[ring.STATUS] = step(steps)
-        judge_step(control, y.shape[0], now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
+        control[ring.STATUS] = step(steps, count)
+        judge_step(control, control[ring.HOP], count, now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
         if control[ring.STATUS] != 0:
             action = PASS
     mark(marks, control, STEPPED)
-    measure_input(control, captured, y.shape[0], meters)
-    close_hop(control, played, recorded, denoise, drift, gains, y, meters, action, marks)
-    return True
+    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, count, marks)
+    return count
 
 
 @jit
 def hop_loop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
     """The whole worker, without the GIL, until STOP."""
     while not wait(control):
-        while next_hop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
+        while next_hops(
+            control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks
+        ):
             pass
 
 
@@ -105,7 +105,7 @@ class Worker:
         self._priority = realtime.WORKER_PRIORITY
         self._marks: np.ndarray | None = None
         self._gains = np.ones((channels, denoiser.model.info.bins), np.float32)
-        self._y = np.zeros((hop, channels), np.float32)
+        self._y = np.zeros((LIVE_BATCH * hop, channels), np.float32)
         self._thread: threading.Thread | None = None
         self._turn = threading.RLock()
         self._started = self._stopped = False
@@ -113,7 +113,7 @@ class Worker:
         self._native: NativeSteps | None = None
         self.kind: Kind = kind or ("native" if native_steps_available(denoiser.stream) else "python")
         if self.kind == "native" and isinstance(denoiser.stream, ContractStream):
-            self._native = NativeSteps(denoiser.model, denoiser.stream)
+            self._native = NativeSteps(denoiser.model, denoiser.stream, LIVE_BATCH)
         denoiser.skip_first_hop()
         self._rehearse()
 
@@ -124,7 +124,7 @@ class Worker:
 
     @property
     def hop_arguments(self) -> tuple:
-        """What `next_hop` takes before the marks; for a native worker only."""
+        """What `next_hops` takes before the marks; for a native worker only."""
         assert self._native is not None
         return *self._arguments(), self.step_times, self._native.arguments
 
@@ -192,7 +192,9 @@ class Worker:
         """
         stream = model.stream(self.denoiser.channels)
         stream.buffers(1)
-        native = NativeSteps(model, stream) if self.kind == "native" and isinstance(stream, ContractStream) else None
+        native = None
+        if self.kind == "native" and isinstance(stream, ContractStream):
+            native = NativeSteps(model, stream, LIVE_BATCH)
         with self.paused():
             self.denoiser.exchange(model, stream)
             native, self._native = self._native, native
@@ -248,12 +250,13 @@ class Worker:
 
     def _python_loop(self) -> None:
         control, captured, played, recorded, denoise, drift, gains, y, meters = self._arguments()
-        stream, hop, marks = self.denoiser.stream, len(y), self._marks
+        stream, hop, marks = self.denoiser.stream, self.denoiser.geometry.hop, self._marks
         with realtime.eager_switching():
             while not wait(control):
                 while True:
                     mark(marks, control, OPENED)
-                    if (action := open_hop(control, captured, denoise, drift)) == NOTHING:
+                    action, _ = open_hops(control, captured, denoise, drift, 1)
+                    if action == NOTHING:
                         break
                     mark(marks, control, ANALYSED)
                     if action == RUN:
@@ -262,7 +265,6 @@ class Worker:
                             stream.step(1)
                         except ModelError as e:
                             self._failure, control[ring.STATUS], action = str(e), 1, PASS
-                        judge_step(control, hop, stopwatch(control) - began, self.step_times)
+                        judge_step(control, hop, 1, stopwatch(control) - began, self.step_times)
                     mark(marks, control, STEPPED)
-                    measure_input(control, captured, hop, meters)
-                    close_hop(control, played, recorded, denoise, drift, gains, y, meters, action, marks)
+                    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, 1, marks)

@@ -85,14 +85,16 @@ class ContractStream:
     ``noisy, enhanced = stream.buffers(frames)`` are float32 ``[channels, frames, bins, 2]``; fill the first, call
     ``step(frames)``, read the second. States flip between two sets of buffers, so a step copies and allocates nothing
     of ours. Different ``frames`` may follow each other freely. ``states`` are the two sets, by input name;
-    ``one_frame`` says what the graph's free dimensions are when it is stepped by single frames.
+    ``dimensions`` gives the graph's free dimensions by name: how many channels and, in ``one_frame``, that a step has
+    one frame.
     """
 
     def __init__(self, session: InferenceSession, bins: int, channels: int):
         self._session, self._bins, self._channels = session, bins, channels
         states = [i for i in session.get_inputs() if i.name != "noisy"]
         free = next(i.shape for i in session.get_inputs() if i.name == "noisy")[:2]
-        self.one_frame = {name: n for name, n in zip(free, (channels, 1), strict=True) if isinstance(name, str)}
+        channel, frame = ({n: v} if isinstance(n, str) else {} for n, v in zip(free, (channels, 1), strict=True))
+        self.dimensions, self.one_frame = channel, channel | frame
         shapes = {i.name: (channels, *i.shape[1:]) for i in states}
         self.states = [{name: aligned(*shape) for name, shape in shapes.items()} for _ in range(2)]
         self._buffers: dict[int, tuple[np.ndarray, np.ndarray]] = {}

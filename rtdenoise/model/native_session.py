@@ -1,8 +1,8 @@
 """A contract model stepped through ONNX Runtime's C interface, so that compiled code can run it without the GIL.
 
-The onnxruntime wheel (1.20 and later) carries its C library beside the Python extension. ctypes builds a session and
-two prepared sets of arguments once; from then on a step is one call by address (`step`), and states flip between two
-buffers. Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
+The onnxruntime wheel (1.20 and later) carries its C library beside the Python extension. ctypes builds sessions and
+prepared sets of arguments once; from then on a step of one or several frames is one call by address (`step`), and
+states flip between two buffers. Outputs equal those of `onnxruntime.InferenceSession` bit for bit.
 """
 
 from __future__ import annotations
@@ -46,18 +46,27 @@ FUNCTIONS = {  # positions in OrtApi, fixed upstream by static asserts
     "AddSessionConfigEntry": 130,
 }
 FLOAT32, ARENA_ALLOCATOR, DEFAULT_MEMORY, LOG_NOTHING_BUT_FATAL = 1, 1, 0, 4
-RUN, SESSION, INPUT_NAMES, OUTPUT_NAMES, COUNT, INPUTS, OUTPUTS, PHASE = 0, 1, 2, 3, 4, 5, 7, 9  # slots of `arguments`
+RUN, SESSION, INPUT_NAMES, OUTPUT_NAMES, COUNT, INPUTS, OUTPUTS, PHASE = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    7,
+    9,
+)  # columns of `arguments`
 
 
 @inline
-def step(arguments):
-    """One model step; returns 0 or the address of an OrtStatus (then stop calling, and see `NativeSteps.failure`)."""
-    phase = arguments[PHASE]
-    arguments[PHASE] = 1 - phase
-    count = arguments[COUNT]
-    inputs, outputs = arguments[INPUTS + phase], arguments[OUTPUTS + phase]
-    names = arguments[INPUT_NAMES], arguments[OUTPUT_NAMES]
-    return call8(arguments[RUN], (arguments[SESSION], 0, names[0], inputs, count, names[1], count, outputs))
+def step(arguments, frames):
+    """A model step of so many frames; returns 0 or the address of an OrtStatus (then stop calling, and see
+    `NativeSteps.failure`)."""
+    phase = arguments[0, PHASE]
+    arguments[0, PHASE] = 1 - phase
+    a = arguments[frames - 1]
+    count, inputs, outputs = a[COUNT], a[INPUTS + phase], a[OUTPUTS + phase]
+    return call8(a[RUN], (a[SESSION], 0, a[INPUT_NAMES], inputs, count, a[OUTPUT_NAMES], count, outputs))
 
 
 @cache
@@ -84,14 +93,15 @@ def native_steps_available(stream: ModelStream) -> bool:
 
 
 class NativeSteps:
-    """Steps of a running `ContractStream`, one frame each, on its own buffers and states.
+    """Steps of a running `ContractStream`, of one to ``most_frames`` frames, on its own buffers and states.
 
-    ``arguments`` int64 for the compiled `step`. ``close()`` releases session, tensors and library handles, as the end
+    ``arguments`` int64 for the compiled `step`, a row for each number of frames; which of the two sets of states is
+    next is in the first row, for all. ``close()`` releases session, tensors and library handles, as the end
     of an object that is dropped does: only when no thread can still be inside a step. Raises `ModelError` if ONNX
     Runtime refuses.
     """
 
-    def __init__(self, model: Model, stream: ContractStream):
+    def __init__(self, model: Model, stream: ContractStream, most_frames: int = 1):
         found = _library()
         if found is None:
             raise ModelError("this onnxruntime has no C library to call; install onnxruntime 1.20 or later")
@@ -99,23 +109,29 @@ class NativeSteps:
         self._owned: list[tuple[str, ctypes.c_void_p]] = []
         self.close = weakref.finalize(self, _release_all, self._table, self._owned)
         self.close.atexit = False  # the system takes it back then, and a thread may still be inside a step
-        session = self._open(model.info.path, stream.one_frame)
         self._memory = self._new("CreateCpuMemoryInfo", ARENA_ALLOCATOR, DEFAULT_MEMORY, release="ReleaseMemoryInfo")
-        noisy, enhanced = (self._tensor(a) for a in stream.buffers(1))
         state_names = list(stream.states[0])
         states = [[self._tensor(a) for a in side.values()] for side in stream.states]
         inputs, outputs = ["noisy", *state_names], ["enhanced", *(f"{name}_next" for name in state_names)]
         count = len(inputs)
         names: list[ctypes.Array] = [(ctypes.c_char_p * count)(*(n.encode() for n in s)) for s in (inputs, outputs)]
-        sets = [[noisy, *states[0]], [noisy, *states[1]], [enhanced, *states[1]], [enhanced, *states[0]]]
-        pointers: list[ctypes.Array] = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
-        self._kept = names, pointers, stream
-        address = [ctypes.addressof(a) for a in (*names, *pointers)]
-        run = self._table[FUNCTIONS["Run"]]
-        self.arguments = np.array([run, session.value, *address[:2], count, *address[2:], 0], np.int64)
+        # A session for one frame only folds what depends on shapes, a tenth of a step; the other one takes any number.
+        sessions = [self._open(model.info.path, stream.one_frame)]
+        if most_frames > 1:
+            sessions.append(self._open(model.info.path, stream.dimensions))
+        self._kept: list[object] = [names, stream]
+        self.arguments = np.zeros((most_frames, PHASE + 1), np.int64)
+        for frames in range(1, most_frames + 1):
+            noisy, enhanced = (self._tensor(a) for a in stream.buffers(frames))
+            sets = [[noisy, *states[0]], [noisy, *states[1]], [enhanced, *states[1]], [enhanced, *states[0]]]
+            pointers: list[ctypes.Array] = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
+            self._kept.append(pointers)
+            session, address = sessions[frames > 1].value, [ctypes.addressof(a) for a in (*names, *pointers)]
+            run = self._table[FUNCTIONS["Run"]]
+            self.arguments[frames - 1] = [run, session, *address[:2], count, *address[2:], 0]
 
     def _open(self, path: Path, dimensions: dict[str, int]) -> ctypes.c_void_p:
-        """A session for these dimensions only: what depends on shapes is then folded once, a tenth of a step."""
+        """A session whose graph has these values for free dimensions of that name."""
         env = self._new("CreateEnv", LOG_NOTHING_BUT_FATAL, b"rtdenoise", release="ReleaseEnv")
         options = self._new("CreateSessionOptions", release="ReleaseSessionOptions")
         self._call("SetIntraOpNumThreads", options, 1)  # one thread: a step stays on the caller, at its priority

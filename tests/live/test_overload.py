@@ -18,14 +18,14 @@ HOP_NS = 4_000_000
 
 @pytest.fixture
 def waiting(plain):
-    """What `open_hop` takes, with one hop in the ring and a player that needs a block soon; and its control."""
+    """What `open_hops` takes, with one hop in the ring and a player that needs a block soon; and its control."""
     denoiser, rings = Denoiser(plain, RATE), Rings(HOP, 1, RATE)
     denoiser.skip_first_hop()
     c = rings.control
     c[ring.ANCHOR] = c[ring.ANCHORED] = c[ring.PRIMED] = 1
     c[ring.IN_BLOCK] = c[ring.OUT_BLOCK] = BLOCK
     c[ring.IN_HEAD] = HOP
-    yield (c, rings.captured, denoiser.hop_arguments, Drift(HOP, 1).arguments), c
+    yield (c, rings.captured, denoiser.hop_arguments, Drift(HOP, 1).arguments, 4), c
     del denoiser  # its buffers are used by their addresses until here
 
 
@@ -34,27 +34,27 @@ def test_a_step_that_would_come_too_late_is_not_begun(waiting, step_ns, action):
     """The player's next block, 5.3 ms after its last, needs two hops: steps of 4 ms take too long, of 1 ms do not."""
     arguments, c = waiting
     c[ring.STEP_NS], c[ring.OUT_TIME] = step_ns, stopwatch(c)
-    assert hop.open_hop(*arguments) == action
+    assert hop.open_hops(*arguments) == (action, 1)
 
 
 def test_a_step_with_time_enough_is_begun_however_slow(waiting):
     """What the player needs next lies ready."""
     arguments, c = waiting
     c[ring.STEP_NS], c[ring.OUT_TIME], c[ring.OUT_HEAD] = 10 * HOP_NS, stopwatch(c), BLOCK
-    assert hop.open_hop(*arguments) == hop.RUN
+    assert hop.open_hops(*arguments) == (hop.RUN, 1)
 
 
 def test_steps_that_outlast_the_buffer_are_tried_ever_more_seldom_and_at_least_once_a_second():
     c, times = Rings(HOP, 1, RATE).control, np.zeros(HISTOGRAM_BINS, np.int64)
     pauses = []
     for _ in range(10):
-        hop.judge_step(c, HOP, 10 * HOP_NS, times)
+        hop.judge_step(c, HOP, 1, 10 * HOP_NS, times)
         pauses.append(int(c[ring.HOLDING]))
     assert pauses[:3] == [1, 3, 7]
     assert pauses == sorted(pauses)
     assert 200 <= pauses[-1] <= RATE / HOP * 1.1  # about a second of hops
-    hop.judge_step(c, HOP, HOP_NS // 4, times)  # fast again
-    hop.judge_step(c, HOP, 10 * HOP_NS, times)
+    hop.judge_step(c, HOP, 1, HOP_NS // 4, times)  # fast again
+    hop.judge_step(c, HOP, 1, 10 * HOP_NS, times)
     assert c[ring.HOLDING] == 1
 
 
@@ -63,6 +63,7 @@ def test_hops_of_a_pause_hold_the_gains(waiting):
     c[ring.HOLDING], c[ring.OUT_HEAD] = 2, BLOCK
     actions = []
     for _ in range(3):
-        actions.append(hop.open_hop(*arguments))
+        actions.append(hop.open_hops(*arguments))
+        c[ring.IN_TAIL] = c[ring.IN_HEAD]
         c[ring.IN_HEAD] += HOP
-    assert actions == [hop.HOLD, hop.HOLD, hop.RUN]
+    assert actions == [(hop.HOLD, 1), (hop.HOLD, 1), (hop.RUN, 1)]

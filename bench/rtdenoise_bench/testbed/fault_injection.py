@@ -41,20 +41,24 @@ def _stalling(session, options, names, inputs, count, output_names, output_count
 @contextlib.contextmanager
 def without_model(step: np.ndarray) -> Iterator[None]:
     """While this holds, a model step (``step``: the last of `Worker.hop_arguments`) does nothing."""
-    before = int(step[RUN])
-    step[RUN] = _nothing.address
+    before = step[:, RUN].copy()
+    step[:, RUN] = _nothing.address
     try:
         yield
     finally:
-        step[RUN] = before
+        step[:, RUN] = before
 
 
 @contextlib.contextmanager
 def stalls(step: np.ndarray, every: int, stall_ms: float) -> Iterator[np.ndarray]:
-    """While this holds, one in ``every`` model steps first sleeps; yields the plan, whose `STALLED` counts them."""
-    plan = np.array([0, every, 0, sleep_address(), 0, round(1e6 * stall_ms), step[RUN], step[SESSION]], np.int64)
-    step[RUN], step[SESSION] = _stalling.address, plan.ctypes.data
+    """While this holds, one in ``every`` model steps of as many frames first sleeps; yields the plan, a row for each
+    number of frames, whose column `STALLED` counts them."""
+    plan = np.zeros((len(step), 8), np.int64)
+    plan[:] = 0, every, 0, sleep_address(), 0, round(1e6 * stall_ms), 0, 0
+    plan[:, TRUE_RUN], plan[:, TRUE_SESSION] = step[:, RUN], step[:, SESSION]
+    step[:, RUN] = _stalling.address
+    step[:, SESSION] = [row.ctypes.data for row in plan]
     try:
         yield plan
     finally:
-        step[RUN], step[SESSION] = plan[TRUE_RUN], plan[TRUE_SESSION]
+        step[:, RUN], step[:, SESSION] = plan[:, TRUE_RUN], plan[:, TRUE_SESSION]

@@ -1,6 +1,6 @@
 """The live worker between rings, without a device: what a device would do is done here, by the clock or back to back.
 
-    heard samples ─▶ capture ─▶ ring ─▶ next_hop (the worker's own) ─▶ ring ─▶ play ─▶ nowhere
+    heard samples ─▶ capture ─▶ ring ─▶ next_hops (the worker's own) ─▶ ring ─▶ play ─▶ nowhere
 
 Everything measured is the code that runs live; here it is only called in another order, with a clock read between.
 """
@@ -19,7 +19,7 @@ from rtdenoise.live import realtime, ring
 from rtdenoise.live.callback import capture, duplex_callback, play
 from rtdenoise.live.marks import make_marks
 from rtdenoise.live.ring import Rings, now_ns
-from rtdenoise.live.worker import Worker, next_hop
+from rtdenoise.live.worker import Worker, next_hops
 from rtdenoise.model.contract import Model
 from rtdenoise.native.fft import jit
 from rtdenoise.native.intrinsics import call8, pointer
@@ -34,8 +34,8 @@ PAUSE_S = 0.002
 @jit
 def back_to_back(hops, heard, target, log, arguments, marks):
     """Hops one after the other, without waiting; returns how many there were."""
-    control, y = arguments[0], arguments[-4]
-    hop, done = y.shape[0], 0
+    control = arguments[0]
+    hop, done = control[ring.HOP], 0
     for k in range(hops):
         at = (control[ring.IN_HEAD] % heard.shape[0]) * heard.shape[1] * 4
         if log is not None:
@@ -43,7 +43,7 @@ def back_to_back(hops, heard, target, log, arguments, marks):
         capture(control, pointer(heard.ctypes.data + at), hop)
         if log is not None:
             log[k, CAPTURED] = now_ns(control, ring.CAPTURE_SCRATCH)
-        done += next_hop(*arguments, marks)
+        done += next_hops(*arguments, marks)
         if log is not None:
             log[k, PLAYING] = now_ns(control, ring.PLAY_SCRATCH)
         play(control, pointer(target.ctypes.data), hop)
