@@ -4,8 +4,7 @@
     python examples/array_example.py --in talk.flac --out clean.flac --strength 12
 
 `rtdenoise.denoise` takes float samples as ``[samples]`` or ``[samples, channels]`` and returns an array of the same
-shape, aligned with its input: nothing is late, nothing is missing. For sound that arrives bit by bit, see
-stream_example.py.
+shape that is sample-aligned with its input. For sound that arrives in chunks, see stream_example.py.
 """
 
 import argparse
@@ -30,7 +29,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--in", dest="source", type=Path, default=HERE / "noisy.wav", help="sound file to read")
     parser.add_argument("--out", dest="target", type=Path, help="sound file to write (default: write none)")
     parser.add_argument("--model", help="name or .onnx path; `rtdenoise models` lists the names")
-    parser.add_argument("--strength", type=float, metavar="DB", help="attenuate by DB at most (default: no limit)")
+    parser.add_argument("--strength", type=float, metavar="DB", help="attenuation limit (default: none)")
     return parser.parse_args()
 
 
@@ -45,14 +44,14 @@ def main() -> None:
     print(f"{args.source.name}: {len(noisy) / rate:.1f} s at {rate} Hz, shape {noisy.shape} in, {clean.shape} out")
     print(f"level {decibel(noisy):.1f} dBFS before, {decibel(clean):.1f} dBFS after")
 
-    # Because the result is aligned, the difference is what was taken away. Listen to it: it should hold no speech.
+    # Because the result is sample-aligned, the difference is what was removed. Listen to it: it should hold no speech.
     removed = noisy - clean
-    print(f"taken away: {decibel(removed):.1f} dBFS")
+    print(f"removed: {decibel(removed):.1f} dBFS")
 
-    # A limit keeps some of the room, which many listeners prefer to dead silence between words.
+    # An attenuation limit keeps some of the room, which many listeners prefer to dead silence between words.
     for limit_db in (0, 6, 12, 24):
         limited = rtdenoise.denoise(noisy, rate, strength_db=limit_db, **options)
-        print(f"strength {limit_db:>2} dB: level after {decibel(limited):.1f} dBFS")
+        print(f"attenuation limit {limit_db:>2} dB: level after {decibel(limited):.1f} dBFS")
 
     if args.target:
         soundfile.write(args.target, clean, rate)

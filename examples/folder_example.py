@@ -14,8 +14,6 @@ import tempfile
 from pathlib import Path
 
 import rtdenoise
-from rtdenoise.io.batch import Outcome, filter_jobs, find_jobs
-from rtdenoise.io.pipeline import Settings
 
 HERE = Path(__file__).parent
 
@@ -25,20 +23,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--in", dest="source", type=Path, default=HERE, help="folder to read, with all below it")
     parser.add_argument("--out", dest="target", type=Path, help="folder to write (default: a temporary one)")
     parser.add_argument("--model", help="name or .onnx path; `rtdenoise models` lists the names")
-    parser.add_argument("--strength", type=float, metavar="DB", help="attenuate by DB at most (default: no limit)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes")
+    parser.add_argument("--strength", type=float, metavar="DB", help="attenuation limit (default: none)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes")
     return parser.parse_args()
 
 
-def show(outcome: Outcome) -> None:
+def show(outcome: rtdenoise.FileOutcome) -> None:
     """Called for each file as soon as it is done."""
-    name = Path(outcome.job.source).name
+    name = Path(outcome.source).name
     if outcome.error:
         print(f"  {name}: FAILED, {outcome.error}")
-    elif outcome.report is None:
+    elif outcome.skipped:
         print(f"  {name}: was done before")
-    else:
-        report = outcome.report
+    elif report := outcome.report:
         notes = [f"{report.clipped} samples held at full scale"] if report.clipped else []
         notes += report.warnings
         print(f"  {name}: {report.seconds:.1f} s, {report.speed:.0f}x real time", *notes, sep="; ")
@@ -48,10 +45,9 @@ def main() -> int:
     args = arguments()
     with tempfile.TemporaryDirectory() as temporary:
         target = args.target or Path(temporary)
-        jobs = find_jobs(str(args.source), str(target))
-        print(f"{len(jobs)} sound files below {args.source}, {sum(job.done for job in jobs)} of them done before")
-        settings = Settings(args.model, strength_db=args.strength)
-        outcomes = filter_jobs(jobs, settings, args.jobs, show)
+        print(f"sound files below {args.source}:")
+        options = {"model": args.model, "strength_db": args.strength, "jobs": args.jobs}
+        outcomes = rtdenoise.denoise_folder(args.source, target, progress=show, **options)
 
     reports = [outcome.report for outcome in outcomes if outcome.report]
     hours = sum(report.seconds for report in reports) / 3600
@@ -59,7 +55,7 @@ def main() -> int:
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-if __name__ == "__main__":  # worker processes import this file again: this line keeps them from running it
+if __name__ == "__main__":
     try:
         sys.exit(main())
     except rtdenoise.RtdenoiseError as problem:

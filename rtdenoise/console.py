@@ -18,8 +18,8 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from rtdenoise.io.batch import Job, Outcome
-    from rtdenoise.io.pipeline import Progress, Report
+    from rtdenoise.io.batch import FileOutcome, Job
+    from rtdenoise.io.pipeline import FileReport, Progress
 
 _WIDE_COLUMNS = 160  # a table that goes into a file or a pipe is not squeezed into 80
 
@@ -43,7 +43,7 @@ def say(line: str) -> None:
     print(f"rtdenoise: {line}", file=sys.stderr, flush=True)
 
 
-def say_report(report: Report, summary: bool = True) -> None:
+def say_report(report: FileReport, summary: bool = True) -> None:
     """What a listener should know (held or faulty samples, a truncated input), then one line on the result."""
     for warning in report.warnings:
         say(f"warning: {warning}")
@@ -56,7 +56,7 @@ def say_report(report: Report, summary: bool = True) -> None:
         say(f"{report.target}: {took}; the delay of {report.latency_ms:g} ms is removed")
 
 
-def say_folder(outcomes: list[Outcome], summary: bool = True) -> None:
+def say_folder(outcomes: list[FileOutcome], summary: bool = True) -> None:
     """Warnings and errors of a folder, then one line that counts."""
     for outcome in outcomes:
         if outcome.report:
@@ -102,18 +102,18 @@ def file_progress(name: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def folder_progress(jobs: list[Job]) -> Iterator[Callable[[Outcome], None]]:
+def folder_progress(jobs: list[Job]) -> Iterator[Callable[[FileOutcome], None]]:
     """A bar for a folder, in bytes of its files, so that one long file counts for what it is."""
     began, seconds, finished = time.perf_counter(), 0.0, 0
     total = sum(job.size_bytes for job in jobs if not job.done)
     with _bar() as bar:
         task = bar.add_task(f"0/{len(jobs)} files", total=max(1, total), speed="")
 
-        def show(outcome: Outcome) -> None:
+        def show(outcome: FileOutcome) -> None:
             nonlocal seconds, finished
             finished += 1
             seconds += outcome.report.seconds if outcome.report else 0
-            size = 0 if outcome.job.done else outcome.job.size_bytes
+            size = 0 if outcome.skipped else outcome.size_bytes
             bar.update(task, advance=size, description=f"{finished}/{len(jobs)} files", speed=_speed(seconds, began))
 
         yield show

@@ -23,7 +23,7 @@ def run(name: str, *argv: object, folder=None) -> str:
     return done.stdout
 
 
-def test_the_clips_lie_sample_by_sample_over_each_other_at_five_decibel():
+def test_the_clips_are_sample_aligned_at_five_decibel():
     clean, rate = soundfile.read(EXAMPLES / "clean.wav")
     noisy, noisy_rate = soundfile.read(EXAMPLES / "noisy.wav")
     noise = noisy - clean
@@ -37,7 +37,7 @@ def test_the_clips_lie_sample_by_sample_over_each_other_at_five_decibel():
 def test_array_example_keeps_shape_and_writes_what_it_was_asked_for(tmp_path):
     said = run("array_example.py", "--out", tmp_path / "clean.wav", "--strength", 12)
     noisy, clean = EXAMPLES / "noisy.wav", tmp_path / "clean.wav"
-    assert "strength 12 dB" in said
+    assert "attenuation limit 12 dB" in said
     np.testing.assert_allclose(soundfile.read(clean)[0], soundfile.read(noisy)[0], atol=2e-4)
 
 

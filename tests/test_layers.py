@@ -23,7 +23,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.core": "stft denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source pipeline
-        process_pool batch""",
+        process_pool batch files""",
     "rtdenoise.live": """
         compilation realtime program_end server portaudio pulse ring stats devices drift callback marks recorder
         virtual_mic streams player file_ends watch delay hop worker session""",

@@ -174,7 +174,7 @@ class Denoiser:
     def exchange(self, model: Model, stream: ModelStream) -> None:
         """Go on with another model and its fresh ``stream``; audio under way stays. `UsageError` if STFTs differ."""
         if model.info.framing != self.model.info.framing:
-            raise UsageError(f"model {model.name} has another STFT than {self.model.name}; start anew with --model")
+            raise UsageError(f"model {model.name} has another STFT than {self.model.name}; start anew with this model")
         self.model, self.stream = model, stream
         self._top_gain[:] = 1
 
@@ -235,7 +235,7 @@ class Denoiser:
             at, bad = self._run(block, out, at, frames)
             faults += bad
         if faults:
-            raise ModelError(f"model {self.model.name}: {faults} frames are not finite; try another with --model")
+            raise ModelError(f"model {self.model.name}: {faults} frames are not finite; try another model")
         return out.reshape(np.shape(x))
 
     def _run(self, block: np.ndarray, out: np.ndarray, at: int, frames: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Folder to folder: every sound file of a tree, in several processes, resumable, one bad file never stopping the rest.
 
-Owns the walk and the decision what is already done. How one file is filtered is `transfer`'s, in which process
-`workers`'.
+Owns the walk and the decision what is already done. How one file is filtered is `pipeline`'s business,
+in which process `process_pool`'s.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import sweep
-from rtdenoise.io.pipeline import Report, Settings, filter_sound, lent_denoiser
+from rtdenoise.io.pipeline import FileReport, Settings, filter_sound, lent_denoiser
 from rtdenoise.io.process_pool import WorkerDied, run_calls
 from rtdenoise.io.sound_sink import CONTAINERS
 from rtdenoise.io.sound_source import FOR_FFMPEG
@@ -39,18 +39,48 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a job: a report, an error in one line, or neither if it was done before."""
+class FileOutcome:
+    """What became of one file of a folder.
 
-    job: Job
-    report: Report | None = None
+    Attributes
+    ----------
+    source, target : str
+        The file that was to be read, and its place in the output folder.
+    size_bytes : int
+        Size of the source, 0 where it cannot be read.
+    report : FileReport or None
+        How it went, if the file was filtered.
+    error : str or None
+        Why it could not be filtered, in one line.
+    """
+
+    source: str
+    target: str
+    size_bytes: int
+    report: FileReport | None = None
     error: str | None = None
 
+    @property
+    def skipped(self) -> bool:
+        """Whether the output was there before and no older than the input, so nothing was done."""
+        return self.report is None and self.error is None
+
     def as_json(self) -> dict[str, Any]:
+        """Return the outcome as the command line prints it with ``--json``.
+
+        Returns
+        -------
+        dict
+            The report's fields, or ``in``, ``out`` and either ``error`` or ``skipped``.
+        """
         if self.report:
             return self.report.as_json()
-        ends = {"in": self.job.source, "out": self.job.target}
+        ends = {"in": self.source, "out": self.target}
         return ends | ({"error": self.error} if self.error else {"skipped": True})
+
+
+def _outcome(job: Job, report: FileReport | None = None, error: str | None = None) -> FileOutcome:
+    return FileOutcome(job.source, job.target, job.size_bytes, report, error)
 
 
 def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
@@ -76,26 +106,26 @@ def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
     inputs = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
         if not job.problem and os.path.realpath(job.target) in inputs:
-            raise UsageError(f"{job.target} would replace an input; give --out a folder of its own")
+            raise UsageError(f"{job.target} would replace an input; give the output a folder of its own")
     return jobs
 
 
 def _check_target(source: str, target: str) -> None:
     if os.path.exists(target) and not os.path.isdir(target):
-        raise UsageError(f"{target} is a file; when --in is a folder, --out must be one too")
+        raise UsageError(f"{target} is a file, but {source} is a folder; name a folder for the output")
     if os.path.isdir(target):
         return
     if Path(target).suffix.lower() in CONTAINERS:
-        raise UsageError(f"{source} is a folder and {target} the name of a file; give --out a folder")
+        raise UsageError(f"{source} is a folder and {target} the name of a file; name a folder for the output")
     above = next(folder for folder in Path(os.path.abspath(target)).parents if os.path.lexists(folder))
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
         why = os.strerror(errno.EACCES if above.is_dir() else errno.ENOTDIR)
-        raise UsageError(f"cannot create {target}: {why}; choose another --out")
+        raise UsageError(f"cannot create {target}: {why}; choose another place")
 
 
 def filter_jobs(
-    jobs: list[Job], settings: Settings, processes: int, progress: Callable[[Outcome], None] | None = None
-) -> list[Outcome]:
+    jobs: list[Job], settings: Settings, processes: int, progress: Callable[[FileOutcome], object] | None = None
+) -> list[FileOutcome]:
     """Filter what is not done yet; ``progress`` hears of every outcome as it comes. Raises ModelError or UsageError
     before the first file if the settings themselves are wrong."""
     outcomes = []
@@ -107,10 +137,10 @@ def filter_jobs(
     return outcomes
 
 
-def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[Outcome]:
+def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[FileOutcome]:
     for job in jobs:
         if job.done or job.problem:
-            yield Outcome(job, error=job.problem)
+            yield _outcome(job, error=job.problem)
     waiting = [job for job in jobs if not (job.done or job.problem)]
     if not waiting:
         return
@@ -123,22 +153,22 @@ def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[Outco
         for (job, _), outcome in running:
             if isinstance(outcome, WorkerDied):
                 sweep(Path(os.path.realpath(job.target)).parent, now=True)  # what it was writing
-                outcome = Outcome(job, error=f"{job.source}: its worker process {outcome}; try a smaller --jobs")
+                outcome = _outcome(job, error=f"{job.source}: its worker process {outcome}; try fewer jobs")
             yield outcome
 
 
-def _filter_job(job: Job, settings: Settings) -> Outcome:
+def _filter_job(job: Job, settings: Settings) -> FileOutcome:
     """Whatever goes wrong with one file is that file's error."""
     try:
         os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
-        return Outcome(job, report=filter_sound(job.source, job.target, settings))
+        return _outcome(job, report=filter_sound(job.source, job.target, settings))
     except RtdenoiseError as problem:
         text = str(problem)
     except OSError as problem:
         text = f"{problem.filename or job.target}: {problem.strerror or problem}"
     except Exception as problem:
         text = f"{type(problem).__name__}: {str(problem).partition(os.linesep)[0]}"
-    return Outcome(job, error=text if job.source in text or job.target in text else f"{job.source}: {text}")
+    return _outcome(job, error=text if job.source in text or job.target in text else f"{job.source}: {text}")
 
 
 def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
@@ -157,7 +187,7 @@ def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
                 continue
             if os.path.islink(path):
                 if not leads_to.startswith(home):  # what lies inside is found where it is
-                    yield path, f"{path} is a link to a folder, which is not followed; give it as --in of its own"
+                    yield path, f"{path} is a link to a folder, which is not followed; filter it on its own"
                 continue
             kept.append(name)
         below[:] = kept

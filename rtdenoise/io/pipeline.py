@@ -1,7 +1,7 @@
-"""One sound from a source through a Denoiser into a sink, aligned and of equal length.
+"""One sound from a source through a Denoiser into a sink, sample-aligned and of equal length.
 
-Owns the delay: the first ``latency_samples`` that leave the Denoiser are dropped and its tail is flushed, so what comes
-out lies sample by sample over what went in. Files and pipes meet here; their formats are none of its business.
+This module owns the latency: the first ``latency_samples`` that leave the Denoiser are dropped and its tail is flushed,
+so the output is sample-aligned with the input. Files and pipes meet here; it knows nothing of their formats.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rtdenoise.geometry import Latency
 
 _MOST_IDLE = 4  # denoisers kept for files to come, some megabytes each
-_idle: list[tuple[tuple[Settings, int, int], Denoiser]] = []  # with what each was made for; the last used comes first
+_idle: list[tuple[tuple[object, ...], Denoiser]] = []  # with what each was made for; the last used comes first
 _lending = threading.Lock()
 
 Progress = Callable[[float, float | None], None]  # seconds done, seconds in all (None: nobody knows)
@@ -37,7 +38,7 @@ Progress = Callable[[float, float | None], None]  # seconds done, seconds in all
 class Settings:
     """How to filter, whatever the rate and channels. Travels to worker processes."""
 
-    model: str | None = None  # the default one
+    model: str | Path | None = None  # None is the default model
     strength_db: float | None = None
     latency: Latency = "normal"
     bypass: bool = False
@@ -45,9 +46,32 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What happened to one sound. ``seconds`` is its length, ``work_seconds`` how long filtering took, once the
-    model was loaded."""
+class FileReport:
+    """What filtering one sound file came to.
+
+    Attributes
+    ----------
+    source, target : str
+        The files that were read and written.
+    rate : int
+        Samples a second, in Hz.
+    channels : int
+        Number of channels.
+    seconds : float
+        Duration of the sound, in s.
+    work_seconds : float
+        How long filtering took once the model was loaded, in s.
+    latency_ms : float
+        Latency of the filter, which has been removed from the output, in ms.
+    clipped : int
+        Output samples that were louder than full scale and were held there.
+    nonfinite : int
+        Input samples that were NaN, infinite or beyond +120 dBFS, and were taken as zero.
+    damaged : bool
+        Whether some of the input's sound is lost. A warning says what.
+    warnings : list of str
+        What a listener should know, one line each.
+    """
 
     source: str
     target: str
@@ -58,15 +82,22 @@ class Report:
     latency_ms: float
     clipped: int
     nonfinite: int
-    damaged: bool = False  # some of the source's sound is lost; a warning says what
+    damaged: bool = False
     warnings: list[str] = field(default_factory=list)
 
     @property
     def speed(self) -> float:
-        """Times real time."""
+        """How many times faster than real time the file was filtered, the inverse of the RTF."""
         return self.seconds / self.work_seconds
 
     def as_json(self) -> dict[str, Any]:
+        """Return the fields as the command line prints them with ``--json``.
+
+        Returns
+        -------
+        dict
+            Keys ``in`` and ``out`` for the files, and all other fields under their own names.
+        """
         fields = asdict(self)
         return {"in": fields.pop("source"), "out": fields.pop("target"), **fields, "speed": round(self.speed, 2)}
 
@@ -103,14 +134,14 @@ def filter_sound(
     settings: Settings,
     raw: RawFormat | None = None,
     progress: Progress | None = None,
-) -> Report:
+) -> FileReport:
     """Filter one file or pipe ("-") into another and say how it went.
 
     ``raw`` applies to the ends that are pipes. Raises UsageError, AudioFileError or ModelError; the target then does
     not exist, or still holds what it held before. BrokenPipeError means that nobody listens any more.
     """
     if _same_file(source_path, target_path):
-        raise UsageError(f"{target_path} is the input itself; give --out another name")
+        raise UsageError(f"{target_path} is the input itself; give the output another name")
     if os.path.isdir(target_path):
         raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
     with (
@@ -124,7 +155,7 @@ def filter_sound(
             samples = _pump(chain(beginning, blocks), source, sink, denoiser, progress)
             if not samples:
                 raise AudioFileError(f"{source.name} contains no audio (0 samples); record or send it again")
-        return Report(
+        return FileReport(
             source=source_path,
             target=target_path,
             rate=source.rate,
@@ -151,17 +182,20 @@ def lent_denoiser(settings: Settings, rate: int, channels: int) -> Iterator[Deno
     """A Denoiser at the start of its life, nobody else's meanwhile.
 
     It is kept for the next who wants the same: files of a folder mostly share rate and channels. One that met an error
-    is dropped.
+    is dropped, and one whose model file has changed since is not used again.
     """
-    like = replace(settings, bypass=False, learn_noise_s=0.0), rate, channels
+    from rtdenoise.model.registry import DEFAULT_MODEL, find_model
+
+    model = find_model(settings.model or DEFAULT_MODEL)
+    seen = os.stat(model)
+    settled = replace(settings, model=None, bypass=False, learn_noise_s=0.0)
+    like = settled, os.path.realpath(model), seen.st_mtime_ns, seen.st_size, rate, channels
     with _lending:
         denoiser = next((d for of, d in _idle if of == like), None)
         _idle[:] = [(of, d) for of, d in _idle if d is not denoiser]
     if denoiser is None:
         from rtdenoise.core.denoiser import Denoiser
-        from rtdenoise.model.registry import DEFAULT_MODEL
 
-        model = settings.model or DEFAULT_MODEL
         denoiser = Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
     denoiser.bypass = settings.bypass
     denoiser.reset()

@@ -123,7 +123,7 @@ class ContractStream:
         try:
             self._session.run_with_iobinding(self._bindings[frames][self._phase])
         except Exception as e:  # onnxruntime's exceptions share no public base class
-            raise ModelError(f"the model failed while running ({first_line(e)}); try another with --model") from e
+            raise ModelError(f"the model failed while running ({first_line(e)}); try another model") from e
         self._phase = 1 - self._phase
 
     def reset(self) -> None:

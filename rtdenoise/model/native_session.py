@@ -152,7 +152,7 @@ class NativeSteps:
         call = ctypes.CFUNCTYPE(ctypes.c_void_p, *[ctypes.c_void_p] * len(args))(self._table[FUNCTIONS[name]])
         status = call(*args)
         if status:
-            raise ModelError(f"onnxruntime refuses the model ({self.failure(status)}); try another with --model")
+            raise ModelError(f"onnxruntime refuses the model ({self.failure(status)}); try another model")
 
     def failure(self, status: int) -> str:
         """What an OrtStatus says; frees it."""

@@ -1,0 +1,154 @@
+"""Sound files and folders of them, filtered by one call from Python.
+
+These are the package's public functions for files. They run in any thread of any program, redirect nothing, and leave
+no half-written output; the work itself is done by `rtdenoise.io.pipeline` and `rtdenoise.io.batch`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rtdenoise.errors import UsageError
+from rtdenoise.io.batch import FileOutcome, filter_jobs, find_jobs
+from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
+
+if TYPE_CHECKING:
+    from rtdenoise.geometry import Latency
+
+
+def denoise_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    model: str | Path | None = None,
+    strength_db: float | None = None,
+    latency: Latency = "normal",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> FileReport:
+    """Filter a sound file into another one, sample-aligned and of the same duration.
+
+    Memory stays constant whatever the duration. The output appears under its name only once it is complete: if anything
+    goes wrong, what was there before is still there.
+
+    Parameters
+    ----------
+    source : str or path-like
+        File to read: WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF, CAF and others, 8 000 to 192 000 Hz, 1 to 8 channels.
+    target : str or path-like
+        File to write, in the format of its extension. It keeps the source's rate, channels, tags and, where the format
+        has it, bit depth.
+    model : str or Path, optional
+        Name of a shipped model (see `list_models`) or path of an ONNX file. The default is the first that `list_models`
+        names.
+    strength_db : float, optional
+        Attenuation limit in dB: 0 leaves the sound untouched, None sets no limit.
+    latency : {"normal", "low"}, optional
+        Synthesis window. ``"low"`` gives the sound that a low-latency stream has; nothing is late in either.
+    overwrite : bool, optional
+        Whether an existing ``target`` may be replaced.
+    progress : callable, optional
+        Called as ``progress(done_s, total_s)`` about once per second of sound, in the calling thread; ``total_s`` is
+        None where the duration is not known. An exception that it raises ends the work and passes through.
+
+    Returns
+    -------
+    FileReport
+        Duration, speed, and what a listener should know of either file.
+
+    Raises
+    ------
+    UsageError
+        If ``source`` does not exist, ``target`` exists and ``overwrite`` is false, or a setting is out of range.
+    AudioFileError
+        If a file cannot be read or written.
+    ModelError
+        If the model cannot be trusted, or fails.
+
+    See Also
+    --------
+    denoise_folder : All sound files of a folder.
+    denoise : An array.
+
+    Examples
+    --------
+    >>> report = denoise_file("noisy.wav", "clean.flac", strength_db=18)    # doctest: +SKIP
+    >>> print(f"{report.seconds:.1f} s, {report.speed:.0f} times real time")    # doctest: +SKIP
+    8.0 s, 27 times real time
+    """
+    ends = _file_name(source), _file_name(target)
+    if not overwrite and os.path.isfile(ends[1]) and not (os.path.exists(ends[0]) and os.path.samefile(*ends)):
+        raise UsageError(f"{ends[1]} exists; give the output another name, or set overwrite")
+    return filter_sound(*ends, Settings(model, strength_db, latency), progress=progress)
+
+
+def denoise_folder(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    model: str | Path | None = None,
+    strength_db: float | None = None,
+    latency: Latency = "normal",
+    overwrite: bool = False,
+    jobs: int = 1,
+    progress: Callable[[FileOutcome], object] | None = None,
+) -> list[FileOutcome]:
+    """Filter every sound file below a folder into the same tree below another one.
+
+    A file that fails is reported and the rest goes on. A run that was stopped can be repeated: an output that is no
+    older than its input is skipped.
+
+    Parameters
+    ----------
+    source : str or path-like
+        Folder to read, with all below it. Hidden files are left alone, and links to folders are not followed.
+    target : str or path-like
+        Folder to write, made if it does not exist. It may lie inside ``source``.
+    model, strength_db, latency
+        As for `denoise_file`.
+    overwrite : bool, optional
+        Whether outputs that are no older than their inputs are made again.
+    jobs : int, optional
+        Number of worker processes. With 1, the default, the calling thread does the work itself.
+    progress : callable, optional
+        Called as ``progress(outcome)`` with every `FileOutcome` as it comes, in the calling thread. An exception that
+        it raises ends the work, worker processes included, and passes through.
+
+    Returns
+    -------
+    list of FileOutcome
+        One for every file, in the order in which they were done.
+
+    Raises
+    ------
+    UsageError
+        If ``source`` is no folder or holds no sound file, if an output would replace an input, or if a setting is out
+        of range.
+    ModelError
+        If the model cannot be trusted. No file has been touched then.
+
+    See Also
+    --------
+    denoise_file : One file.
+
+    Examples
+    --------
+    >>> outcomes = denoise_folder("recordings", "clean", jobs=4)    # doctest: +SKIP
+    >>> [outcome.error for outcome in outcomes if outcome.error]    # doctest: +SKIP
+    []
+    """
+    if jobs < 1:
+        raise UsageError(f"{jobs} jobs; give 1 or more")
+    if not os.path.isdir(source):
+        raise UsageError(f"{os.fspath(source)} is no folder; check the name, or filter a file with denoise_file")
+    found = find_jobs(os.fspath(source), os.fspath(target), overwrite)
+    return filter_jobs(found, Settings(model, strength_db, latency), jobs, progress)
+
+
+def _file_name(path: str | os.PathLike[str]) -> str:
+    """The name of a file, also where a command line would mean a pipe by it."""
+    name = os.fspath(path)
+    return os.path.join(os.curdir, name) if name == "-" else name
