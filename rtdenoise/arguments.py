@@ -1,6 +1,7 @@
 """How command lines are read: errors as one line, numbers within their range, no empty names.
 
-Also what each setting may be (`VALUES`), whether it comes from the command line or from the configuration.
+Also what each setting may be (`VALUES`), whether it comes from the command line or from the configuration, and the
+ranges that hold for calls from Python as well.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import math
+import numbers
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from rtdenoise.errors import UsageError
@@ -51,21 +54,39 @@ def refuse_empty(argv: Sequence[str]) -> None:
             raise UsageError(f"{what} is empty; give it a value, or leave it away")
 
 
-def number(low: float, high: float, unit: str = "", whole: bool = False) -> Callable[[str], Any]:
-    """A type for ``add_argument``: a number from ``low`` to ``high``, which also keeps out NaN and infinity."""
+@dataclass(frozen=True)
+class Range:
+    """Numbers from ``low`` to ``high``, which also keeps out NaN and infinity."""
 
-    def read(text: str) -> float:
+    low: float
+    high: float
+    unit: str = ""
+    whole: bool = False
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        return f"{kind} from {self.low:,} to {self.high:,}{self.unit and ' ' + self.unit}"
+
+    def read(self, text: str) -> float:
+        """The number that somebody typed; as a type for ``add_argument``."""
         try:
-            value = int(text) if whole else float(text)
+            value = int(text) if self.whole else float(text)
         except ValueError:
             value = math.nan
-        if not low <= value <= high:
-            kind = "a whole number" if whole else "a number"
-            wanted = f"{kind} from {low:,} to {high:,}{unit and ' ' + unit}"
-            raise argparse.ArgumentTypeError(f"{text!r} is out of range or no number; give {wanted}")
+        if not self.low <= value <= self.high:
+            raise argparse.ArgumentTypeError(f"{text!r} is out of range or no number; give {self}")
         return value
 
-    return read
+    def check(self, name: str, value: Any) -> None:
+        """UsageError for an argument of a Python call that is not in it, or no number at all."""
+        kind: Any = numbers.Integral if self.whole else numbers.Real
+        if isinstance(value, bool) or not isinstance(value, kind) or not self.low <= value <= self.high:
+            raise UsageError(f"{name} {value!r} is out of range or no number; give {self}")
+
+
+def number(low: float, high: float, unit: str = "", whole: bool = False) -> Callable[[str], Any]:
+    """A type for ``add_argument``: a number within a range."""
+    return Range(low, high, unit, whole).read
 
 
 def count(low: int = 1, high: int = 1_000_000_000) -> Callable[[str], int]:
@@ -82,7 +103,7 @@ def _latency(text: str) -> str | float:
         float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither normal nor low nor a number of ms") from None
-    return _MILLISECONDS(text)
+    return MILLISECONDS.read(text)
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
@@ -99,8 +120,11 @@ def _or_default(read: Callable[[str], Any], *more: str) -> Callable[[str], Any]:
     return lambda text: None if text in (DEFAULT, *more) else read(text)
 
 
-_MILLISECONDS = number(0.1, 10_000, "ms")
-RATE = count(1_000, 1_000_000)
+MILLISECONDS = Range(0.1, 10_000, "ms")
+HZ = Range(1_000, 1_000_000, "Hz", whole=True)
+FRAMES = Range(1, 65_536, "frames", whole=True)  # a callback
+WORKERS = ("native", "python")
+RATE = HZ.read
 SECONDS = number(0.001, 1_000_000_000, "seconds")
 VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which is that of the configuration's key
     "model": _or_default(str),
@@ -108,9 +132,9 @@ VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which 
     "latency": _latency,
     "rate": _or_default(RATE),
     "channels": _or_default(count(1, 1_000)),
-    "blocksize": _or_default(count(1, 65_536)),
-    "budget": _or_default(_MILLISECONDS),
-    "worker": _or_default(_one_of("native", "python")),
+    "blocksize": _or_default(FRAMES.read),
+    "budget": _or_default(MILLISECONDS.read),
+    "worker": _or_default(_one_of(*WORKERS)),
     "jobs": _or_default(count(1, 1_000)),
     "seconds": SECONDS,
     "learn_noise": number(0.001, LONGEST_NOISE_S, "seconds"),

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from rtdenoise.arguments import MILLISECONDS
 from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry, Latency
@@ -33,9 +34,10 @@ TOLERANCE_MS, SPARE_MS = 0.5, 1.0  # of a wanted delay; what a figure that is re
 
 def mode_for(wanted_ms: float, geometry: Geometry, split: bool) -> Latency:
     """Normal where a delay allows it on usual devices, else low; `UsageError` for one that no device allows."""
+    MILLISECONDS.check("latency", wanted_ms)
     hop_ms = 1000 * geometry.hop / geometry.rate
     least_ms = geometry.latency_ms("low") - hop_ms + LEAST_BUFFER_MS
-    if not wanted_ms >= least_ms:
+    if wanted_ms < least_ms:
         raise UsageError(f"latency {wanted_ms:g} ms; the filter alone takes {least_ms:.1f} ms, give more")
     return "normal" if wanted_ms >= geometry.latency_ms("normal") - hop_ms + USUAL_BUFFER_MS[split] else "low"
 
@@ -65,6 +67,8 @@ class Delay:
             control[ring.PREFILL] = self._frames(START_MS)
         if budget_ms is not None and wanted_ms is not None:
             raise UsageError(f"a latency of {wanted_ms:g} ms and a budget of {budget_ms:g} ms; give one of them")
+        if budget_ms is not None:
+            MILLISECONDS.check("budget", budget_ms)
         if budget_ms is not None and not control[ring.FILE_END]:
             if budget_ms < self.fixed_ms + LEAST_BUFFER_MS:
                 raise UsageError(f"budget {budget_ms:g} ms; the filter alone takes {self.fixed_ms:.1f} ms, give more")

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from rtdenoise.arguments import HZ
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse, server
 from rtdenoise.live.portaudio import changing, portaudio
@@ -126,6 +127,8 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
     host" in any order and case. Raises `UsageError` that lists the candidates if several fit or none does,
     `DeviceError` if there is no device at all.
     """
+    if wanted == "":
+        raise UsageError(f"the name of the {side} is empty; give one, or None for the system's default")
     devices = list_devices()
     able = [d for d in devices if d.channels(side) > 0]
     text = "" if wanted is None else str(wanted).strip()
@@ -209,6 +212,8 @@ def share_clock(source: Device, target: Device) -> bool:
 
 def common_rate(source: Device, target: Device, wanted: int | None) -> int:
     """A rate both ends accept: the wanted one, else the input's own, else the usual ones. `DeviceError` if none is."""
+    if wanted is not None:
+        HZ.check("rate", wanted)
     rates = [wanted] if wanted else [r for r in (source.rate, target.rate, *USUAL_RATES) if r]
     for rate in rates:
         if _accepts(source, "input", rate) and _accepts(target, "output", rate):

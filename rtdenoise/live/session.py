@@ -97,10 +97,8 @@ class LiveDenoiser:
         else:
             self.output = file_end(str(output)) if isinstance(output, Path) else find_device(output, "output")
         refuse_loop(self.input, self.output)
-        if rate is not None and rate <= 0:
-            raise UsageError(f"rate {rate} Hz; give a positive number of samples a second")
         rate = common_rate(self.input, self.output, rate)
-        channels = channels or (source.channels if source else 1)
+        channels = (source.channels if source else 1) if channels is None else channels
         self._split = not share_clock(self.input, self.output) and not (self.input.is_file or self.output.is_file)
         wanted_ms = None if isinstance(latency, str) else latency
         model = model if isinstance(model, Model) else load_model(model)

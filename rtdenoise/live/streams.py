@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from rtdenoise.arguments import FRAMES
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse, realtime, ring
 from rtdenoise.live.callback import Kind, open_stream
@@ -43,6 +44,8 @@ class Streams:
         blocksize: int | None = None,
         worker_below: Callable[[int], None] = lambda priority: None,
     ):
+        if blocksize is not None:
+            FRAMES.check("blocksize", blocksize)
         self.source, self.target = source, target
         self.rings, self._blocksize = rings, blocksize
         self.duplex = share_clock(source, target)

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rtdenoise.arguments import WORKERS
 from rtdenoise.core.denoiser import LIVE_BATCH, Denoiser
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.live import realtime, ring
@@ -96,6 +97,8 @@ class Worker:
     """
 
     def __init__(self, denoiser: Denoiser, rings: Rings, kind: Kind | None = None):
+        if kind not in (None, *WORKERS):
+            raise UsageError(f"worker {kind!r}; choose {' or '.join(map(repr, WORKERS))}")
         hop, channels = denoiser.geometry.hop, denoiser.channels
         self.rings, self.denoiser = rings, denoiser
         self.drift = Drift(hop, channels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -73,6 +74,35 @@ def _nothing_stays() -> Iterator[None]:
 
 def session(model, **settings) -> LiveDenoiser:
     return LiveDenoiser("A.monitor", "B", model, **settings)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        *({"budget_ms": v} for v in (math.nan, math.inf, -1, 0, 1e9, True, "40", np.float32("nan"))),
+        *({"latency": v} for v in (math.nan, math.inf, -1, 0, 1e9, True, "40", "lo", None)),
+        *({"blocksize": v} for v in (-5, 0, 1 << 40, 1.5, math.nan, True, "64")),
+        *({"rate": v} for v in (-1, 0, 999, 1 << 40, 48_000.5, math.nan, True, "48000")),
+        *({"channels": v} for v in (-1, 0, 9, math.nan)),
+        *({"strength_db": v} for v in (-1, math.nan)),
+        *({"worker": v} for v in ("", "x", 5)),
+    ],
+    ids=str,
+)
+def test_a_setting_without_sense_is_refused_as_on_the_command_line(plain, setting):
+    with pytest.raises(UsageError):
+        session(plain, **setting)
+
+
+@pytest.mark.parametrize(("heard", "played"), [("", "B"), ("A.monitor", "")])
+def test_an_empty_name_is_no_default_device(plain, heard, played):
+    with pytest.raises(UsageError, match="is empty"):
+        LiveDenoiser(heard, played, plain)
+
+
+def test_numbers_of_any_kind_are_numbers(plain):
+    settings = {"blocksize": np.int32(256), "budget_ms": np.float32(40)}
+    assert LiveDenoiser("A.monitor", "B", plain, rate=np.int64(48_000), **settings).state == "made"
 
 
 def test_made_it_can_be_read_and_set_and_runs_nothing(plain, delay):
