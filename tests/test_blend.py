@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import graphs
-from rtdenoise.core.denoiser import Denoiser, blend, denoise
+from rtdenoise.core.denoiser import Denoiser, denoise
+from rtdenoise.core.frames import blend
 from rtdenoise.errors import UsageError
 from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import load_model

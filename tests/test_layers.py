@@ -20,7 +20,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": "errors arguments geometry signals home toml_dataclass console",
     "rtdenoise.native": "intrinsics compilation fft",
     "rtdenoise.model": "weights onnx_runtime contract external registry native_session",
-    "rtdenoise.core": "stft denoiser",
+    "rtdenoise.core": "stft frames denoiser hop_denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source pipeline
         process_pool batch files""",

@@ -1,124 +1,88 @@
-"""The streaming denoiser: samples in, as many samples out, a fixed delay later.
+"""The streaming denoiser: samples in, as many samples out, a fixed latency later.
 
     samples ─▶ STFT ─▶ model ─▶ blend with the input ─▶ inverse STFT ─▶ samples
                └ faulty samples become zero     └ attenuation limit, bypass, band above the model
 
-Live audio, files and arrays all run through `Denoiser`, so they give the same numbers. It owns the blend and the
-guards; transforms live in `rtdenoise.core.stft`, the network in `rtdenoise.model.registry`.
+Live audio, files and arrays all run through `Denoiser`, so they give the same numbers. This module owns the order of
+the steps and the checks of what comes in; the compiled steps are in `rtdenoise.core.frames` and `rtdenoise.core.stft`,
+the network comes from `rtdenoise.model.registry`.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.core.stft import FILL, WAITING, StreamingISTFT, StreamingSTFT, analyse, synthesise
+from rtdenoise.core.frames import MIX, MIX_TARGET, begin, finish
+from rtdenoise.core.stft import FILL, StreamingISTFT, StreamingSTFT
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.geometry import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Geometry, Latency
-from rtdenoise.model.contract import Model, ModelStream
+from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import DEFAULT_MODEL, load_model
-from rtdenoise.native.fft import aligned, jit
+from rtdenoise.native.fft import aligned
 
-BATCHES = (64, 8, 1)  # frames a model call may take where samples lie ready
-LIVE_BATCH = 4  # most frames of a live call: sound servers deliver bursts of two or three hops
-FADE_STEP = np.float32(0.25)  # largest change of the blend a hop: bypass and strength cross-fade over 16 ms
-TOP_SMOOTHING = np.float32(0.8)  # a hop, about 18 ms: gain carried to the band above the model's reach
-MIX, MIX_TARGET = range(2)  # slots of the blend: share of the input now, and where it is going
-
-
-@jit
-def begin(x, start, frames, full, noisy, stft):
-    """Analyse up to ``frames`` frames of ``x[start:]`` into ``full`` and, cut or padded to the model's bins, ``noisy``.
-
-    Returns the next unused index of x.
-    """
-    at = analyse(x, start, frames, stft, full)
-    shared = min(full.shape[2], noisy.shape[2])
-    for c in range(full.shape[0]):
-        for f in range(frames):
-            for k in range(shared):
-                noisy[c, f, k, 0] = full[c, f, k, 0]
-                noisy[c, f, k, 1] = full[c, f, k, 1]
-    return at
-
-
-@jit
-def blend(full, enhanced, frames, mix, top_gain):
-    """Replace ``full`` (the input's spectra) by the output's; return how many frames of the model were not finite.
-
-    A faulty frame passes the input. Bins above the model's last take the smoothed gain of its top quarter, at most one.
-    """
-    channels, _, bins, _ = full.shape
-    shared = min(bins, enhanced.shape[2])
-    top = enhanced.shape[2] - enhanced.shape[2] // 4
-    faults = 0
-    for f in range(frames):
-        step = mix[MIX_TARGET] - mix[MIX]
-        mix[MIX] += min(max(step, -FADE_STEP), FADE_STEP)
-        dry, wet = mix[MIX], np.float32(1) - mix[MIX]
-        for c in range(channels):
-            finite = True
-            for k in range(shared):
-                finite &= math.isfinite(enhanced[c, f, k, 0]) and math.isfinite(enhanced[c, f, k, 1])
-            if not finite:
-                faults += 1
-                continue
-            if bins > shared:
-                before = after = np.float32(1e-20)
-                for k in range(top, shared):
-                    before += full[c, f, k, 0] ** 2 + full[c, f, k, 1] ** 2
-                    after += enhanced[c, f, k, 0] ** 2 + enhanced[c, f, k, 1] ** 2
-                now = min(np.float32(1), np.sqrt(after / before))
-                top_gain[c] = max(np.float32(1e-6), now + TOP_SMOOTHING * (top_gain[c] - now))
-                above = dry + wet * min(top_gain[c], now)
-                for k in range(shared, bins):
-                    full[c, f, k, 0] *= above
-                    full[c, f, k, 1] *= above
-            for k in range(shared):
-                full[c, f, k, 0] = dry * full[c, f, k, 0] + wet * enhanced[c, f, k, 0]
-                full[c, f, k, 1] = dry * full[c, f, k, 1] + wet * enhanced[c, f, k, 1]
-    return faults
-
-
-@jit
-def finish(full, enhanced, frames, mix, top_gain, out, start, stop, istft):
-    """Blend, then synthesise ``out[start:stop]``; returns the count of faulty model frames."""
-    faults = blend(full, enhanced, frames, mix, top_gain)
-    synthesise(full, frames, out, start, stop, istft)
-    return faults
+BATCHES = (64, 8, 1)  # Frames in one call of the model: many where samples lie ready, one where they trickle in.
 
 
 class Denoiser:
     """Streaming noise filter for one signal of one or several channels.
 
+    It keeps the state of one stream: use one object for each. Several threads may use several objects at once; those
+    that call one object take turns, chunk by chunk.
+
     Parameters
     ----------
-    model
-        Name of a shipped model, path of an ONNX file, or a loaded `Model`.
-    rate
-        Samples a second, 8 000 to 192 000. No resampling happens at any rate.
-    channels
-        1 to 8; each is filtered on its own, unless the model links them (``model.info.linked``).
-    strength_db
-        Most attenuation the filter may apply: 0 leaves the input untouched (but delayed), None is the model's full
-        effect. Settable while running; changes cross-fade over 16 ms.
-    latency
-        ``"normal"`` (16 ms) or ``"low"`` (8 ms, shorter synthesis window, same model).
+    model : str, Path or Model, optional
+        Name of a shipped model (see `list_models`), path of an ONNX file, or a model loaded before.
+    rate : int, optional
+        Sample rate in Hz, 8 000 to 192 000. No resampling happens at any rate.
+    channels : int, optional
+        1 to 8. Each is filtered on its own, unless the model links them (`ModelInfo.linked`).
+    strength_db : float, optional
+        Attenuation limit in dB: 0 leaves the input untouched (but delayed), None sets no limit.
+    latency : {"normal", "low"}, optional
+        Synthesis window: ``"normal"`` is 16 ms, ``"low"`` 8 ms with the same model, for models with a hop of 4 ms. In
+        general the latency is four or two hops of the model.
 
-    Raises `UsageError` for values out of range and `ModelError` for a model that cannot be trusted.
+    Attributes
+    ----------
+    model : Model
+        The model; ``model.info`` is its `ModelInfo`.
+    rate, channels, latency
+        As given.
+    geometry : Geometry
+        Hop, window and bins in samples at this rate.
 
-    Shape
+    Raises
+    ------
+    UsageError
+        If a value is out of range, or no such model exists.
+    ModelError
+        If the model cannot be trusted.
+
+    See Also
+    --------
+    denoise : A whole signal in one call.
+
+    Notes
     -----
-    ``process(x)``: float32 ``[samples]`` or ``[samples, channels]``, any number of samples; returns the same shape,
-    delayed by `latency_samples`, whatever the chunk sizes.
+    Shape: `process` takes and returns float32 ``[samples]`` or ``[samples, channels]``.
 
-    Threads
-    -------
-    Objects are independent of each other. Several threads that call one object take turns, chunk by chunk.
+    The low-latency mode analyses as the normal one does and synthesises with a window on the newest two hops only,
+    whose product with the analysis window overlap-adds to one [1]_ [2]_.
 
+    References
+    ----------
+    .. [1] Z.-Q. Wang, G. Wichern, S. Watanabe and J. Le Roux, "STFT-domain neural speech enhancement with very low
+       algorithmic latency", 2022, arXiv:2204.09911.
+    .. [2] S. Wang, G. Naithani, A. Politis and T. Virtanen, "Deep neural network based low-latency speech separation
+       with asymmetric analysis-synthesis window pair", 2021, arXiv:2106.11794.
+
+    Examples
+    --------
+    >>> import numpy as np
     >>> d = Denoiser(rate=16_000)
     >>> d.latency_samples, d.process(np.zeros(1000, np.float32)).shape, d.flush().shape
     (256, (1000,), (256,))
@@ -143,7 +107,7 @@ class Denoiser:
         self.geometry = Geometry(self.rate, self.model.info.framing)
         self._stft = StreamingSTFT(self.geometry, channels)
         self._istft = StreamingISTFT(self.geometry, channels, latency, max_frames=BATCHES[0])
-        self.stream = self.model.stream(channels)
+        self._stream = self.model.stream(channels)
         self._full = aligned(channels, BATCHES[0], self.geometry.bins, 2)
         self._top_gain = np.ones(channels, np.float32)
         self._mix = np.zeros(2, np.float32)
@@ -157,36 +121,13 @@ class Denoiser:
 
     @property
     def latency_samples(self) -> int:
-        """Samples between an input sample and the same sample at the output."""
+        """Samples between an input sample and the same sample at the output: the algorithmic latency."""
         return self.geometry.latency_samples(self.latency)
 
     @property
     def latency_ms(self) -> float:
+        """The algorithmic latency in ms."""
         return self.geometry.latency_ms(self.latency)
-
-    @property
-    def hop_arguments(self) -> tuple:
-        """``(full, noisy, enhanced, mix, top_gain, stft, istft)`` for a compiled loop that runs `begin`, a step of
-        `stream` and `finish` itself; ``noisy[k - 1]`` and ``enhanced[k - 1]`` serve steps of k frames."""
-        noisy, enhanced = zip(*map(self.stream.buffers, range(1, LIVE_BATCH + 1)), strict=True)
-        return self._full, noisy, enhanced, self._mix, self._top_gain, self._stft.arguments, self._istft.arguments
-
-    def exchange(self, model: Model, stream: ModelStream) -> None:
-        """Go on with another model and its fresh ``stream``; audio under way stays. `UsageError` if STFTs differ."""
-        if model.info.framing != self.model.info.framing:
-            raise UsageError(f"model {model.name} has another STFT than {self.model.name}; start anew with this model")
-        self.model, self.stream = model, stream
-        self._top_gain[:] = 1
-
-    def shorten(self) -> None:
-        """Go on in low-latency mode, for live use: whole hops, none waiting."""
-        self.latency = "low"
-        self._istft = StreamingISTFT(self.geometry, self.channels, "low", max_frames=BATCHES[0])
-        self.skip_first_hop()
-
-    def skip_first_hop(self) -> None:
-        """Drop the hop that waits so that chunks may have any length: who feeds whole hops saves its delay."""
-        self._istft.counters[WAITING] = 0
 
     @property
     def nonfinite_samples(self) -> int:
@@ -195,7 +136,7 @@ class Denoiser:
 
     @property
     def strength_db(self) -> float | None:
-        """Most attenuation in dB; None: no limit."""
+        """Attenuation limit in dB, None for no limit. It may be set at any time; changes cross-fade over four hops."""
         return self._strength_db
 
     @strength_db.setter
@@ -207,7 +148,7 @@ class Denoiser:
 
     @property
     def bypass(self) -> bool:
-        """Pass the input, with the same delay. The model keeps running, so switching back is seamless."""
+        """Whether the input is passed unfiltered, with the same latency. It may be set at any time, without a jump."""
         return self._bypass
 
     @bypass.setter
@@ -220,7 +161,26 @@ class Denoiser:
         self._mix[MIX_TARGET] = 1.0 if self._bypass else limit
 
     def process(self, x: np.ndarray) -> np.ndarray:
-        """Filter a chunk. Raises `UsageError` on a wrong shape or type, `ModelError` if the model fails."""
+        """Filter a chunk of any length; how a signal is cut into chunks makes no difference.
+
+        Parameters
+        ----------
+        x : numpy.ndarray
+            Floating-point samples between -1 and 1, shape ``[samples]`` or ``[samples, channels]``. Values that are
+            NaN, infinite or beyond +120 dBFS are taken as zero (see `nonfinite_samples`).
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 of the shape of ``x``, `latency_samples` late.
+
+        Raises
+        ------
+        UsageError
+            If shape or type are wrong.
+        ModelError
+            If the model fails or its output is not finite.
+        """
         with self._turn:
             return self._process(x)
 
@@ -239,19 +199,19 @@ class Denoiser:
         return out.reshape(np.shape(x))
 
     def _run(self, block: np.ndarray, out: np.ndarray, at: int, frames: int) -> tuple[int, int]:
-        """``frames`` hops of ``block`` from ``at`` on, or all of it if no hop gets complete.
+        """Filter ``frames`` hops of ``block`` from ``at`` on, or take all of it in if no hop becomes complete.
 
         Returns the next index and the count of faulty model frames.
         """
-        noisy, enhanced = self.stream.buffers(frames or 1)
+        noisy, enhanced = self._stream.buffers(frames or 1)
         stop = begin(block, at, frames or 1, self._full, noisy, self._stft.arguments)
         if frames:
-            self.stream.step(frames)
+            self._stream.step(frames)
         blending = self._full, enhanced, frames, self._mix, self._top_gain
         return stop, finish(*blending, out, at, stop, self._istft.arguments)
 
     def _block(self, x: np.ndarray) -> np.ndarray:
-        """``x`` as contiguous float32 ``[samples, channels]``."""
+        """Return ``x`` as contiguous float32 ``[samples, channels]``."""
         x = np.asarray(x)
         if x.dtype != np.float32:
             if x.dtype.kind != "f":
@@ -267,15 +227,26 @@ class Denoiser:
         return np.ascontiguousarray(x)
 
     def flush(self) -> np.ndarray:
-        """The last `latency_samples` of what was fed, in the rank it was fed. Call `reset` before the next signal."""
+        """Return what is still inside at the end of a signal. Call `reset` before the next signal.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32, the last `latency_samples` samples, of the rank that was fed.
+
+        Raises
+        ------
+        ModelError
+            If the model fails or its output is not finite.
+        """
         shape = (self.latency_samples, self.channels)
         with self._turn:
             return self._process(np.zeros(shape[: self._rank], np.float32))
 
     def reset(self) -> None:
-        """Forget all audio: what follows is filtered as by a new object."""
+        """Forget all audio, so that what follows is filtered as by a new object. Settings stay."""
         with self._turn:
-            for part in (self._stft, self._istft, self.stream):
+            for part in (self._stft, self._istft, self._stream):
                 part.reset()
             self._top_gain[:] = 1
             self._mix[MIX] = self._mix[MIX_TARGET]
@@ -288,9 +259,44 @@ def denoise(
     strength_db: float | None = None,
     latency: Latency = "normal",
 ) -> np.ndarray:
-    """Filter a whole signal; the result has its length and is aligned with it (the delay is removed).
+    """Filter a whole signal; the result is sample-aligned with it, so its latency is removed.
 
-    x: float ``[samples]`` or ``[samples, channels]``. Raises as `Denoiser` does.
+    Parameters
+    ----------
+    x : numpy.ndarray
+        Floating-point samples between -1 and 1, shape ``[samples]`` or ``[samples, channels]``.
+    rate : int
+        Sample rate in Hz, 8 000 to 192 000.
+    model : str, Path or Model, optional
+        Name of a shipped model (see `list_models`), path of an ONNX file, or a model loaded before.
+    strength_db : float, optional
+        Attenuation limit in dB: 0 leaves the signal untouched, None sets no limit.
+    latency : {"normal", "low"}, optional
+        Synthesis window: ``"low"`` gives the sound that a low-latency stream has.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 of the shape of ``x``.
+
+    Raises
+    ------
+    UsageError
+        If shape, type or a setting are wrong.
+    ModelError
+        If the model cannot be trusted, or fails.
+
+    See Also
+    --------
+    Denoiser : Signals that arrive in chunks.
+    denoise_file : Sound files, in constant memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> noisy = 0.1 * np.random.default_rng(0).standard_normal((48_000, 2))
+    >>> denoise(noisy, 48_000, strength_db=18).shape
+    (48000, 2)
     """
     x = np.asarray(x)
     if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] < x.shape[1] and x.shape[1] > MAX_CHANNELS):

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from rtdenoise.arguments import MILLISECONDS
-from rtdenoise.core.denoiser import Denoiser
+from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live import ring
@@ -51,7 +51,7 @@ class Delay:
 
     def __init__(
         self,
-        denoiser: Denoiser,
+        denoiser: HopDenoiser,
         rings: Rings,
         split: bool,
         budget_ms: float | None = None,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rtdenoise.core.denoiser import begin, finish
+from rtdenoise.core.frames import begin, finish
 from rtdenoise.core.stft import HOP
 from rtdenoise.live import ring
 from rtdenoise.live.drift import resample, restart, steer

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from rtdenoise.core.denoiser import Denoiser
+from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry, Latency
 from rtdenoise.live import ring
@@ -104,7 +104,7 @@ class LiveDenoiser:
         model = model if isinstance(model, Model) else load_model(model)
         geometry = Geometry(rate, model.info.framing)
         mode = latency if isinstance(latency, str) else mode_for(latency, geometry, self._split)
-        self._denoiser = Denoiser(model, rate, channels, strength_db, mode)
+        self._denoiser = HopDenoiser(model, rate, channels, strength_db, mode)
         recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
         ends = source.channels if source else min(channels, self.input.inputs), play_channels(channels, self.output)
         hop = self._denoiser.geometry.hop

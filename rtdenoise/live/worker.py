@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rtdenoise.arguments import WORKERS
-from rtdenoise.core.denoiser import LIVE_BATCH, Denoiser
+from rtdenoise.core.hop_denoiser import LIVE_BATCH, HopDenoiser
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
@@ -85,7 +85,7 @@ def stopwatch(control):
 
 
 class Worker:
-    """Runs one `Denoiser` between the two rings on a thread of its own.
+    """Runs one `HopDenoiser` between the two rings on a thread of its own.
 
     ``kind`` is ``"native"`` or ``"python"`` (see the head of this file); ``step_times`` a histogram of model steps,
     ``meters`` float64 mean squares of input and output. Everything is compiled before the constructor returns: a
@@ -96,7 +96,7 @@ class Worker:
     that was not there; after it they raise `UsageError`. Any thread may call them; they take turns.
     """
 
-    def __init__(self, denoiser: Denoiser, rings: Rings, kind: Kind | None = None):
+    def __init__(self, denoiser: HopDenoiser, rings: Rings, kind: Kind | None = None):
         if kind not in (None, *WORKERS):
             raise UsageError(f"worker {kind!r}; choose {' or '.join(map(repr, WORKERS))}")
         hop, channels = denoiser.geometry.hop, denoiser.channels
@@ -117,7 +117,6 @@ class Worker:
         self.kind: Kind = kind or ("native" if native_steps_available(denoiser.stream) else "python")
         if self.kind == "native" and isinstance(denoiser.stream, ContractStream):
             self._native = NativeSteps(denoiser.model, denoiser.stream, LIVE_BATCH)
-        denoiser.skip_first_hop()
         self._rehearse()
 
     def _arguments(self) -> tuple:

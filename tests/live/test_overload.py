@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rtdenoise import Denoiser
+from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.live import hop, ring
 from rtdenoise.live.drift import Drift
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings
@@ -19,8 +19,7 @@ HOP_NS = 4_000_000
 @pytest.fixture
 def waiting(plain):
     """What `open_hops` takes, with one hop in the ring and a player that needs a block soon; and its control."""
-    denoiser, rings = Denoiser(plain, RATE), Rings(HOP, 1, RATE)
-    denoiser.skip_first_hop()
+    denoiser, rings = HopDenoiser(plain, RATE), Rings(HOP, 1, RATE)
     c = rings.control
     c[ring.ANCHOR] = c[ring.ANCHORED] = c[ring.PRIMED] = 1
     c[ring.IN_BLOCK] = c[ring.OUT_BLOCK] = BLOCK

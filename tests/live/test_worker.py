@@ -18,7 +18,7 @@ import graphs
 from conftest import SHIPPED, modulated_noise
 from live.conftest import Feeder
 from rtdenoise import Denoiser
-from rtdenoise.core.denoiser import LIVE_BATCH
+from rtdenoise.core.hop_denoiser import LIVE_BATCH, HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings
@@ -37,7 +37,7 @@ class Rig:
     """A worker between rings, fed by hand."""
 
     def __init__(self, model, rate: int, block: int, kind: str = "native", channels: int = 1, **settings):
-        self.denoiser = Denoiser(model, rate, channels, **settings)
+        self.denoiser = HopDenoiser(model, rate, channels, **settings)
         self.rings = Rings(self.denoiser.geometry.hop, channels, rate)
         self.rings.control[ring.ANCHOR] = 1
         self.control, self.block, self.channels = self.rings.control, block, channels

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtdenoise.core.denoiser import Denoiser
+from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
 from rtdenoise.live import realtime, ring
@@ -84,10 +84,10 @@ class Ran:
 
 
 class Rig:
-    """One `Denoiser` with worker and rings. `UsageError` where the model cannot run without the GIL."""
+    """One `HopDenoiser` with worker and rings. `UsageError` where the model cannot run without the GIL."""
 
     def __init__(self, model: Model | str, rate: int = 48_000, channels: int = 1, latency: Latency = "normal"):
-        self.denoiser = Denoiser(model, rate, channels, latency=latency)
+        self.denoiser = HopDenoiser(model, rate, channels, latency=latency)
         self.hop = self.denoiser.geometry.hop
         self.rings = Rings(self.hop, channels, rate)
         self.control = self.rings.control

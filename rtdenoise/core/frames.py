@@ -1,0 +1,82 @@
+"""What happens to frames on both sides of the model's step, as compiled code that needs no GIL.
+
+    samples ─▶ begin: analyse ─▶ (model step) ─▶ finish: blend with the input, synthesise ─▶ samples
+
+Arrays, files and live audio all run these functions, so they give the same numbers. The blend carries out attenuation
+limit and bypass, extends the model's gains to bins above its reach, and keeps a model's faulty output out of the sound.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rtdenoise.core.stft import analyse, synthesise
+from rtdenoise.native.fft import jit
+
+FADE_STEP = np.float32(0.25)  # The blend changes by at most this much per hop, so changes cross-fade over 16 ms.
+TOP_SMOOTHING = np.float32(0.8)  # Per hop, about 18 ms: smooths the gain of the bins above the model's last one.
+MIX, MIX_TARGET = range(2)  # Slots of the blend: the input's share now, and the share it moves towards.
+
+
+@jit
+def begin(x, start, frames, full, noisy, stft):
+    """Analyse up to ``frames`` frames of ``x[start:]`` into ``full`` and, cut or padded to the model's bins, ``noisy``.
+
+    Returns the next unused index of x.
+    """
+    at = analyse(x, start, frames, stft, full)
+    shared = min(full.shape[2], noisy.shape[2])
+    for c in range(full.shape[0]):
+        for f in range(frames):
+            for k in range(shared):
+                noisy[c, f, k, 0] = full[c, f, k, 0]
+                noisy[c, f, k, 1] = full[c, f, k, 1]
+    return at
+
+
+@jit
+def blend(full, enhanced, frames, mix, top_gain):
+    """Replace ``full`` (the input's spectra) by the output's; return how many frames of the model were not finite.
+
+    A faulty frame passes the input. Bins above the model's last take the smoothed gain of its top quarter, at most one.
+    """
+    channels, _, bins, _ = full.shape
+    shared = min(bins, enhanced.shape[2])
+    top = enhanced.shape[2] - enhanced.shape[2] // 4
+    faults = 0
+    for f in range(frames):
+        step = mix[MIX_TARGET] - mix[MIX]
+        mix[MIX] += min(max(step, -FADE_STEP), FADE_STEP)
+        dry, wet = mix[MIX], np.float32(1) - mix[MIX]
+        for c in range(channels):
+            finite = True
+            for k in range(shared):
+                finite &= math.isfinite(enhanced[c, f, k, 0]) and math.isfinite(enhanced[c, f, k, 1])
+            if not finite:
+                faults += 1
+                continue
+            if bins > shared:
+                before = after = np.float32(1e-20)
+                for k in range(top, shared):
+                    before += full[c, f, k, 0] ** 2 + full[c, f, k, 1] ** 2
+                    after += enhanced[c, f, k, 0] ** 2 + enhanced[c, f, k, 1] ** 2
+                now = min(np.float32(1), np.sqrt(after / before))
+                top_gain[c] = max(np.float32(1e-6), now + TOP_SMOOTHING * (top_gain[c] - now))
+                above = dry + wet * min(top_gain[c], now)
+                for k in range(shared, bins):
+                    full[c, f, k, 0] *= above
+                    full[c, f, k, 1] *= above
+            for k in range(shared):
+                full[c, f, k, 0] = dry * full[c, f, k, 0] + wet * enhanced[c, f, k, 0]
+                full[c, f, k, 1] = dry * full[c, f, k, 1] + wet * enhanced[c, f, k, 1]
+    return faults
+
+
+@jit
+def finish(full, enhanced, frames, mix, top_gain, out, start, stop, istft):
+    """Blend, then synthesise ``out[start:stop]``; returns the count of faulty model frames."""
+    faults = blend(full, enhanced, frames, mix, top_gain)
+    synthesise(full, frames, out, start, stop, istft)
+    return faults
