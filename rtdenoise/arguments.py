@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from rtdenoise.errors import UsageError
 
 DEFAULT = "default"  # as a value: what holds if neither command line nor configuration says anything
-MODES = ("normal", "low")
+MODES, ECONOMY = ("normal", "low"), "economy"  # files and live audio; live audio only
 LONGEST_NOISE_S = 60  # kept in memory
 
 
@@ -95,14 +95,14 @@ def count(low: int = 1, high: int = 1_000_000_000) -> Callable[[str], int]:
 
 
 def _latency(text: str) -> str | float:
-    if text in MODES:
+    if text in (*MODES, ECONOMY):
         return text
     if text == DEFAULT:
         return MODES[0]
     try:
         float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither normal nor low nor a number of ms") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is neither normal, low, economy nor a number of ms") from None
     return MILLISECONDS.read(text)
 
 

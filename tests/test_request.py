@@ -19,9 +19,14 @@ from command import identity_model, voice, write
 from rtdenoise.cli import main
 from rtdenoise.cli.config import config_path
 
-TOP = {"model": ['"unet"'], "strength": [0, 6.5], "latency": ['"low"', 30, 500.5], "quiet": ["true", "false"]}
+TOP = {
+    "model": ['"unet"'],
+    "strength": [0, 6.5],
+    "latency": ['"low"', '"economy"', 30, 500.5],
+    "quiet": ["true", "false"],
+}
 LIVE = {
-    "latency": [30, '"low"'],
+    "latency": [30, '"low"', '"economy"'],
     "rate": [48_000],
     "channels": [1, 2],
     "blocksize": [256],
@@ -53,6 +58,7 @@ LIVE_REQUESTS = {
     "recording": Case(["--in", "mic", "--out", "d.wav", "--seconds", "2"], DEVICES, {"seconds": 2.0}),
     "tee": Case(["--in", "mic", "--out", "speakers", "--tee", "d.wav"], DEVICES, {"tee": "d.wav"}),
     "low": Case(["--in", "mic", "--out", "speakers", "--latency", "low"], DEVICES, {"latency": "low"}),
+    "economy": Case(["--in", "mic", "--out", "4", "--latency", "economy"], DEVICES, {"latency": "economy"}),
     "figure": Case(["--in", "mic", "--out", "speakers", "--latency", "35"], DEVICES - {"budget"}, {"latency": 35.0}),
     "budget": Case(["--in", "mic", "--out", "speakers", "--budget", "50"], DEVICES - {"figure"}, {"budget": 50.0}),
     "taken back": Case(

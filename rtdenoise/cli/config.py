@@ -33,7 +33,7 @@ TEMPLATE = """\
 # quiet = true
 
 [live]
-# latency = 30              # ms, or a mode; before the one above
+# latency = 30              # ms, or a mode, or "economy"; before the one above
 # rate = 48000
 # channels = 1
 # blocksize = 256

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from rtdenoise.arguments import VALUES, Parser
+from rtdenoise.arguments import MODES, VALUES, Parser
 from rtdenoise.errors import DeviceError, ModelError, UsageError
 
 Kind = Literal["live", "folder", "file"]  # a pipe is a file
@@ -59,8 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--latency",
         type=VALUES["latency"],
         default="normal",
-        metavar="normal|low|MS",
-        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also a delay in ms: finds mode and buffer for it",
+        metavar="normal|low|economy|MS",
+        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also economy: up to 12 ms more for less "
+        "processor time, or a latency in ms: finds mode and buffer for it",
     )
     add("--bypass", action="store_true", help="pass the sound through unfiltered")
     add("--quiet", action=Flag, help="no progress and no summary, only warnings and errors")
@@ -195,7 +196,7 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
         if name == "budget" or (name == "latency" and isinstance(value, float)):
             return not figures  # two figures for one delay: that of the command line holds
         return True
-    return name != "latency" or isinstance(value, str)
+    return name != "latency" or value in MODES
 
 
 def _as_options(settings: dict[str, object]) -> list[str]:
@@ -230,8 +231,8 @@ def _check_files(args: argparse.Namespace) -> None:
     for name in LIVE_OPTIONS:
         if getattr(args, name):
             raise UsageError(f"--{name} is for live audio, and neither --in nor --out is a device; leave it away")
-    if not isinstance(args.latency, str):
-        raise UsageError(f"--latency {args.latency:g}: files know normal and low; a figure in ms is for live audio")
+    if args.latency not in MODES:
+        raise UsageError(f"--latency {args.latency}: must be normal or low for files; the rest is for live audio")
     if args.kind == "folder":
         if args.raw or args.rate or args.channels:
             raise UsageError("--raw, --rate and --channels are for pipes; leave them away for a folder")

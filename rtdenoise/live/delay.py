@@ -14,9 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Literal
 
 from rtdenoise.arguments import MILLISECONDS
-from rtdenoise.core.hop_denoiser import HopDenoiser
+from rtdenoise.core.hop_denoiser import LIVE_BATCH, HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live import ring
@@ -32,6 +33,18 @@ LOOK_S = 0.02  # how late it is noticed that the need is known
 TOLERANCE_MS, SPARE_MS = 0.5, 1.0  # of a wanted delay; what a figure that is recommended has to spare
 
 
+LiveLatency = Literal["normal", "low", "economy"]
+
+
+def asked(latency: LiveLatency | float, geometry: Geometry, split: bool) -> tuple[Latency, int, float | None]:
+    """What a request for a latency means: the mode, how many hops the worker gathers, and the figure to reach in ms."""
+    if latency == "economy":
+        return "normal", LIVE_BATCH, None
+    if isinstance(latency, str):
+        return latency, 1, None
+    return mode_for(latency, geometry, split), 1, latency
+
+
 def mode_for(wanted_ms: float, geometry: Geometry, split: bool) -> Latency:
     """Normal where a delay allows it on usual devices, else low; `UsageError` for one that no device allows."""
     MILLISECONDS.check("latency", wanted_ms)
@@ -45,8 +58,9 @@ def mode_for(wanted_ms: float, geometry: Geometry, split: bool) -> Latency:
 class Delay:
     """Prepares ``rings`` for a session on one clock, or on two (``split``), and reads its delay.
 
-    budget_ms: held come what may. wanted_ms: reached, or `missed` says what the least is. Neither means anything beside
-    a file (``ring.FILE_END``), which has no clock. Raises `UsageError` for a budget below what the filter takes.
+    gather: hops that the worker waits for. budget_ms: held come what may. wanted_ms: reached, or `missed` says what the
+    least is. None of them means anything beside a file (``ring.FILE_END``), which has no clock. Raises `UsageError` for
+    a budget below what the filter takes.
     """
 
     def __init__(
@@ -54,12 +68,14 @@ class Delay:
         denoiser: HopDenoiser,
         rings: Rings,
         split: bool,
+        gather: int = 1,
         budget_ms: float | None = None,
         wanted_ms: float | None = None,
     ):
         self._denoiser, self._control, self._split = denoiser, rings.control, split
         control = self._control
         control[ring.SPLIT], control[ring.RESERVE] = split, self._frames(RESERVE_MS)
+        control[ring.GATHER] = 1 if control[ring.FILE_END] else gather
         self._wanted_ms = None if control[ring.FILE_END] else wanted_ms
         if control[ring.FILE_END] == ring.FILE_OUT:
             control[ring.PREFILL] = self._frames(RECORD_BUFFER_MS)
@@ -70,8 +86,9 @@ class Delay:
         if budget_ms is not None:
             MILLISECONDS.check("budget", budget_ms)
         if budget_ms is not None and not control[ring.FILE_END]:
-            if budget_ms < self.fixed_ms + LEAST_BUFFER_MS:
-                raise UsageError(f"budget {budget_ms:g} ms; the filter alone takes {self.fixed_ms:.1f} ms, give more")
+            alone_ms = self.fixed_ms + 1000 * (gather - 1) * denoiser.geometry.hop / denoiser.rate
+            if budget_ms < alone_ms + LEAST_BUFFER_MS:
+                raise UsageError(f"budget {budget_ms:g} ms; the filter alone takes {alone_ms:.1f} ms, give more")
             control[ring.FIXED_TARGET] = control[ring.PREFILL] = self._frames(budget_ms - self.fixed_ms)
         if self._wanted_ms is not None:
             control[ring.WANTED] = self._frames(self._wanted_ms - self.fixed_ms)

@@ -51,13 +51,14 @@ def anchor(control, hop, drift):
         start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
     else:
         # Both sides advance in one callback, always by the same count. Before a callback of b frames the worker has had
-        # all earlier ones; what it then still holds back is less than a hop, in steps of gcd(b, hop).
+        # all earlier ones; what it then still holds back is less than it waits for, in steps of gcd(b, hop).
         if control[ring.PREFILL] == 0:
             block, rest = control[ring.IN_BLOCK], hop
             b = block
             while rest:
                 b, rest = rest, b % rest
-            control[ring.PREFILL] = max(block + hop - b, control[ring.WANTED])
+            gathered = hop * max(1, control[ring.GATHER])
+            control[ring.PREFILL] = max(block + gathered - b, control[ring.WANTED])
         start = control[ring.IN_TAIL] + control[ring.PREFILL]
     store_release(control, ring.OUT_HEAD, start)
     control[ring.ANCHORED] = wanted
@@ -81,7 +82,8 @@ def open_hops(control, captured, denoise, drift, most):
             store_release(control, ring.OUT_HEAD, control[ring.OUT_HEAD] + skip)
         tail += skip
         control[ring.IN_TAIL] = tail
-    if head - tail < hop:
+    gathered = hop * max(1, control[ring.GATHER])
+    if head - tail < gathered:
         return NOTHING, 0
     first = tail % capacity
     action, count = RUN, min(most, min(head - tail, capacity - first) // hop)
@@ -91,7 +93,9 @@ def open_hops(control, captured, denoise, drift, most):
         control[ring.HOLDING] -= 1
         action = HOLD
     else:
-        behind = head - tail - hop >= max(control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2)
+        behind = head - tail - gathered >= max(
+            control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2
+        )
         if behind or too_late(control, hop, count):
             control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # so that the model is tried again
             action = HOLD

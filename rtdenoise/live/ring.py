@@ -50,6 +50,7 @@ OFFSET = 78  # from a frame's place in one ring to its place in the other
 RECORDED_HEAD = 79
 # Written by Python; frames
 STOP, SPLIT, PREFILL, FIXED_TARGET, RESERVE, ANCHOR, FILE_END, WANTED = range(80, 88)
+GATHER = 90  # hops that must lie ready before the worker takes any: 0 and 1 for each as it comes
 CLOCK_HZ = 89  # of Windows' performance counter, set before audio starts; other clocks count nanoseconds
 THREAD_ID = 88  # address of what tells a thread its native id, set before audio starts; 0: nothing does
 SLOTS = 96

@@ -117,6 +117,8 @@ class Worker:
         self.kind: Kind = kind or ("native" if native_steps_available(denoiser.stream) else "python")
         if self.kind == "native" and isinstance(denoiser.stream, ContractStream):
             self._native = NativeSteps(denoiser.model, denoiser.stream, LIVE_BATCH)
+        if self._native is None:
+            rings.control[ring.GATHER] = 1  # a step has one hop here, so waiting for more saves nothing
         self._rehearse()
 
     def _arguments(self) -> tuple:

@@ -17,7 +17,11 @@ LEAD_S = 0.5
 MOST_MS, STEADY_MS = 60.0, 1.0
 
 
-@pytest.mark.parametrize("hog", [(), ("--hog", "python"), ("--hog", "c")], ids=["alone", "python-hog", "c-hog"])
+@pytest.mark.parametrize(
+    "hog",
+    [(), ("--hog", "python"), ("--hog", "c"), ("--latency", "economy")],
+    ids=["alone", "python-hog", "c-hog", "economy"],
+)
 def test_delay_is_small_and_steady(pulse_env, plain_path, hog):
     delay, stats, _ = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, *hog)
     assert delay.clean_share > 0.7  # the host itself stalls now and then

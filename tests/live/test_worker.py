@@ -55,7 +55,7 @@ class Rig:
         """Until the worker has nothing left to do."""
         hop = self.denoiser.geometry.hop
         end = time.monotonic() + 20
-        while self.control[ring.IN_HEAD] - self.control[ring.IN_TAIL] >= hop:
+        while self.control[ring.IN_HEAD] - self.control[ring.IN_TAIL] >= hop * max(1, self.control[ring.GATHER]):
             assert time.monotonic() < end, "the worker does not work"
             time.sleep(0.0002)
         done = self.control[ring.IN_TAIL] // hop
@@ -97,6 +97,22 @@ def test_live_output_is_file_output_later(delay, rng, rate, block, kind):
         y = rig.run(x)
     assert rig.control[ring.UNDERRUNS] == rig.control[ring.HOLDS] == 0
     assert_delayed(y, Denoiser(delay, rate).process(x), rig.denoiser, rig.delay, 3 * rig.delay)
+
+
+@pytest.mark.parametrize("block", [64, 256, 1024])
+def test_hops_are_gathered_for_as_much_latency_as_is_said(delay, rng, block):
+    x = modulated_noise(rng, 24_000, 1, 48_000)
+    with Rig(delay, 48_000, block) as rig:
+        rig.control[ring.GATHER] = LIVE_BATCH
+        rig.stop_clock()
+        with stalls(rig.worker.hop_arguments[-1], every=1_000_000, stall_ms=0) as calls:
+            y = rig.run(x)
+            together = [int(row[COUNT]) for row in calls]
+    assert rig.control[ring.PREFILL] == block + LIVE_BATCH * 192 - 64
+    assert rig.control[ring.UNDERRUNS] == rig.control[ring.HOLDS] == 0
+    assert together[LIVE_BATCH - 1] > 10
+    assert sum(together[:-1]) <= (together[LIVE_BATCH - 1] if block > 192 * LIVE_BATCH else 0)
+    assert_delayed(y, Denoiser(delay, 48_000).process(x), rig.denoiser, rig.delay, 3 * rig.delay)
 
 
 @pytest.mark.parametrize("kind", KINDS)
