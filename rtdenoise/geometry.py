@@ -7,6 +7,7 @@ about audio, models or devices.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +18,7 @@ Latency = Literal["normal", "low"]
 MIN_RATE_HZ, MAX_RATE_HZ = 8_000, 192_000
 MAX_CHANNELS = 8
 
-WINDOW_SHAPES = {  # all periodic: shifted copies add up exactly
+WINDOW_SHAPES: dict[str, Callable[[int], np.ndarray]] = {  # All are periodic: shifted copies add up exactly.
     "hamming": lambda n: 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(n) / n),
     "hann": lambda n: 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n) / n),
     "sqrt-hann": lambda n: np.sin(np.pi * np.arange(n) / n),
@@ -105,7 +106,8 @@ class Geometry:
         """
         w, hop = self.analysis_window(), self.hop
         if self.synthesis_hops(latency) == self.framing.overlap:
-            return w / np.tile((w.reshape(-1, hop) ** 2).sum(0), self.framing.overlap)
+            power = (w.reshape(-1, hop) ** 2).sum(0)
+            return np.asarray(w / np.tile(power, self.framing.overlap))
         out = np.zeros_like(w)
         out[-2 * hop :] = WINDOW_SHAPES["hann"](2 * hop) / w[-2 * hop :]
         return out

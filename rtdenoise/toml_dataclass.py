@@ -9,7 +9,7 @@ import difflib
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rtdenoise.errors import UsageError
 
@@ -17,6 +17,11 @@ try:
     import tomllib
 except ImportError:  # Python 3.10
     import tomli as tomllib  # type: ignore[no-redef]
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+D = TypeVar("D", bound="DataclassInstance")
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def read_table(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
-def fill(default: Any, table: dict[str, Any], where: str) -> Any:
+def fill(default: D, table: dict[str, Any], where: str) -> D:
     """A copy of a dataclass with the values of a table; its annotations say which names and types are right."""
     hints = get_type_hints(type(default))
     names = [f.name for f in fields(default)]
@@ -43,7 +48,7 @@ def fill(default: Any, table: dict[str, Any], where: str) -> Any:
 def _fit(value: Any, hint: Any, old: Any, key: str, where: str) -> Any:
     union = get_origin(hint) in (Union, UnionType)
     kinds = [get_origin(k) or k for k in (get_args(hint) if union else (hint,)) if k is not NoneType]
-    if is_dataclass(old) and isinstance(value, dict):
+    if is_dataclass(old) and not isinstance(old, type) and isinstance(value, dict):
         return fill(old, value, f"{where} [{key}]")
     if kinds == [tuple] and isinstance(value, str | list):
         return tuple([value] if isinstance(value, str) else value)

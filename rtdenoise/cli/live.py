@@ -83,7 +83,10 @@ def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
 def _watch(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
     """The view while a terminal is ours, lines otherwise; a shell moves its jobs into the background and back."""
     drawable = sys.platform != "win32" and sys.stdin.isatty() and sys.stderr.isatty() and not args.quiet
-    watched = lambda: drawable and console.in_foreground(sys.stdin)
+
+    def watched() -> bool:
+        return drawable and console.in_foreground(sys.stdin)
+
     while not over():
         if watched():
             from rtdenoise.cli.live_view import show
@@ -134,7 +137,7 @@ def _looks(live: LiveDenoiser, over: Callable[[], bool]) -> Iterator[Stats]:
 
 def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
     """One line at start, then only what changes: the wait for a device, a new delay, a model that failed."""
-    said: tuple = ()
+    said: tuple[object, ...] = ()
     file_problem = None
     for s in _looks(live, over):
         if s.file_problem != file_problem:

@@ -150,7 +150,8 @@ def _run_command(name: str, argv: list[str]) -> int:
             module = import_module(command.module)
         args = _command_parser(name, module).parse_all(argv)
         _warn_in_lines()
-        return module.run(args)
+        code: int = module.run(args)
+        return code
     except ModuleNotFoundError as missing:
         if command.extra is None or (missing.name or "").startswith("rtdenoise"):
             raise

@@ -190,7 +190,7 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
     if kind == "live":
         figures = [x for x in (said.budget, said.latency) if isinstance(x, float)]
         if name == "monitor":
-            return said.target == "virtual-mic"
+            return bool(said.target == "virtual-mic")
         if name in ("rate", "channels"):
             return not is_live_file(said.source)
         if name == "budget" or (name == "latency" and isinstance(value, float)):

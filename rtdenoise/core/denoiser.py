@@ -29,8 +29,7 @@ BATCHES = (64, 8, 1)  # Frames in one call of the model: many where samples lie 
 class Denoiser:
     """Streaming noise filter for one signal of one or several channels.
 
-    It keeps the state of one stream: use one object for each. Several threads may use several objects at once; those
-    that call one object take turns, chunk by chunk.
+    It keeps the state of one stream. Threads may use several objects at once, and take turns with one, by chunks.
 
     Parameters
     ----------
@@ -39,12 +38,11 @@ class Denoiser:
     rate : int, optional
         Sample rate in Hz, 8 000 to 192 000. No resampling happens at any rate.
     channels : int, optional
-        1 to 8. Each is filtered on its own, unless the model links them (`ModelInfo.linked`).
+        1 to 8, each filtered on its own, unless the model links them (`ModelInfo.linked`).
     strength_db : float, optional
         Attenuation limit in dB: 0 leaves the input untouched (but delayed), None sets no limit.
     latency : {"normal", "low"}, optional
-        Synthesis window: ``"normal"`` is 16 ms, ``"low"`` 8 ms with the same model, for models with a hop of 4 ms. In
-        general the latency is four or two hops of the model.
+        Synthesis window of four hops or two: 16 or 8 ms, with the same model, where its hop is 4 ms.
 
     Attributes
     ----------
@@ -62,14 +60,8 @@ class Denoiser:
     ModelError
         If the model cannot be trusted.
 
-    See Also
-    --------
-    denoise : A whole signal in one call.
-
     Notes
     -----
-    Shape: `process` takes and returns float32 ``[samples]`` or ``[samples, channels]``.
-
     The low-latency mode analyses as the normal one does and synthesises with a window on the newest two hops only,
     whose product with the analysis window overlap-adds to one [1]_ [2]_.
 

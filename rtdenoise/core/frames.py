@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from rtdenoise.core.stft import analyse, synthesise
-from rtdenoise.native.fft import jit
+from rtdenoise.native.fft import Bundle, jit
 
 FADE_STEP = np.float32(0.25)  # The blend changes by at most this much per hop, so changes cross-fade over 16 ms.
 TOP_SMOOTHING = np.float32(0.8)  # Per hop, about 18 ms: smooths the gain of the bins above the model's last one.
@@ -21,7 +21,7 @@ MIX, MIX_TARGET = range(2)  # Slots of the blend: the input's share now, and the
 
 
 @jit
-def begin(x, start, frames, full, noisy, stft):
+def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.ndarray, stft: Bundle) -> int:
     """Analyse up to ``frames`` frames of ``x[start:]`` into ``full`` and, cut or padded to the model's bins, ``noisy``.
 
     Returns the next unused index of x.
@@ -37,7 +37,7 @@ def begin(x, start, frames, full, noisy, stft):
 
 
 @jit
-def blend(full, enhanced, frames, mix, top_gain):
+def blend(full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, top_gain: np.ndarray) -> int:
     """Replace ``full`` (the input's spectra) by the output's; return how many frames of the model were not finite.
 
     A faulty frame passes the input. Bins above the model's last take the smoothed gain of its top quarter, at most one.
@@ -75,7 +75,17 @@ def blend(full, enhanced, frames, mix, top_gain):
 
 
 @jit
-def finish(full, enhanced, frames, mix, top_gain, out, start, stop, istft):
+def finish(
+    full: np.ndarray,
+    enhanced: np.ndarray,
+    frames: int,
+    mix: np.ndarray,
+    top_gain: np.ndarray,
+    out: np.ndarray,
+    start: int,
+    stop: int,
+    istft: Bundle,
+) -> int:
     """Blend, then synthesise ``out[start:stop]``; returns the count of faulty model frames."""
     faults = blend(full, enhanced, frames, mix, top_gain)
     synthesise(full, frames, out, start, stop, istft)

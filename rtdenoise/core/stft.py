@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtdenoise.geometry import Geometry, Latency
-from rtdenoise.native.fft import RealFFT, aligned, inline, inverse_transform, transform
+from rtdenoise.native.fft import Bundle, RealFFT, aligned, inline, inverse_transform, transform
 
 LOUDEST = np.float32(1e6)  # +120 dBFS: a sample beyond it is a fault, as NaN and Inf are, and becomes zero
 QUIETEST = np.float32(1e-15)  # -300 dBFS: below it lie denormals, which slow every multiplication down
@@ -19,7 +19,7 @@ WAITING = 1  # slot of the synthesis counters beside HOP: samples ready but not 
 
 
 @inline
-def analyse(x, start, frames, stft, spectra):
+def analyse(x: np.ndarray, start: int, frames: int, stft: Bundle, spectra: np.ndarray) -> int:
     """Consume ``x[start:]`` until ``frames`` frames are written or x ends; return the next unused index.
 
     x ``[samples, channels]``, stft `StreamingSTFT.arguments`, spectra ``[channels, >= frames, bins, 2]``.
@@ -57,7 +57,7 @@ def analyse(x, start, frames, stft, spectra):
 
 
 @inline
-def synthesise(spectra, frames, out, start, stop, istft):
+def synthesise(spectra: np.ndarray, frames: int, out: np.ndarray, start: int, stop: int, istft: Bundle) -> None:
     """Overlap-add ``frames`` frames behind the waiting samples, then write ``out[start:stop]`` from the oldest.
 
     spectra ``[channels, >= frames, bins, 2]``, istft `StreamingISTFT.arguments`, out ``[samples, channels]``. One hop

@@ -56,7 +56,9 @@ class AtomicFile:
     Raises OSError, which names ``path``: of a part file nobody need know.
     """
 
-    def __init__(self, path: str | os.PathLike[str], like: str | os.PathLike[str] | None = None, recording=False):
+    def __init__(
+        self, path: str | os.PathLike[str], like: str | os.PathLike[str] | None = None, recording: bool = False
+    ):
         self.path = Path(path)
         self._like = like
         self._part: Path | None = None  # stays None where there is nothing to put into place: pipes, devices

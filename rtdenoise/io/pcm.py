@@ -39,7 +39,8 @@ def quantise(samples: np.ndarray, bits: int) -> np.ndarray:
     """Float samples in [-1, 1] as int32 of ``bits`` bits. Samples read from such a file come back bit for bit."""
     full_scale = 2 ** (bits - 1)
     wide = samples.astype(np.float64) if bits > 24 else samples  # float32 holds 24 bits exactly, no more
-    return np.clip(np.rint(wide * full_scale), -full_scale, full_scale - 1).astype(np.int32)
+    words: np.ndarray = np.clip(np.rint(wide * full_scale), -full_scale, full_scale - 1).astype(np.int32)
+    return words
 
 
 def encode(samples: np.ndarray, encoding: str) -> bytes:

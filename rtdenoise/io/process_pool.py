@@ -168,7 +168,7 @@ def serve() -> None:
             results.flush()
 
 
-def _listen(calls: Any, arrived: queue.SimpleQueue) -> None:
+def _listen(calls: Any, arrived: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None]) -> None:
     """Hand on what comes. Its end may come at any time, and then ends the process in the middle of its work."""
     with contextlib.suppress(EOFError, OSError, pickle.UnpicklingError):
         while True:

@@ -70,7 +70,7 @@ class SoundFileSource:
         """Go on with a mended part where the damaged one failed, if there is anything to go on with."""
         self._go_on_with(part)
         try:
-            return at < self._file.frames and self._file.seek(at) == at
+            return bool(at < self._file.frames and self._file.seek(at) == at)
         except soundfile.LibsndfileError:
             return False
 

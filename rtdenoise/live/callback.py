@@ -7,7 +7,7 @@ of `rtdenoise.live.ring`: no lock, no allocation, no system call but the semapho
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numba import carray, from_dtype, types
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import sounddevice as sd
 
 Kind = Literal["duplex", "input", "output"]
+Address: TypeAlias = Any  # A C pointer, which exists in compiled code only.
 INPUT_FLAGS, OUTPUT_FLAGS = 0b0011, 0b1100  # PortAudio's under- and overflow bits
 CONTINUE = 0  # paContinue
 FADE_STEP = np.float32(1 / ring.FADE_FRAMES)
@@ -29,7 +30,7 @@ DECAY = np.float32(0.94)  # a frame: a gap begins as a fall of 1.5 ms from the l
 
 
 @inline
-def capture(control, source, frames):
+def capture(control: np.ndarray, source: Address, frames: int) -> int:
     """Copy ``frames`` device frames at address ``source`` into the captured ring."""
     began = now_ns(control, ring.CAPTURE_SCRATCH)
     channels, device_channels = control[ring.CHANNELS], control[ring.CAPTURE_CHANNELS]
@@ -50,14 +51,14 @@ def capture(control, source, frames):
 
 
 @inline
-def tell_thread(control, slot):
+def tell_thread(control: np.ndarray, slot: int) -> None:
     """Note at the first call which thread calls, so that it can be given priority; costs a load afterwards."""
     if control[slot] == 0 and control[ring.THREAD_ID] != 0:
         store_release(control, slot, call3(control[ring.THREAD_ID], (0, 0, 0)) & 0x7FFFFFFF)
 
 
 @inline
-def wake_worker(control, frames):
+def wake_worker(control: np.ndarray, frames: int) -> None:
     """When the last ``frames`` completed a hop; last of all, since the worker may take this core at once."""
     head, hop = control[ring.IN_HEAD], control[ring.HOP]
     if head // hop != (head - frames) // hop:
@@ -65,7 +66,7 @@ def wake_worker(control, frames):
 
 
 @inline
-def play(control, target, frames):
+def play(control: np.ndarray, target: Address, frames: int) -> int:
     """Write the next ``frames`` frames of the played ring to address ``target``, and a fade where there are none."""
     began = now_ns(control, ring.PLAY_SCRATCH)
     channels, device_channels = control[ring.CHANNELS], control[ring.PLAY_CHANNELS]
@@ -117,41 +118,44 @@ def play(control, target, frames):
 
 ULONG = from_dtype(np.dtype(ctypes.c_ulong))  # 64 bits, on Windows 32
 SIGNATURE = types.intc(types.voidptr, types.voidptr, ULONG, types.voidptr, ULONG, types.voidptr)
+# Frames come as C's unsigned long, whose sums with signed numbers would be floats: hence np.int64 in each callback.
 native = compilation.callback(SIGNATURE, error_model="numpy")
 
 
 @native
-def duplex_callback(source, target, frames, times, flags, user):
+def duplex_callback(source: Address, target: Address, frames: int, times: Address, flags: int, user: Address) -> int:
     control = carray(user, (ring.SLOTS,), np.int64)
     tell_thread(control, ring.PLAY_THREAD)
     control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
     control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
-    began = capture(control, source, np.int64(frames))
-    play(control, target, np.int64(frames))
+    count = int(np.int64(frames))
+    began = capture(control, source, count)
+    play(control, target, count)
     took = now_ns(control, ring.PLAY_SCRATCH) - began
     count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
-    wake_worker(control, np.int64(frames))
+    wake_worker(control, count)
     return CONTINUE
 
 
 @native
-def input_callback(source, target, frames, times, flags, user):
+def input_callback(source: Address, target: Address, frames: int, times: Address, flags: int, user: Address) -> int:
     control = carray(user, (ring.SLOTS,), np.int64)
     tell_thread(control, ring.CAPTURE_THREAD)
     control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
-    began = capture(control, source, np.int64(frames))
+    count = int(np.int64(frames))
+    began = capture(control, source, count)
     took = now_ns(control, ring.CAPTURE_SCRATCH) - began
     count_duration(carray(pointer(control[ring.CAPTURE_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
-    wake_worker(control, np.int64(frames))
+    wake_worker(control, count)
     return CONTINUE
 
 
 @native
-def output_callback(source, target, frames, times, flags, user):
+def output_callback(source: Address, target: Address, frames: int, times: Address, flags: int, user: Address) -> int:
     control = carray(user, (ring.SLOTS,), np.int64)
     tell_thread(control, ring.PLAY_THREAD)
     control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
-    began = play(control, target, np.int64(frames))
+    began = play(control, target, int(np.int64(frames)))
     took = now_ns(control, ring.PLAY_SCRATCH) - began
     count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
     return CONTINUE

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtdenoise.live import ring
-from rtdenoise.native.fft import inline
+from rtdenoise.native.fft import Bundle, inline
 from rtdenoise.native.intrinsics import load_acquire, store_release
 
 TAPS, PHASES, BETA = 32, 256, 9.0  # flat to 0.85 of Nyquist, images below -80 dB
@@ -38,7 +38,7 @@ def kernel_table() -> np.ndarray:
     t = np.arange(TAPS)[None, :] - (TAPS // 2 - 1) - shift
     window = np.i0(BETA * np.sqrt(np.clip(1 - (t / (TAPS // 2)) ** 2, 0, 1))) / np.i0(BETA)
     table = np.sinc(t) * window
-    return (table / table.sum(1, keepdims=True)).astype(np.float32)
+    return np.asarray(table / table.sum(1, keepdims=True), np.float32)
 
 
 class Drift:
@@ -65,7 +65,7 @@ class Drift:
 
 
 @inline
-def resample(x, drift, memory, head):
+def resample(x: np.ndarray, drift: Bundle, memory: np.ndarray, head: int) -> int:
     """Append ``x`` ``[hop, channels]``, at ``state[RATIO]`` output frames an input frame, to a ring from ``head`` on.
 
     Returns the count written: the hop, give or take one. Delay: half the taps.
@@ -100,7 +100,7 @@ def resample(x, drift, memory, head):
 
 
 @inline
-def measured_delay(control):
+def measured_delay(control: np.ndarray) -> float:
     """Frames between the newest captured and the next played, as the two callbacks' clocks tell.
 
     A callback that runs meanwhile may have written its time and not yet its position: then this one reading is off by a
@@ -110,11 +110,11 @@ def measured_delay(control):
     tail = load_acquire(control, ring.OUT_TAIL)
     between = control[ring.OUT_TIME] - control[ring.IN_TIME]
     waiting = head - control[ring.IN_TAIL] + control[ring.OUT_HEAD] - tail
-    return waiting + between * 1e-9 * control[ring.RATE]
+    return float(waiting + between * 1e-9 * control[ring.RATE])
 
 
 @inline
-def move(control, memory, frames):
+def move(control: np.ndarray, memory: np.ndarray, frames: int) -> None:
     """Change the delay at once: positive inserts silence before the next hop, negative asks the player to skip."""
     if frames > 0:
         head = control[ring.OUT_HEAD]
@@ -127,7 +127,7 @@ def move(control, memory, frames):
 
 
 @inline
-def restart(control, drift):
+def restart(control: np.ndarray, drift: Bundle) -> None:
     """Forget what was measured (the clocks' difference stays known) and size the buffer anew."""
     state = drift[0]
     state[DELAY] = state[SEEN] = state[ROUNDS] = state[ASTRAY] = 0
@@ -136,7 +136,7 @@ def restart(control, drift):
 
 
 @inline
-def calibrate(control, drift, memory):
+def calibrate(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
     """After each of the first windows note the player's smallest reserve; then give back what was never needed."""
     state = drift[0]
     rounds, delay = int(state[ROUNDS]), int(state[DELAY])
@@ -168,7 +168,7 @@ def calibrate(control, drift, memory):
 
 
 @inline
-def steer(control, drift, memory):
+def steer(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
     """Once a hop measure the delay; once a window set the ratio, or jump where steering would take too long."""
     if control[ring.CUT_WANTED] != load_acquire(control, ring.CUT_DONE):
         control[ring.WINDOW_HOPS] = 0

@@ -20,7 +20,7 @@ from rtdenoise.live import ring
 from rtdenoise.live.drift import resample, restart, steer
 from rtdenoise.live.marks import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, mark, note, repeat
 from rtdenoise.live.ring import count_duration, now_ns
-from rtdenoise.native.fft import inline, jit
+from rtdenoise.native.fft import Bundle, inline, jit
 from rtdenoise.native.intrinsics import load_acquire, store_release
 
 NOTHING, RUN, HOLD, PASS = range(4)  # with a hop: none there, step the model, hold its gains, pass the input
@@ -32,7 +32,7 @@ IN_POWER, OUT_POWER = range(2)  # slots of the meters: mean square of the last m
 
 
 @inline
-def anchor(control, hop, drift):
+def anchor(control: np.ndarray, hop: int, drift: Bundle) -> bool:
     """Tie the two timelines together when streams (re)start; false while a device is not yet running."""
     wanted = load_acquire(control, ring.ANCHOR)
     if control[ring.ANCHORED] == wanted:
@@ -67,7 +67,7 @@ def anchor(control, hop, drift):
 
 
 @jit
-def open_hops(control, captured, denoise, drift, most):
+def open_hops(control: np.ndarray, captured: np.ndarray, denoise: Bundle, drift: Bundle, most: int) -> tuple[int, int]:
     """Take the hops that lie ready, up to ``most``, as far as the model's input; returns what to do with them and how
     many there are. More than one only where the model runs. `close_hops` moves on in the captured ring."""
     full, noisy, _, _, _, stft, _ = denoise
@@ -106,7 +106,7 @@ def open_hops(control, captured, denoise, drift, most):
 
 
 @inline
-def too_late(control, hop, count):
+def too_late(control: np.ndarray, hop: int, count: int) -> bool:
     """Whether model steps, the next one of ``count`` hops, would not be done when the next play callback needs what is
     still to come."""
     played_to = load_acquire(control, ring.OUT_TAIL)
@@ -115,11 +115,12 @@ def too_late(control, hop, count):
         return False
     due_ns = control[ring.OUT_TIME] + control[ring.OUT_BLOCK] * 1_000_000_000 // control[ring.RATE]
     steps = max(1, (needed + hop - 1) // hop - (count - 1))
-    return now_ns(control, ring.WORKER_SCRATCH) + steps * control[ring.STEP_NS] > due_ns and control[ring.STEP_NS] > 0
+    done_ns = now_ns(control, ring.WORKER_SCRATCH) + steps * control[ring.STEP_NS]
+    return bool(done_ns > due_ns and control[ring.STEP_NS] > 0)
 
 
 @jit
-def judge_step(control, hop, count, took_ns, times):
+def judge_step(control: np.ndarray, hop: int, count: int, took_ns: int, times: np.ndarray) -> None:
     """Note the time of a model step of ``count`` hops, in the histogram as time a hop; a step that outlasted the buffer
     is not tried again for a while."""
     for _ in range(count):
@@ -138,7 +139,7 @@ def judge_step(control, hop, count, took_ns, times):
 
 
 @inline
-def remember_gains(noisy, enhanced, f, gains):
+def remember_gains(noisy: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarray) -> None:
     for c in range(gains.shape[0]):
         for k in range(gains.shape[1]):
             before = noisy[c, f, k, 0] ** 2 + noisy[c, f, k, 1] ** 2
@@ -150,7 +151,20 @@ def remember_gains(noisy, enhanced, f, gains):
 
 
 @jit
-def close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, count, marks):
+def close_hops(
+    control: np.ndarray,
+    captured: np.ndarray,
+    played: np.ndarray,
+    recorded: np.ndarray,
+    denoise: Bundle,
+    drift: Bundle,
+    gains: np.ndarray,
+    y: np.ndarray,
+    meters: np.ndarray,
+    action: int,
+    count: int,
+    marks: np.ndarray | None,
+) -> None:
     """Finish the hops that `open_hops` began and hand them to the play callback and to the recording, one by one."""
     full, all_noisy, all_enhanced, mix, top_gain, stft, istft = denoise
     noisy, enhanced, hop = all_noisy[count - 1], all_enhanced[count - 1], stft[0][HOP]
@@ -175,7 +189,16 @@ def close_hops(control, captured, played, recorded, denoise, drift, gains, y, me
 
 
 @inline
-def hand_on(control, played, recorded, drift, y, meters, action, marks):
+def hand_on(
+    control: np.ndarray,
+    played: np.ndarray,
+    recorded: np.ndarray,
+    drift: Bundle,
+    y: np.ndarray,
+    meters: np.ndarray,
+    action: int,
+    marks: np.ndarray | None,
+) -> None:
     """One hop of output: to the recording, to the play callback, and to the books."""
     hop, channels = y.shape
     power = 0.0
@@ -215,7 +238,7 @@ def hand_on(control, played, recorded, drift, y, meters, action, marks):
 
 
 @jit
-def measure_input(control, captured, hop, meters):
+def measure_input(control: np.ndarray, captured: np.ndarray, hop: int, meters: np.ndarray) -> None:
     """Level of the hop at hand, the first in the captured ring."""
     first, power = control[ring.IN_TAIL] % captured.shape[0], 0.0
     for i in range(hop):

@@ -21,14 +21,14 @@ def make_marks(hops: int) -> np.ndarray:
 
 
 @jit
-def mark(marks, control, column):
+def mark(marks: np.ndarray | None, control: np.ndarray, column: int) -> None:
     """Note the time in the row of the hop at hand."""
     if marks is not None:
         marks[control[ring.HOPS] % marks.shape[0], column] = now_ns(control, ring.WORKER_SCRATCH)
 
 
 @jit
-def repeat(marks, control):
+def repeat(marks: np.ndarray | None, control: np.ndarray) -> None:
     """The hop at hand has been through the model with the one before it: up to there the times are the same."""
     if marks is not None:
         row, before = control[ring.HOPS] % marks.shape[0], (control[ring.HOPS] - 1) % marks.shape[0]
@@ -37,7 +37,7 @@ def repeat(marks, control):
 
 
 @jit
-def note(marks, control, column, value):
+def note(marks: np.ndarray | None, control: np.ndarray, column: int, value: int) -> None:
     """Note a number in the row of the hop at hand."""
     if marks is not None:
         marks[control[ring.HOPS] % marks.shape[0], column] = value

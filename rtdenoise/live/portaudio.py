@@ -27,12 +27,12 @@ open_streams: set[object] = set()  # of all sessions; changed by who holds the l
 
 
 @callback(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr))
-def _no_alsa_message(file, line, function, error, format):
+def _no_alsa_message(file: int, line: int, function: int, error: int, format: int) -> None:
     pass
 
 
 @callback(types.void(types.voidptr))
-def _no_jack_message(text):
+def _no_jack_message(text: int) -> None:
     pass
 
 
@@ -68,7 +68,8 @@ def portaudio() -> ModuleType:
         raise DeviceError(f"PortAudio is not here; {INSTALL.get(sys.platform, INSTALL['linux'])}") from e
     except Exception as e:  # sounddevice initialises PortAudio on import and raises its PortAudioError
         raise DeviceError(f"PortAudio does not start ({e}); is the sound system set up?") from e
-    return sounddevice
+    module: ModuleType = sounddevice
+    return module
 
 
 def _is_open_stream(thing: object) -> bool:

@@ -168,25 +168,25 @@ def _thread_id() -> int:
 
 
 @inline
-def now_ns(control, scratch):
+def now_ns(control: np.ndarray, scratch: int) -> int:
     """Monotonic time in ns; ``scratch`` is a pair of slots of the calling thread's own."""
     address = control.ctypes.data + 8 * scratch
     if control[CLOCK_ID] < 0:
         call3(control[CLOCK], (address, 0, 0))
         ticks, hz = control[scratch], control[CLOCK_HZ]
-        return ticks // hz * 1_000_000_000 + ticks % hz * 1_000_000_000 // hz
+        return int(ticks // hz * 1_000_000_000 + ticks % hz * 1_000_000_000 // hz)
     call3(control[CLOCK], (control[CLOCK_ID], address, 0))
-    return control[scratch] * 1_000_000_000 + control[scratch + 1]
+    return int(control[scratch] * 1_000_000_000 + control[scratch + 1])
 
 
 @jit
-def read(control, slot):
+def read(control: np.ndarray, slot: int) -> int:
     """A slot for Python: what its writer wrote before it is visible."""
-    return load_acquire(control, slot)
+    return int(load_acquire(control, slot))
 
 
 @inline
-def count_duration(histogram, ns):
+def count_duration(histogram: np.ndarray, ns: int) -> None:
     """Add one duration to a histogram; `percentile_us` reads it."""
     octaves = np.log2(max(ns, 1) / 1000.0)
     histogram[min(max(int(octaves * BINS_PER_OCTAVE), 0), HISTOGRAM_BINS - 1)] += 1

@@ -46,7 +46,7 @@ def connection() -> Iterator[Any]:
                 client.close()
 
 
-def listed(ask: Callable[[], list]) -> list:
+def listed(ask: Callable[[], list[Any]]) -> list[Any]:
     """What the server lists, asked again where that is nothing: it always has a module, a source and a sink, but seen
     was that a busy one answers with none."""
     for attempt in range(ATTEMPTS):
@@ -143,10 +143,10 @@ def _client_class() -> type:
     import pulsectl
     from pulsectl import _pulsectl
 
-    class Client(pulsectl.Pulse):
+    class Client(pulsectl.Pulse):  # type: ignore[misc]  # pulsectl has no types
         given_up = False
 
-        def _pulse_info_cb(self, info_cls, data_list, *more):
+        def _pulse_info_cb(self, info_cls: Any, data_list: list[Any], *more: Any) -> None:
             """Copy structures within structures: pulsectl keeps views into memory that is valid inside this callback
             only, and reads rate and channels of some other device from it later."""
             before = len(data_list)
@@ -156,7 +156,7 @@ def _client_class() -> type:
                     if isinstance(value, ctypes.Structure):
                         setattr(info, name, type(value).from_buffer_copy(value))
 
-        def _pulse_iterate(self, block=True):
+        def _pulse_iterate(self, block: bool = True) -> None:
             """One turn of the loop, but not for ever. None follows a question that was given up: its answer would be
             written to memory that is gone."""
             began = time.monotonic()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from rtdenoise.arguments import FRAMES
 from rtdenoise.errors import DeviceError
-from rtdenoise.live import pulse, realtime, ring
-from rtdenoise.live.callback import Kind, open_stream
+from rtdenoise.live import callback, pulse, realtime, ring
+from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device, list_devices, share_clock
 from rtdenoise.live.portaudio import changing, open_streams, portaudio
 from rtdenoise.live.ring import Rings
@@ -92,7 +92,7 @@ class Streams:
         try:
             with changing, pulse.addressed(self.source.endpoint, self.target.endpoint):
                 self.rings.control[THREADS[kind]] = 0
-                stream = open_stream(kind, self.rings, **settings)
+                stream = callback.open_stream(kind, self.rings, **settings)
                 self._open[kind] = stream
                 open_streams.add(stream)
                 stream.start()

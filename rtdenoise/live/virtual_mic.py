@@ -15,8 +15,10 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse
@@ -141,7 +143,7 @@ def status() -> Status:
 
 
 @contextlib.contextmanager
-def _server():
+def _server() -> Iterator[Any]:
     if sys.platform != "linux":
         raise DeviceError(f"the system makes no virtual microphones; install {' from '.join(CABLES[sys.platform])}")
     with connection() as client:
@@ -153,7 +155,7 @@ def _server():
         yield client
 
 
-def _load(client, owner: str, modules: list[tuple[str, str]]) -> None:
+def _load(client: Any, owner: str, modules: list[tuple[str, str]]) -> None:
     """Load ``(name, arguments)`` of all modules or none, and leave none of this owner's behind."""
     try:
         for name, arguments in modules:
@@ -175,50 +177,50 @@ def _loopback(owner: str, output: str) -> tuple[str, str]:
     return "module-loopback", f"source={SINK}.monitor sink={output} latency_msec={MONITOR_MS} {properties}"
 
 
-def _default_output(client) -> str:
+def _default_output(client: Any) -> str:
     """What the user listens on: the server's default sink, never our own."""
     default = client.server_info().default_sink_name
     others = [s.name for s in listed(client.sink_list) if not s.name.startswith(pulse.OWN_PREFIX)]
     if not others:
         raise DeviceError("--monitor finds no output to listen on; connect one, or leave --monitor away")
-    return default if default in others else others[0]
+    return str(default if default in others else others[0])
 
 
 def _properties(description: str, owner: str, kind: str) -> str:
     return f"{kind}_properties=\"device.description='{description}' {MARK}='{owner}'\""
 
 
-def _owners(client) -> dict[int, str]:
+def _owners(client: Any) -> dict[int, str]:
     """Our modules by number, in the order they were loaded, and whose they are."""
     found = {m.index: owner for m in listed(client.module_list) if (owner := _owner(m))}
     return dict(sorted(found.items()))
 
 
-def _owner(module) -> str | None:
+def _owner(module: Any) -> str | None:
     mark = re.search(rf"{re.escape(MARK)}\s*=\s*\W*([\w-]+)", module.argument or "")
     return mark and mark[1]
 
 
-def _is_our_loopback(module) -> bool:
+def _is_our_loopback(module: Any) -> bool:
     return module.name == "module-loopback" and _owner(module) == _this_process()
 
 
-def _sweep(client) -> None:
+def _sweep(client: Any) -> None:
     """Remove what processes left that were killed."""
     _unload(client, [m for m, o in _owners(client).items() if o != FOREVER and not _alive(o)])
 
 
-def _unload(client, modules: list[int]) -> None:
+def _unload(client: Any, modules: list[int]) -> None:
     for module in reversed(modules):
         with contextlib.suppress(Exception):
             client.module_unload(module)
 
 
-def _living_owner(client) -> int | None:
+def _living_owner(client: Any) -> int | None:
     return next((int(o.split("-")[0]) for o in _owners(client).values() if o != FOREVER and _alive(o)), None)
 
 
-def _refuse_living_owner(client, but: int | None = None) -> None:
+def _refuse_living_owner(client: Any, but: int | None = None) -> None:
     owner = _living_owner(client)
     if owner not in (None, but):
         raise DeviceError(f"the virtual microphone is in use by process {owner}; stop that one first")

@@ -36,7 +36,7 @@ from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
 from rtdenoise.live.stats import level_db
 from rtdenoise.model.contract import ContractStream, Model
 from rtdenoise.model.native_session import NativeSteps, native_steps_available, step
-from rtdenoise.native.fft import jit
+from rtdenoise.native.fft import Bundle, jit
 from rtdenoise.native.intrinsics import call3, load_acquire
 
 Kind = Literal["native", "python"]
@@ -44,14 +44,27 @@ FOREVER = -1
 
 
 @jit
-def wait(control):
+def wait(control: np.ndarray) -> bool:
     """Sleep until a callback posts; true when the worker must end."""
     call3(control[ring.WAIT], (control[ring.SEMAPHORE], FOREVER, 0))
-    return load_acquire(control, ring.STOP) != 0
+    return bool(load_acquire(control, ring.STOP) != 0)
 
 
 @jit
-def next_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
+def next_hops(
+    control: np.ndarray,
+    captured: np.ndarray,
+    played: np.ndarray,
+    recorded: np.ndarray,
+    denoise: Bundle,
+    drift: Bundle,
+    gains: np.ndarray,
+    y: np.ndarray,
+    meters: np.ndarray,
+    step_times: np.ndarray,
+    steps: np.ndarray,
+    marks: np.ndarray | None,
+) -> int:
     """Take the hops that lie ready through the filter, as many as a step may have; returns how many."""
     mark(marks, control, OPENED)
     action, count = open_hops(control, captured, denoise, drift, steps.shape[0])
@@ -70,7 +83,20 @@ def next_hops(control, captured, played, recorded, denoise, drift, gains, y, met
 
 
 @jit
-def hop_loop(control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks):
+def hop_loop(
+    control: np.ndarray,
+    captured: np.ndarray,
+    played: np.ndarray,
+    recorded: np.ndarray,
+    denoise: Bundle,
+    drift: Bundle,
+    gains: np.ndarray,
+    y: np.ndarray,
+    meters: np.ndarray,
+    step_times: np.ndarray,
+    steps: np.ndarray,
+    marks: np.ndarray | None,
+) -> None:
     """The whole worker, without the GIL, until STOP."""
     while not wait(control):
         while next_hops(
@@ -80,7 +106,7 @@ def hop_loop(control, captured, played, recorded, denoise, drift, gains, y, mete
 
 
 @jit
-def stopwatch(control):
+def stopwatch(control: np.ndarray) -> int:
     return now_ns(control, ring.WORKER_SCRATCH)
 
 
@@ -121,13 +147,13 @@ class Worker:
             rings.control[ring.GATHER] = 1  # a step has one hop here, so waiting for more saves nothing
         self._rehearse()
 
-    def _arguments(self) -> tuple:
+    def _arguments(self) -> tuple[Any, ...]:
         r, hop = self.rings, self.denoiser.hop_arguments
         shared = r.control, r.captured, r.played, r.recorded
         return *shared, hop, self.drift.arguments, self._gains, self._y, self.meters
 
     @property
-    def hop_arguments(self) -> tuple:
+    def hop_arguments(self) -> tuple[Any, ...]:
         """What `next_hops` takes before the marks; for a native worker only."""
         assert self._native is not None
         return *self._arguments(), self.step_times, self._native.arguments
@@ -248,7 +274,8 @@ class Worker:
 
     def _loop(self) -> None:
         if self._native is not None:
-            hop_loop(*self.hop_arguments, self._marks)
+            arguments: tuple[Any, ...] = *self.hop_arguments, self._marks
+            hop_loop(*arguments)
         else:
             self._python_loop()
 

@@ -13,7 +13,7 @@ import sys
 import weakref
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from rtdenoise.model.onnx_runtime import SESSION_CONFIG, onnxruntime
 from rtdenoise.model.weights import single_file
 from rtdenoise.native.fft import inline
 from rtdenoise.native.intrinsics import call8
+
+Table: TypeAlias = ctypes.Array[Any]  # of addresses or of C strings
 
 API_VERSION = 17  # the oldest table that has all we call; the table only ever grows at its end
 FUNCTIONS = {  # positions in OrtApi, fixed upstream by static asserts
@@ -59,18 +61,18 @@ RUN, SESSION, INPUT_NAMES, OUTPUT_NAMES, COUNT, INPUTS, OUTPUTS, PHASE = (
 
 
 @inline
-def step(arguments, frames):
+def step(arguments: np.ndarray, frames: int) -> int:
     """A model step of so many frames; returns 0 or the address of an OrtStatus (then stop calling, and see
     `NativeSteps.failure`)."""
     phase = arguments[0, PHASE]
     arguments[0, PHASE] = 1 - phase
     a = arguments[frames - 1]
     count, inputs, outputs = a[COUNT], a[INPUTS + phase], a[OUTPUTS + phase]
-    return call8(a[RUN], (a[SESSION], 0, a[INPUT_NAMES], inputs, count, a[OUTPUT_NAMES], count, outputs))
+    return int(call8(a[RUN], (a[SESSION], 0, a[INPUT_NAMES], inputs, count, a[OUTPUT_NAMES], count, outputs)))
 
 
 @cache
-def _library() -> tuple[ctypes.CDLL, ctypes.Array] | None:
+def _library() -> tuple[ctypes.CDLL, Table] | None:
     """The C library of the installed onnxruntime and its table of functions, or None."""
     for home in map(Path, onnxruntime().__path__):
         for pattern in ("libonnxruntime.so*", "libonnxruntime.*dylib", "onnxruntime.dll"):
@@ -114,7 +116,7 @@ class NativeSteps:
         states = [[self._tensor(a) for a in side.values()] for side in stream.states]
         inputs, outputs = ["noisy", *state_names], ["enhanced", *(f"{name}_next" for name in state_names)]
         count = len(inputs)
-        names: list[ctypes.Array] = [(ctypes.c_char_p * count)(*(n.encode() for n in s)) for s in (inputs, outputs)]
+        names: list[Table] = [(ctypes.c_char_p * count)(*(n.encode() for n in s)) for s in (inputs, outputs)]
         # A session for one frame only folds what depends on shapes, a tenth of a step; the other one takes any number.
         sessions = [self._open(model.info.path, stream.one_frame)]
         if most_frames > 1:
@@ -124,7 +126,7 @@ class NativeSteps:
         for frames in range(1, most_frames + 1):
             noisy, enhanced = (self._tensor(a) for a in stream.buffers(frames))
             sets = [[noisy, *states[0]], [noisy, *states[1]], [enhanced, *states[1]], [enhanced, *states[0]]]
-            pointers: list[ctypes.Array] = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
+            pointers: list[Table] = [(ctypes.c_void_p * count)(*(v.value for v in values)) for values in sets]
             self._kept.append(pointers)
             session, address = sessions[frames > 1].value, [ctypes.addressof(a) for a in (*names, *pointers)]
             run = self._table[FUNCTIONS["Run"]]
@@ -173,10 +175,10 @@ class NativeSteps:
         return self._new(tensor, self._memory, a.ctypes.data, a.nbytes, shape, a.ndim, FLOAT32, release="ReleaseValue")
 
 
-def _release(table: ctypes.Array, name: str, handle: ctypes.c_void_p) -> None:
+def _release(table: Table, name: str, handle: ctypes.c_void_p) -> None:
     ctypes.CFUNCTYPE(None, ctypes.c_void_p)(table[FUNCTIONS[name]])(handle)
 
 
-def _release_all(table: ctypes.Array, owned: list[tuple[str, ctypes.c_void_p]]) -> None:
+def _release_all(table: Table, owned: list[tuple[str, ctypes.c_void_p]]) -> None:
     while owned:
         _release(table, *owned.pop())

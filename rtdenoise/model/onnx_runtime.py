@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -28,9 +29,7 @@ def onnxruntime() -> ModuleType:
     """The package of that name, which reports nothing to anybody."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # stays: child processes and the C library read it too
     with signals.held():  # it makes an ImportError of an interrupt
-        import onnxruntime
-
-    return onnxruntime
+        return import_module("onnxruntime")
 
 
 def open_session(path: Path) -> InferenceSession:

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar, cast
 
 from numba import njit
 from numba.core import config, sigutils
@@ -33,33 +33,36 @@ from rtdenoise.home import user_folder
 
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([^\n#]*))", re.M)
 
+Function: TypeAlias = Callable[..., Any]
+F = TypeVar("F", bound=Function)
+
 _ours = {"rtdenoise"}  # packages with functions that are woven together
 
 
-def compiled(**options: Any) -> Callable[[Callable], Any]:
+def compiled(**options: Any) -> Callable[[F], F]:
     """A decorator as `numba.njit`, whose code is kept; ``options`` are numba's."""
 
-    def decorate(function: Callable) -> Any:
-        dispatcher = njit(**options)(function)
+    def decorate(function: F) -> F:
+        dispatcher: Any = njit(**options)(function)
         dispatcher._cache = _cache_for(function) or dispatcher._cache
-        return dispatcher
+        return cast(F, dispatcher)  # which is called as the function is
 
     return decorate
 
 
-def callback(signature: Any, **options: Any) -> Callable[[Callable], CFunc]:
+def callback(signature: Any, **options: Any) -> Callable[[Function], CFunc]:
     """A decorator as `numba.cfunc`, whose code is kept."""
 
-    def decorate(function: Callable) -> CFunc:
+    def decorate(function: Function) -> CFunc:
         made: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
         made._cache = _cache_for(function) or made._cache
         made.compile()
-        return made
+        return cast("CFunc", made)
 
     return decorate
 
 
-def _cache_for(function: Callable) -> FunctionCache | None:
+def _cache_for(function: Function) -> FunctionCache | None:
     source = Path(function.__code__.co_filename)
     _ours.add(function.__module__.partition(".")[0])
     try:
@@ -69,7 +72,7 @@ def _cache_for(function: Callable) -> FunctionCache | None:
 
 
 class _Locator(_CacheLocator):
-    def __init__(self, function: Callable, source: Path):
+    def __init__(self, function: Function, source: Path):
         self._py_file, self._lineno = str(source), function.__code__.co_firstlineno
         self._stamp = _stamp(source)
 
@@ -83,7 +86,7 @@ class _Locator(_CacheLocator):
         return str(self._lineno)
 
     @classmethod
-    def from_function(cls, py_func: Callable, py_file: str) -> _Locator:
+    def from_function(cls, py_func: Function, py_file: str) -> _Locator:
         return cls(py_func, Path(py_file))
 
 
@@ -100,9 +103,9 @@ class _Files(IndexDataCacheFile):
         self._base = filename_base
         self._data_name_pattern = f"{filename_base}.{source_stamp[:12]}.{{number:d}}.nbc"
 
-    def _load_index(self) -> dict:
+    def _load_index(self) -> dict[Any, Any]:
         try:
-            return super()._load_index()
+            return dict(super()._load_index())
         except Exception:  # a damaged pickle raises almost anything
             return {}
 
@@ -116,7 +119,7 @@ class _Files(IndexDataCacheFile):
 class _Cache(FunctionCache):
     _impl_class = _Implementation
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Function):
         super().__init__(function)
         locator = self._impl.locator
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, locator.get_source_stamp())

@@ -1,7 +1,7 @@
 """Real FFT of one length, callable from compiled code without the GIL.
 
-FFTW does the work: the pyFFTW wheel carries it as a plain C library, so its plans run by address inside numba functions
-. Where a build of pyFFTW hides that library, a mixed-radix FFT in numba takes its place; the two agree
+FFTW does the work: the pyFFTW wheel carries it as a plain C library, so its plans run by address inside numba
+functions. Where a build of pyFFTW hides that library, a mixed-radix FFT in numba takes its place; the two agree
 to float32 rounding. Which one runs is visible in `RealFFT.backend`.
 """
 
@@ -11,9 +11,10 @@ import ctypes
 import importlib.util
 import threading
 import weakref
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numba import njit, types
@@ -22,8 +23,11 @@ from numba.extending import overload
 from rtdenoise.native.compilation import compiled
 from rtdenoise.native.intrinsics import call3
 
+F = TypeVar("F", bound=Callable[..., Any])
+Bundle: TypeAlias = tuple[Any, ...]  # Arrays of one object that travel through compiled code together.
+
 jit = compiled(nogil=True, error_model="numpy")
-inline = njit(nogil=True, error_model="numpy", inline="always")  # compiled once, within its caller
+inline: Callable[[F], F] = cast(Any, njit(nogil=True, error_model="numpy", inline="always"))  # Part of its caller.
 
 FORWARD, INVERSE, FORWARD_PLAN, INVERSE_PLAN, TIME, FREQ = range(6)  # slots of an FFTW plan array
 FFTW_ESTIMATE = 64  # always the same plan for a length, so two runs give equal output
@@ -93,7 +97,7 @@ def _destroy(library: ctypes.CDLL, plans: list[int]) -> None:
 
 
 @jit
-def _mixed_radix(x, twiddles):
+def _mixed_radix(x: np.ndarray, twiddles: np.ndarray) -> np.ndarray:
     """Complex FFT of ``x`` (length n): Stockham, any prime factors; returns the array that holds the result."""
     n = x.size
     y = np.empty_like(x)
@@ -115,22 +119,29 @@ def _mixed_radix(x, twiddles):
     return x
 
 
-def transform(plan, time, freq):
+def transform(plan: np.ndarray, time: np.ndarray, freq: np.ndarray) -> None:
     """``time`` -> ``freq``, unscaled. For compiled code only; see `RealFFT`."""
     raise NotImplementedError
 
 
-def inverse_transform(plan, time, freq):
+def inverse_transform(plan: np.ndarray, time: np.ndarray, freq: np.ndarray) -> None:
     """``freq`` -> ``time``, unscaled (n times the samples); imaginary parts at 0 Hz and Nyquist are ignored."""
     raise NotImplementedError
 
 
-@overload(transform, inline="always")
-def _transform(plan, time, freq):
-    if plan.dtype == types.int64:
-        return lambda plan, time, freq: call3(plan[FORWARD], (plan[FORWARD_PLAN], plan[TIME], plan[FREQ]))
+# numba wants the implementations below to have the parameters of their overload, annotations included.
 
-    def forward(plan, time, freq):
+
+@overload(transform, inline="always")
+def _transform(plan: Any, time: Any, freq: Any) -> Callable[..., None]:
+    if plan.dtype == types.int64:
+
+        def fftw_forward(plan: Any, time: Any, freq: Any) -> None:
+            call3(plan[FORWARD], (plan[FORWARD_PLAN], plan[TIME], plan[FREQ]))
+
+        return fftw_forward
+
+    def forward(plan: Any, time: Any, freq: Any) -> None:
         z = _mixed_radix(time.astype(np.complex64), plan)
         for k in range(freq.shape[0]):
             freq[k, 0], freq[k, 1] = z[k].real, z[k].imag
@@ -139,11 +150,15 @@ def _transform(plan, time, freq):
 
 
 @overload(inverse_transform, inline="always")
-def _inverse_transform(plan, time, freq):
+def _inverse_transform(plan: Any, time: Any, freq: Any) -> Callable[..., None]:
     if plan.dtype == types.int64:
-        return lambda plan, time, freq: call3(plan[INVERSE], (plan[INVERSE_PLAN], plan[FREQ], plan[TIME]))
 
-    def inverse(plan, time, freq):
+        def fftw_inverse(plan: Any, time: Any, freq: Any) -> None:
+            call3(plan[INVERSE], (plan[INVERSE_PLAN], plan[FREQ], plan[TIME]))
+
+        return fftw_inverse
+
+    def inverse(plan: Any, time: Any, freq: Any) -> None:
         n, last = time.size, freq.shape[0] - 1
         z = np.empty(n, np.complex64)
         for k in range(1, last):

@@ -5,15 +5,29 @@ Addresses are arguments, not constants, so that functions using them can be cach
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 from llvmlite import ir
-from numba import types
+from numba import extending, types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.core.base import BaseContext
+from numba.core.typing.templates import Signature
 
 WORD = ir.IntType(64)
 
+Values: TypeAlias = list[ir.Value]
+Code: TypeAlias = Callable[[BaseContext, ir.IRBuilder, Signature, Values], Any]  # Builds the instructions.
+Typed: TypeAlias = tuple[Signature, Code]
 
-def c_call(arguments: int):
+
+def intrinsic(function: Callable[..., Typed]) -> Callable[..., Any]:
+    """`numba.extending.intrinsic`, typed as it is called: without the typing context, with values in place of types."""
+    made: Callable[..., Any] = extending.intrinsic(function)
+    return made
+
+
+def c_call(arguments: int) -> Callable[..., Any]:
     """An intrinsic for ``int64 f(int64, ...)`` at an address: ``call(address, (a, b, ...))``.
 
     Pointers and smaller integers travel as int64, which 64-bit calling conventions allow; C ignores surplus arguments
@@ -21,8 +35,8 @@ def c_call(arguments: int):
     """
 
     @intrinsic
-    def call(typingctx, address, values):
-        def codegen(context, builder, signature, args):
+    def call(typingctx: Any, address: types.Type, values: types.Type) -> Typed:
+        def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
             function = builder.inttoptr(args[0], ir.FunctionType(WORD, [WORD] * arguments).as_pointer())
             return builder.call(function, cgutils.unpack_tuple(builder, args[1], arguments))
 
@@ -34,26 +48,26 @@ def c_call(arguments: int):
 call3, call8 = c_call(3), c_call(8)
 
 
-def _slot(context, builder, signature, args):
+def _slot(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
     array = context.make_array(signature.args[0])(context, builder, args[0])
     return cgutils.get_item_pointer(context, builder, signature.args[0], array, [args[1]], wraparound=False)
 
 
 @intrinsic
-def load_acquire(typingctx, array, index):
+def load_acquire(typingctx: Any, array: types.Type, index: types.Type) -> Typed:
     """``array[index]`` (int64); what its writer wrote before `store_release` is visible afterwards."""
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
         return builder.load_atomic(_slot(context, builder, signature, args), "acquire", 8, typ=WORD)
 
     return types.int64(array, types.intp), codegen
 
 
 @intrinsic
-def store_release(typingctx, array, index, value):
+def store_release(typingctx: Any, array: types.Type, index: types.Type, value: types.Type) -> Typed:
     """``array[index] = value`` (int64), after everything written before it."""
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
         builder.store_atomic(args[2], _slot(context, builder, signature, args), "release", 8)
         return context.get_dummy_value()
 
@@ -61,10 +75,10 @@ def store_release(typingctx, array, index, value):
 
 
 @intrinsic
-def pointer(typingctx, address):
+def pointer(typingctx: Any, address: types.Type) -> Typed:
     """An int64 address as a C pointer (for ``carray``)."""
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
         return builder.inttoptr(args[0], cgutils.voidptr_t)
 
     return types.voidptr(types.int64), codegen

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rtdenoise.arguments import count, number
-from rtdenoise.live import streams
+from rtdenoise.live import callback
 from rtdenoise.live.marks import WRITTEN, make_marks
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise_bench.measure.correlation import RATE
@@ -29,14 +29,14 @@ MARKED_HOPS = 1 << 16  # the last four minutes
 
 def _hurry_output(ppm: float) -> None:
     """From now on open output streams at a rate that is ``ppm`` off while the session believes in the nominal one."""
-    real = streams.open_stream
+    real = callback.open_stream
 
     def open_stream(kind, rings, **settings):
         if kind == "output":
             settings["samplerate"] *= 1 + ppm * 1e-6
         return real(kind, rings, **settings)
 
-    streams.open_stream = open_stream
+    callback.open_stream = open_stream
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numba import carray, types
 
-from rtdenoise.live import callback, ring, streams
+from rtdenoise.live import callback, ring
 from rtdenoise.live.ring import Rings
 from rtdenoise.native import compilation
 from rtdenoise.native.intrinsics import call8, pointer
@@ -70,8 +70,8 @@ class Observer:
         self._plans: dict[str, np.ndarray] = {}
         self._logs: dict[str, np.ndarray] = {}
         self._audio: dict[str, np.ndarray] = {}
-        self._real, self._callbacks = streams.open_stream, dict(callback.CALLBACKS)
-        streams.open_stream = self._open  # type: ignore[assignment]
+        self._real, self._callbacks = callback.open_stream, dict(callback.CALLBACKS)
+        callback.open_stream = self._open
 
     def _open(self, kind: callback.Kind, rings: Rings, **settings: Any):
         plan, log, channels = np.zeros(SLOTS, np.int64), np.zeros((ROWS, COLUMNS), np.int64), settings["channels"]
