@@ -14,7 +14,7 @@ class UsageError(RtdenoiseError, ValueError):
 
 
 class ModelError(RtdenoiseError):
-    """A model file that is broken, foreign to the contract, or that misbehaves when run."""
+    """A model file that is broken, does not keep the contract, or misbehaves when run."""
 
 
 class AudioFileError(RtdenoiseError):

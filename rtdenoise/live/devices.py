@@ -22,9 +22,27 @@ USUAL_RATES = (48_000, 44_100, 32_000, 16_000, 96_000, 8_000)
 class Device:
     """One sound device.
 
-    ``id`` is what a user may type, ``index`` PortAudio's number, ``endpoint`` the sound server's name for a source or
-    sink that is reached through that PortAudio device (None: the device itself). ``rate`` in Hz is the one it runs
-    at. ``own`` is what this package made, or what stands on it.
+    Attributes
+    ----------
+    id : int
+        What a user may type to choose it.
+    name, host : str
+        Its name, and the audio system or server that offers it.
+    inputs, outputs : int
+        How many channels it records and plays.
+    rate : int
+        The sample rate it runs at, in Hz.
+    index : int
+        PortAudio's number for it.
+    endpoint : str or None
+        The sound server's name for a source or sink that is reached through that PortAudio device; None for the device
+        itself.
+    default_input, default_output : bool
+        Whether it is the system's default.
+    virtual : bool
+        Whether it is a monitor or was made by a program.
+    own : bool
+        Whether this package made it, or what it stands on.
     """
 
     id: int
@@ -42,6 +60,7 @@ class Device:
 
     @property
     def label(self) -> str:
+        """Name and host, as lists show them."""
         return self.name if self.is_file else f"{self.name}, {self.host}"
 
     @property
@@ -55,12 +74,35 @@ class Device:
         return self.endpoint is not None or (self.host == "ALSA" and self.name in SERVER_NAMES)
 
     def is_same(self, other: Device) -> bool:
-        """Whether this is the other, listed at another time: numbers change, names stay."""
+        """Whether this is the other, listed at another time: numbers change, names stay.
+
+        Parameters
+        ----------
+        other : Device
+            A device of another list.
+
+        Returns
+        -------
+        bool
+            Whether the two are one.
+        """
         if self.endpoint is not None:
             return self.endpoint == other.endpoint and bool(self.inputs) == bool(other.inputs)
         return other.endpoint is None and self.label == other.label
 
     def channels(self, side: Side) -> int:
+        """Return how many channels one side has.
+
+        Parameters
+        ----------
+        side : {"input", "output"}
+            What is recorded, or what is played.
+
+        Returns
+        -------
+        int
+            0 where the device has no such side.
+        """
         return self.inputs if side == "input" else self.outputs
 
 
@@ -70,8 +112,18 @@ def file_end(path: str, rate: int = 0, channels: int = 0) -> Device:
 
 
 def list_devices() -> list[Device]:
-    """All devices: PortAudio's own, then the sound server's sources and sinks. Raises `DeviceError` without
-    PortAudio."""
+    """List all sound devices: PortAudio's own, then the sound server's sources and sinks.
+
+    Returns
+    -------
+    list of Device
+        Every device that can record or play.
+
+    Raises
+    ------
+    DeviceError
+        Where PortAudio is missing or lists no devices.
+    """
     found = _portaudio_devices()
     host, endpoints = pulse.endpoints()
     bridge = _bridge(found)

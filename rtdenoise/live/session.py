@@ -32,43 +32,41 @@ START_TIMEOUT_S = 5.0
 
 
 class LiveDenoiser:
-    """A running noise filter between two sound devices.
+    """A running noise filter between two sound devices; use it as a context manager.
 
     Parameters
     ----------
-    input, output
-        Device names, parts of names, or ids (see `list_devices`); None: the system's default. One of them may be a
-        sound file, as a ``pathlib.Path``: it is played in real time (see `finished`), or recorded. The output may be a
-        `VirtualMicrophone`, which exists from `start` to `stop`.
-    model, strength_db
-        As for `Denoiser`. The model may be exchanged while running (`exchange_model`).
-    latency
-        As for `Denoiser`; or ``"economy"``: four hops are filtered at a time, for up to 12 ms more latency and less
-        processor time; or a latency in ms (as `latency_ms` counts it) that must be reached: `start` chooses the mode
-        for it and raises `UsageError` with the smallest figure if the devices cannot do it.
-    rate
-        Hz; None: the input device's own. No resampling happens, except by less than 0.2 % between two clocks.
-    channels
+    input, output : int, str or Path, optional
+        Device names, parts of names, or ids (see `list_devices`); None is the system's default. One may be a Path: a
+        sound file, played in real time or recorded. The output may be a `VirtualMicrophone`.
+    model, strength_db : optional
+        As for `Denoiser`.
+    rate : int, optional
+        Hz; None is the input device's own. Nothing is resampled, except by less than 0.2 % between two clocks.
+    channels : int, optional
         1 filters a mono microphone (and plays it on both sides), 2 filters left and right each on its own.
-    blocksize
-        Frames a callback; None: what suits the device.
-    budget_ms
-        Delay to hold from callback to callback, filter included, come what may. None: as little as the devices allow,
-        found in the first second. `latency_ms` is the figure held to. Neither figure means anything beside a file.
-    tee
-        A sound file to write what is heard to, aligned with the input; it appears when the session ends.
-    worker
-        ``"native"`` or ``"python"`` (see `rtdenoise.live.worker`); None: the first that works.
+    latency : {"normal", "low", "economy"} or float, optional
+        As for `Denoiser`; ``"economy"`` filters four hops at a time, for up to 12 ms more latency and less load; a
+        figure is a latency in ms (as `latency_ms` counts it) that `start` must reach, or raises `UsageError`.
+    blocksize : int, optional
+        Frames in a callback; None is what suits the device.
+    budget_ms : float, optional
+        Fixed latency to hold, dropouts or not. None is the least that the devices allow. Means nothing beside a file.
+    worker : {"native", "python"}, optional
+        How the model is run (see `rtdenoise.live.worker`); None is the first that works.
+    tee : str or Path, optional
+        Sound file for what is heard, sample-aligned with the input; it appears when the session ends.
 
-    Use it as a context manager. Raises `DeviceError`, `UsageError` or `ModelError` before any sound is touched.
-
-    States
+    Raises
     ------
-    It is *made*, runs once, from `start` to `stop`, and is *stopped* (`state`). Made: settings and a model may be
-    chosen, nothing runs, nothing is open but a file that is to be played, and it may be dropped. Running: all may be
-    changed, by any thread. Stopped, which a failed start leads to as well: figures and problems can still be read,
-    settings have no effect, `exchange_model` and `start` raise `UsageError`. Several may run in one process; the
-    process itself is left as it is.
+    UsageError, DeviceError, ModelError
+        Before any sound is touched.
+
+    Notes
+    -----
+    It is *made*, runs once, from `start` to `stop`, and is *stopped* (`state`), also by a failed start. Made: settings
+    and a model may be chosen, nothing runs, and it may be dropped. Running: any thread may change all. Stopped: figures
+    can be read, settings have no effect, `exchange_model` and `start` raise `UsageError`. Several may run at once.
     """
 
     def __init__(
@@ -133,10 +131,7 @@ class LiveDenoiser:
         self.stop()
 
     def start(self) -> None:
-        """Begin. Returns when audio flows, or after a few seconds when a device gives none yet (see `stats`).
-
-        `UsageError` for a second time, or after `stop`. A `stop` by somebody else meanwhile ends it early.
-        """
+        """Begin, once. Returns when audio flows, after a few seconds without (see `stats`), or by another's `stop`."""
         with self._turn:
             if self._started or self._stopped:
                 raise UsageError("a LiveDenoiser runs once; make a new one")
@@ -174,8 +169,7 @@ class LiveDenoiser:
             self._stack = stack.pop_all()
 
     def stop(self) -> None:
-        """End: watch and streams first, then the worker, the model, and the recording. Safe in any state, twice, and
-        from several threads: each returns when all has ended."""
+        """End all in a safe order, in any state, twice, and from any threads: each returns when all has ended."""
         self._ending.set()
         with self._turn:
             self._stopped = True
@@ -236,15 +230,18 @@ class LiveDenoiser:
         return self._files.warnings
 
     def exchange_model(self, model: str | Path | Model) -> None:
-        """Filter with another model: from the start if it is still to come, from now on while running, without a gap.
+        """Filter with another model, without a dropout. Whatever error it raises, the old one stays.
 
-        `UsageError` or `ModelError` leave the old one; after `stop` it is `UsageError`.
+        Parameters
+        ----------
+        model : str, Path or Model
+            As for `Denoiser`, with the same `framing`.
         """
         self._worker.exchange(model if isinstance(model, Model) else load_model(model))
 
     @property
     def bypass(self) -> bool:
-        """Pass the input, with the same delay."""
+        """Whether the input is passed unfiltered, with the same latency."""
         return self._denoiser.bypass
 
     @bypass.setter
@@ -253,7 +250,7 @@ class LiveDenoiser:
 
     @property
     def strength_db(self) -> float | None:
-        """Most attenuation in dB; None: no limit."""
+        """Attenuation limit in dB; None is no limit."""
         return self._denoiser.strength_db
 
     @strength_db.setter
@@ -271,7 +268,12 @@ class LiveDenoiser:
         return self._delay.now_ms(self._worker.drift)
 
     def stats(self) -> Stats:
-        """A look at all counters, in any state."""
+        """Return a look at all counters, in any state.
+
+        Returns
+        -------
+        Stats
+        """
         d, device_s = self._denoiser, self._streams.latency_s()
         return Stats(
             state=self.state,

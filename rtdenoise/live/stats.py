@@ -16,11 +16,34 @@ SILENCE_DB = -120.0
 
 @dataclass(frozen=True)
 class Stats:
-    """One look at the counters; all counts are since start.
+    """One look at the counters of a `LiveDenoiser`; all counts are since its start.
 
-    ``delay_ms`` is the way from the input's callback to the output's with the filter's own delay, as measured now;
-    ``budget_ms`` the figure it is held to; ``device_ms`` what PortAudio says the devices add (None where it cannot
-    know).
+    Attributes
+    ----------
+    input, output, model : str
+        Names of both ends and of the model.
+    bypass, strength_db
+        As set now, see `LiveDenoiser`.
+    rate, channels : int
+        Sample rate in Hz, and how many channels are filtered.
+    block_in, block_out : int
+        Most frames that a callback brought or took.
+    delay_ms : float
+        Latency as measured now, from the input's callback to the output's, filter included.
+    budget_ms : float
+        Latency that is held.
+    device_ms : float or None
+        What PortAudio says the devices add; None where it cannot know.
+    level_in_db, level_out_db : float
+        RMS of the last moments in dBFS.
+    model_ms_p50, model_ms_p99 : float
+        Percentiles of the model's time for a hop.
+    callback_ms_p999 : float
+        The 99.9th percentile of the callbacks' time.
+    memory_locked : bool
+        Whether the system keeps audio memory from being paged out.
+
+    The other fields are explained where they are defined, and in the reference of records.
     """
 
     state: str  # "made", "running", what is waited for, or "stopped"
@@ -64,6 +87,13 @@ class Stats:
         return max(0.0, self.level_in_db - self.level_out_db)
 
     def as_json(self) -> dict[str, Any]:
+        """Return all figures, rounded, with ``reduction_db``.
+
+        Returns
+        -------
+        dict
+            What ``--json`` prints once a second.
+        """
         values = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
         return values | {"reduction_db": round(self.reduction_db, 3)}
 

@@ -21,16 +21,7 @@ from rtdenoise.core.hop_denoiser import LIVE_BATCH, HopDenoiser
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
-from rtdenoise.live.hop import (
-    IN_POWER,
-    NOTHING,
-    OUT_POWER,
-    PASS,
-    RUN,
-    close_hops,
-    judge_step,
-    open_hops,
-)
+from rtdenoise.live.hop import IN_POWER, NOTHING, OUT_POWER, PASS, RUN, close_hops, judge_step, open_hops
 from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, mark
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
 from rtdenoise.live.stats import level_db

@@ -55,7 +55,31 @@ def model_bins(framing: Framing) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of itself."""
+    """What a model file says of itself.
+
+    Attributes
+    ----------
+    name, version : str
+        What it is called, and which training it is.
+    path : Path
+        The ONNX file.
+    bins : int
+        Frequencies of a frame that it filters: 129 reach 8 kHz, 385 reach 24 kHz, at a hop of 4 ms.
+    parameters : int
+        How many trained values it has.
+    licence, training_data : str
+        As its maker states them.
+    scores : dict
+        Measured scores by name.
+    look_ahead_frames : int
+        Frames of look-ahead, 0 for models under the contract.
+    linked : bool
+        Whether one filter serves all channels; otherwise each channel is filtered on its own.
+    kind : str
+        ``"contract"``, or what a sidecar describes.
+    framing : Framing
+        Hop, window and scaling of the spectra.
+    """
 
     name: str
     path: Path

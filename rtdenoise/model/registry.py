@@ -58,6 +58,17 @@ def find_model(name_or_path: str | Path) -> Path:
 
 
 def list_models() -> list[ModelInfo]:
-    """The shipped models, the default first."""
+    """List the shipped models.
+
+    Returns
+    -------
+    list of ModelInfo
+        The default first, the others by name.
+
+    Raises
+    ------
+    ModelError
+        If a shipped file is damaged.
+    """
     infos = [read_info(p, open_session(p)) for p in sorted(models_folder().glob("*.onnx"))]
     return sorted(infos, key=lambda i: (i.name != DEFAULT_MODEL, i.name))
