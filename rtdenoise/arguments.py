@@ -47,11 +47,11 @@ def refuse_empty(argv: Sequence[str]) -> None:
     for i, text in enumerate(argv):
         option, is_assigned, value = text.partition("=")
         if text.startswith("--") and is_assigned and not value.strip():
-            raise UsageError(f"{option} is empty; give it a value, or leave it away")
+            raise UsageError(f"{option} is empty; give it a value, or remove it")
         if not text.strip():
             before = argv[i - 1] if i else ""
             what = before if before.startswith("-") and before != "-" else f"argument {i + 1}"
-            raise UsageError(f"{what} is empty; give it a value, or leave it away")
+            raise UsageError(f"{what} is empty; give it a value, or remove it")
 
 
 @dataclass(frozen=True)

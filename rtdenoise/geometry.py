@@ -1,4 +1,4 @@
-"""Time geometry: window, hop, bins and delay for a sample rate.
+"""Time geometry: window, hop, bins and latency for a sample rate.
 
 Owns the one rule of the project: *time is fixed, samples follow the rate*. A window lasts 16 ms and a hop 4 ms at any
 rate (or what else a model asks for), so bin k always means k * 62.5 Hz and no resampler sits in the path. Knows nothing
@@ -49,7 +49,7 @@ CONTRACT_FRAMING = Framing()
 
 @dataclass(frozen=True)
 class Geometry:
-    """Window, hop, bins and delay, in samples, of one framing at one rate.
+    """Window, hop, bins and latency, in samples, of one framing at one rate.
 
     >>> Geometry(48_000).hop, Geometry(48_000).window, Geometry(48_000).bins
     (192, 768, 385)
@@ -89,9 +89,11 @@ class Geometry:
         return self.synthesis_hops(latency) * self.hop
 
     def latency_ms(self, latency: Latency = "normal") -> float:
+        """The same in ms."""
         return 1000 * self.latency_samples(latency) / self.rate
 
     def synthesis_hops(self, latency: Latency) -> int:
+        """How many hops the synthesis window spans."""
         return 2 if latency == "low" else self.framing.overlap
 
     def analysis_window(self) -> np.ndarray:

@@ -73,7 +73,7 @@ def test_no_command_takes_an_empty_name(capfd, name, empty):
                 argv = [*argv, "--in", "a.wav", "--out", "b.wav"]
             assert main.main(argv) == 2
             said = capfd.readouterr().err
-            assert said == f"rtdenoise: error: {option} is empty; give it a value, or leave it away\n"
+            assert said == f"rtdenoise: error: {option} is empty; give it a value, or remove it\n"
 
 
 @pytest.mark.parametrize("argv", [["", "b.wav"], ["a.wav", ""], ["", ""], ["models", ""]])

@@ -130,8 +130,8 @@ def test_output_name_that_names_no_format(tmp_path, capfd, good, name):
 
 def test_formats_that_cannot_hold_the_sound(tmp_path, capfd):
     source = write(tmp_path / "a.wav", voice(2_000, 3), 44_100)
-    refuse(capfd, tmp_path, USAGE, "Opus knows", **{"in": source, "out": tmp_path / "a.opus"})
-    refuse(capfd, tmp_path, USAGE, "MP3 ends at", **{"in": source, "out": tmp_path / "a.mp3"})
+    refuse(capfd, tmp_path, USAGE, "Opus supports", **{"in": source, "out": tmp_path / "a.opus"})
+    refuse(capfd, tmp_path, USAGE, "MP3 supports at most", **{"in": source, "out": tmp_path / "a.mp3"})
 
 
 @pytest.mark.slow

@@ -149,7 +149,7 @@ def test_a_pipe_that_outgrows_wav_is_an_error_and_no_broken_header(tmp_path, cap
     code, _, said = call(capfd, "--in", tmp_path / "pipe", "--out", tmp_path / "b.wav")
     sender.join(DEADLINE_S)
     assert code == 1
-    assert "ends at 4 GiB" in said
+    assert "at most 4 GiB" in said
     assert not (tmp_path / "b.wav").exists()
 
 

@@ -187,7 +187,7 @@ def test_a_recipe_beside_a_model_of_another_make_is_no_sidecar(tmp_path):
     path = graphs.foreign(tmp_path / "f.onnx")
     path.with_suffix(".toml").write_text(RECIPE)
     assert not has_sidecar(path, {})
-    refused(path, "describe a foreign model in f.toml")
+    refused(path, "describe a third-party model in f.toml")
 
 
 SIDECAR_VALUES = st.one_of(

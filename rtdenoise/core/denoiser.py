@@ -134,7 +134,9 @@ class Denoiser:
     @strength_db.setter
     def strength_db(self, value: float | None) -> None:
         if value is not None and not value >= 0:
-            raise UsageError(f"strength {value} dB; give 0 (untouched) or more, or none for the full effect")
+            raise UsageError(
+                f"strength {value} dB is no attenuation limit; give 0 (untouched) or more, or none for no limit"
+            )
         self._strength_db = value
         self._aim()
 

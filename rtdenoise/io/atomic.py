@@ -115,7 +115,7 @@ class AtomicFile:
                 self.discard()
 
     def discard(self) -> None:
-        """Take it away; nothing happens after `commit`."""
+        """Remove it; nothing happens after `commit`."""
         part, self._part = self._part, None
         with contextlib.suppress(OSError):  # a full disk, once more: what was to be said of it was said
             self.file.close()

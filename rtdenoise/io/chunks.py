@@ -19,7 +19,7 @@ _NAMES = set(  # of chunks behind the samples, which may be of any size
     "LIST bext iXML axml chna cue_ plst smpl inst fact PEAK JUNK junk PAD_ FLLR id3_ DISP acid umid levl _PMX MD5_ "
     "r64m NAME AUTH ANNO (c)_ COMT MARK INST APPL CHAN FVER COMM MIDI AESD info strg mark regn uuid free peak".split()
 )
-_LARGEST_NAMELESS = 1 << 26  # bytes of a chunk that nobody knows: any four letters may also be samples
+_LARGEST_NAMELESS = 1 << 26  # bytes of a chunk of unknown kind: any four letters may also be samples
 PADDING_BYTES = 1 << 16  # zeros behind the samples that a recorder's file system may have left
 _LARGEST_RIFF_BYTES = 2**32 - 2**16
 _AU_HEADER_BYTES = 24
@@ -40,7 +40,7 @@ class Layout:
     """One sound file on disk, from ``start`` to ``end``: its samples' place, and the chunks around them.
 
     The size of the samples is written at ``size_at`` as ``size_format``, with ``extra`` bytes more than they have;
-    ``declared`` is what it says of them alone, None where it says that nobody knows.
+    ``declared`` is what it says of them alone, None where it says that they are unknown.
     """
 
     kind: bytes
@@ -82,7 +82,7 @@ class Layout:
 def starts_chunk(head: bytes, remaining: int | None) -> bool:
     """Whether 8 bytes behind the samples begin a chunk, a tag or a file, and are no samples.
 
-    ``remaining`` bytes follow them, None: nobody knows.
+    ``remaining`` bytes follow them, None if that is unknown.
     """
     if head.startswith(_TAGS) or head[:4] in _FORMS or head[:4] in (b".snd", b"caff", b"fLaC", b"OggS"):
         return True
@@ -95,7 +95,7 @@ def starts_chunk(head: bytes, remaining: int | None) -> bool:
 
 
 def layouts(file: BinaryIO, start: int, end: int) -> list[Layout]:
-    """The sound files that follow one another from ``start`` on; none if it is of another make."""
+    """The sound files that follow one another from ``start`` on; none if it has another format."""
     found = []
     while (layout := _read(file, start, end)) is not None and layout.end > start:
         found.append(layout)

@@ -1,4 +1,4 @@
-"""Samples as bytes: rounding, clipping, and the WAV header of a stream whose length nobody knows yet.
+"""Samples as bytes: rounding, clipping, and the WAV header of a stream whose length is not known yet.
 
 Owns the one rule for turning float samples into integers, used by files and pipes alike: round to nearest, hold at full
 scale, never wrap, count what was held. Encodings carry libsndfile's names (``PCM_16``, ``FLOAT``) everywhere.

@@ -31,7 +31,7 @@ _MOST_IDLE = 4  # denoisers kept for files to come, some megabytes each
 _idle: list[tuple[tuple[object, ...], Denoiser]] = []  # with what each was made for; the last used comes first
 _lending = threading.Lock()
 
-Progress = Callable[[float, float | None], None]  # seconds done, seconds in all (None: nobody knows)
+Progress = Callable[[float, float | None], None]  # seconds done, seconds in all (None if unknown)
 
 
 @dataclass(frozen=True)

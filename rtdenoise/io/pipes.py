@@ -65,7 +65,7 @@ def _binary(fd: int) -> int:
 class PipeSource:
     """Samples from standard input ("-") or a named pipe: WAV, or headerless if ``raw`` says how."""
 
-    frames: int | None = None  # nobody knows yet
+    frames: int | None = None  # not known before the end
     damaged = False
 
     def __init__(self, path: str, raw: RawFormat | None = None):

@@ -20,7 +20,7 @@ from rtdenoise.io import pcm
 from rtdenoise.io.atomic import AtomicFile
 from rtdenoise.io.metadata import Metadata
 
-CONTAINERS = {  # by file name; the first one named is what a foreign source is written as
+CONTAINERS = {  # By extension; a source of another kind is written as the first one.
     ".wav": ("WAV", "WAVEX", "RF64"),
     ".flac": ("FLAC",),
     ".ogg": ("OGG",),
@@ -108,7 +108,9 @@ class SoundFileSink:
     def write(self, samples: np.ndarray) -> None:
         """Append float32 ``[samples, channels]``."""
         if self._most_frames is not None and self._written + len(samples) > self._most_frames:
-            raise AudioFileError(f"{self.name}: a WAV file ends at 4 GiB and this one needs more; write .rf64 or .flac")
+            raise AudioFileError(
+                f"{self.name}: a WAV file holds at most 4 GiB and this one needs more; write .rf64 or .flac"
+            )
         if self.subtype not in ("FLOAT", "DOUBLE"):
             samples, held = pcm.clip(samples)
             self.clipped += held
@@ -163,9 +165,13 @@ def choose_format(path: str, source_container: str, source_subtype: str) -> tupl
 
 def _check_fits(path: str, container: str, subtype: str, rate: int, channels: int) -> None:
     if subtype == "OPUS" and rate not in OPUS_RATES_HZ:
-        raise UsageError(f"{path}: Opus knows 8, 12, 16, 24 and 48 kHz, the input has {rate} Hz; write .ogg or .flac")
+        raise UsageError(
+            f"{path}: Opus supports 8, 12, 16, 24 and 48 kHz, the input has {rate} Hz; write .ogg or .flac"
+        )
     if container == "MP3" and (rate > MP3_MAX_RATE_HZ or channels > MP3_MAX_CHANNELS):
-        raise UsageError(f"{path}: MP3 ends at 48 kHz and 2 channels, not {rate} Hz and {channels}; write .flac")
+        raise UsageError(
+            f"{path}: MP3 supports at most 48 kHz and 2 channels, the input has {rate} Hz and {channels}; write .flac"
+        )
 
 
 def _cannot_write(path: str, problem: BaseException) -> AudioFileError:

@@ -76,7 +76,7 @@ class ModelInfo:
     linked : bool
         Whether one filter serves all channels; otherwise each channel is filtered on its own.
     kind : str
-        ``"contract"``, or what a sidecar describes.
+        ``"contract"``, or ``"third-party"`` for one that a sidecar describes.
     framing : Framing
         Hop, window and scaling of the spectra.
     """
@@ -197,7 +197,7 @@ def read_info(path: Path, session: InferenceSession) -> ModelInfo:
             wanted = " or ".join(map(repr, framings)) if key == "hop_ms" else repr(expected)
             raise ModelError(
                 f"{path.name}: metadata field {key} is {found}, this version needs {wanted}; "
-                f"export it with `rtdenoise export`, or describe a foreign model in {path.stem}.toml"
+                f"export it with `rtdenoise export`, or describe a third-party model in {path.stem}.toml"
             )
     try:
         bins, parameters = int(meta["bins"]), int(meta.get("parameters", 0))
@@ -205,10 +205,10 @@ def read_info(path: Path, session: InferenceSession) -> ModelInfo:
         if parameters < 0 or not all(math.isfinite(value) for value in scores.values()):
             raise ValueError("out of range")
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as e:
-        what = f"metadata field bins, parameters or scores is missing or odd ({first_line(e)})"
+        what = f"metadata field bins, parameters or scores is missing or invalid ({first_line(e)})"
         raise ModelError(f"{path.name}: {what}") from e
     if bins not in model_bins(framing):
-        raise ModelError(f"{path.name}: metadata field bins is {bins}, this version knows {model_bins(framing)}")
+        raise ModelError(f"{path.name}: metadata field bins is {bins}, this version supports {model_bins(framing)}")
     texts: Any = {k: printable(meta[k]) for k in ("version", "licence", "training_data") if k in meta}
     linked = meta.get("linked") == "1"
     name = plain_name(meta.get("name", path.stem), path)

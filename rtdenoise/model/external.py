@@ -1,4 +1,4 @@
-"""Streaming ONNX models of other makes, through one adapter and a small sidecar file, no code per model.
+"""Third-party streaming ONNX models, through one adapter and a small sidecar file, without code per model.
 
 Beside ``NAME.onnx`` stands ``NAME.toml``:
 
@@ -151,7 +151,7 @@ class ForeignStream:
                 a[:] = 0
 
 
-def foreign_model(path: Path, session: InferenceSession) -> Model:
+def third_party_model(path: Path, session: InferenceSession) -> Model:
     """The model behind ``path`` with the sidecar beside it; `ModelError` if the two do not fit together."""
     sidecar = Sidecar.read(path.with_suffix(".toml"))
     inputs = {i.name: i for i in session.get_inputs()}
@@ -165,5 +165,7 @@ def foreign_model(path: Path, session: InferenceSession) -> Model:
             raise ModelError(f"{path.name}: input {name!r} is {tensor.type}, not tensor(float)")
     for name in sidecar.states:
         check_state(name, inputs[name].shape, path)
-    info = ModelInfo(sidecar.name, path, sidecar.bins, licence=sidecar.licence, kind="foreign", framing=sidecar.framing)
+    info = ModelInfo(
+        sidecar.name, path, sidecar.bins, licence=sidecar.licence, kind="third-party", framing=sidecar.framing
+    )
     return Model(info, lambda channels: ForeignStream(session, sidecar, channels))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.model.contract import Model, ModelInfo, contract_model, read_info
-from rtdenoise.model.external import foreign_model, has_sidecar
+from rtdenoise.model.external import has_sidecar, third_party_model
 from rtdenoise.model.onnx_runtime import open_session
 
 DEFAULT_MODEL = "unet"
@@ -27,7 +27,7 @@ def load_model(name_or_path: str | Path) -> Model:
     session = open_session(path)
     try:
         described = has_sidecar(path, session.get_modelmeta().custom_metadata_map)
-        model = (foreign_model if described else contract_model)(path, session)
+        model = (third_party_model if described else contract_model)(path, session)
     except UnicodeDecodeError as problem:  # a name or text in the file
         raise ModelError(f"{path}: holds text that is no UTF-8; get the file again") from problem
     model.try_out()
