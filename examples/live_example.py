@@ -1,4 +1,4 @@
-"""From the microphone to the headphones for ten seconds, with a look at the counters each second.
+"""From the microphone to the headphones for ten seconds, printing the statistics each second.
 
 python examples/live_example.py [INPUT OUTPUT]        # names as `rtdenoise devices` lists them, or parts of them
 """
@@ -15,7 +15,7 @@ with rtdenoise.LiveDenoiser(source, target, strength_db=18) as live:
         time.sleep(1)
         stats = live.stats()
         print(
-            f"delay {stats.delay_ms:.1f} of {stats.budget_ms:.1f} ms, "
-            f"noise -{stats.reduction_db:.0f} dB, {stats.underruns} gaps, {stats.cpu_percent:.0f} % cpu"
+            f"latency {stats.measured_latency_ms:.1f} of {stats.latency_ms:.1f} ms, "
+            f"noise -{stats.reduction_db:.0f} dB, {stats.underruns} underruns, {stats.cpu_percent:.0f} % CPU"
         )
-        live.bypass = second == 4  # one second unfiltered: the delay stays, so nothing jumps
+        live.bypass = second == 4  # One second passes unfiltered; the latency stays, so nothing jumps.

@@ -74,14 +74,14 @@ class Range:
         except ValueError:
             value = math.nan
         if not self.low <= value <= self.high:
-            raise argparse.ArgumentTypeError(f"{text!r} is out of range or no number; give {self}")
+            raise argparse.ArgumentTypeError(f"{text!r} is out of range or not a number; give {self}")
         return value
 
     def check(self, name: str, value: Any) -> None:
         """UsageError for an argument of a Python call that is not in it, or no number at all."""
         kind: Any = numbers.Integral if self.whole else numbers.Real
         if isinstance(value, bool) or not isinstance(value, kind) or not self.low <= value <= self.high:
-            raise UsageError(f"{name} {value!r} is out of range or no number; give {self}")
+            raise UsageError(f"{name} {value!r} is out of range or not a number; give {self}")
 
 
 def number(low: float, high: float, unit: str = "", whole: bool = False) -> Callable[[str], Any]:
@@ -102,14 +102,14 @@ def _latency(text: str) -> str | float:
     try:
         float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither normal, low, economy nor a number of ms") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not normal, low, economy or a number of ms") from None
     return MILLISECONDS.read(text)
 
 
 def _one_of(*words: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in words:
-            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(words)}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(words)}")
         return text
 
     return read
@@ -133,7 +133,7 @@ VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which 
     "rate": _or_default(RATE),
     "channels": _or_default(count(1, 1_000)),
     "blocksize": _or_default(FRAMES.read),
-    "budget": _or_default(MILLISECONDS.read),
+    "fixed_latency": _or_default(MILLISECONDS.read),
     "worker": _or_default(_one_of(*WORKERS)),
     "jobs": _or_default(count(1, 1_000)),
     "seconds": SECONDS,

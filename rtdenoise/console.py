@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rtdenoise.io.batch import FileOutcome, Job
     from rtdenoise.io.pipeline import FileReport, Progress
 
-_WIDE_COLUMNS = 160  # a table that goes into a file or a pipe is not squeezed into 80
+_WIDE_COLUMNS = 160  # A table that goes to a file or a pipe need not fit into 80 columns.
 
 
 def has_terminal() -> bool:
@@ -44,16 +44,16 @@ def say(line: str) -> None:
 
 
 def say_report(report: FileReport, summary: bool = True) -> None:
-    """What a listener should know (held or faulty samples, a truncated input), then one line on the result."""
+    """What a listener should know (clipped or faulty samples, a truncated input), then one line on the result."""
     for warning in report.warnings:
         say(f"warning: {warning}")
     if report.clipped:
-        say(f"warning: {report.target}: {report.clipped} samples were louder than full scale and were held there")
+        say(f"warning: {report.target}: {report.clipped} samples exceeded full scale and were clipped")
     if report.nonfinite:
-        say(f"warning: {report.source}: {report.nonfinite} samples were NaN, infinite or absurdly loud; taken as zero")
+        say(f"warning: {report.source}: {report.nonfinite} samples were NaN, infinite or far beyond full scale; zeroed")
     if summary:
-        took = f"{_clock(report.seconds)} of sound in {_clock(report.work_seconds)}, {report.speed:.0f}x real time"
-        say(f"{report.target}: {took}; the delay of {report.latency_ms:g} ms is removed")
+        took = f"{_clock(report.seconds)} of audio in {_clock(report.work_seconds)}, {report.speed:.0f}x real time"
+        say(f"{report.target}: {took}; the latency of {report.latency_ms:g} ms is removed")
 
 
 def say_folder(outcomes: list[FileOutcome], summary: bool = True) -> None:
@@ -67,8 +67,8 @@ def say_folder(outcomes: list[FileOutcome], summary: bool = True) -> None:
     if summary:
         reports = [outcome.report for outcome in outcomes if outcome.report]
         failed = sum(bool(outcome.error) for outcome in outcomes)
-        counts = {"filtered": len(reports), "done before": len(outcomes) - len(reports) - failed, "failed": failed}
-        length = f" ({_clock(sum(report.seconds for report in reports))} of sound)" if reports else ""
+        counts = {"filtered": len(reports), "already done": len(outcomes) - len(reports) - failed, "failed": failed}
+        length = f" ({_clock(sum(report.seconds for report in reports))} of audio)" if reports else ""
         say(", ".join(f"{count} {what}" for what, count in counts.items() if count) + length)
 
 

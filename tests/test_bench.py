@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rtdenoise.errors import UsageError
-from rtdenoise_bench.cli import DEFAULT_PART, PARTS, main
+from rtdenoise_bench.cli import COMMANDS, DEFAULT_COMMAND, main
 from rtdenoise_bench.measure import exactness
 from rtdenoise_bench.report.readme import refreshed
 from rtdenoise_bench.report.table import at_least, at_most
@@ -61,16 +61,16 @@ def test_readme_tables_come_from_commands_of_this_project_only():
         refreshed(foreign, "")
 
 
-@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("part", COMMANDS)
 def test_every_part_explains_itself(part, capsys):
     with pytest.raises(SystemExit) as end:
         main([part, "--help"])
     assert end.value.code == 0
-    assert PARTS[part][1][:30] in " ".join(capsys.readouterr().out.split())
+    assert COMMANDS[part][1][:30] in " ".join(capsys.readouterr().out.split())
 
 
 def test_without_a_part_comes_the_report(capsys):
     with pytest.raises(SystemExit):
         main(["--peer"])
-    assert f"rtdenoise-bench {DEFAULT_PART}" in capsys.readouterr().err
+    assert f"rtdenoise-bench {DEFAULT_COMMAND}" in capsys.readouterr().err
     assert main(["--peer", "nonsense"]) == 2

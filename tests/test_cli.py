@@ -109,9 +109,9 @@ def test_a_missing_extra_is_named_in_one_line(monkeypatch, capfd):
     ("argv", "says"),
     [
         (["modles"], "did you mean models?"),
-        (["noisy.wav"], "to filter, say --in X --out Y"),
+        (["noisy.wav"], "to filter, use --in X --out Y"),
         (["modles", "clean"], "did you mean models?"),
-        (["a.wav", "--out", "b.wav"], "to filter, say --in X --out Y"),
+        (["a.wav", "--out", "b.wav"], "to filter, use --in X --out Y"),
         (["--in", "a.wav"], "--out"),
         (["models", "--jsno"], "did you mean --json?"),
     ],
@@ -127,7 +127,7 @@ def test_a_file_is_summed_up_in_one_line_and_quiet_says_nothing(tmp_path, capfd)
     source = write(tmp_path / "a.wav", voice(32_000))
     code, out, said = call(capfd, "--in", source, "--out", tmp_path / "b.wav")
     assert (code, out, said.count("\n")) == (0, "", 1)
-    assert "2.0 s of sound" in said
+    assert "2.0 s of audio" in said
     assert "16 ms" in said
     assert call(capfd, "--in", source, "--out", tmp_path / "b.wav", "--quiet") == (0, "", "")
 
@@ -155,7 +155,7 @@ def test_a_terminal_shows_a_bar_with_speed_and_time_left(tmp_path):
     seen = on_terminal("--in", endless_wav(tmp_path / "a.wav", 600), "--out", tmp_path / "b.flac")
     assert "━" in seen
     assert "x real time left 0:" in seen
-    assert "10:00 min of sound" in seen
+    assert "10:00 min of audio" in seen
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ def test_models_are_listed_as_a_table_as_json_and_as_markdown(monkeypatch, capfd
     assert main.main(["models", "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
     assert told["scores"] == {"PESQ": 2.5}
-    assert told["delay_ms"] == 16
+    assert told["latency_ms"] == 16
     assert main.main(["models", "--markdown"]) == 0
     assert capfd.readouterr().out.splitlines()[2].startswith("| unet (default) | 3 | 8 kHz, 129 bins | 1,234,567 |")
 

@@ -27,7 +27,7 @@ def configure(path, text: str) -> None:
 
 
 def test_it_sets_what_the_command_line_does_not(path, tmp_path, capfd):
-    configure(path, 'latency = "low"\n[live]\nbudget = 40\n[folders]\njobs = 2\n')
+    configure(path, 'latency = "low"\n[live]\nfixed_latency = 40\n[folders]\njobs = 2\n')
     ends = ("--in", write(tmp_path / "a.wav", voice(16_000)), "--out", tmp_path / "b.wav", "--json")
     assert json.loads(call(capfd, *ends)[1])["latency_ms"] == 8
     assert json.loads(call(capfd, *ends, "--latency", "normal")[1])["latency_ms"] == 16
@@ -37,7 +37,7 @@ def test_a_flag_of_the_file_can_be_taken_back(path, tmp_path, capfd):
     configure(path, "quiet = true\n")
     ends = ("--in", write(tmp_path / "a.wav", voice(16_000)), "--out", tmp_path / "b.wav")
     assert call(capfd, *ends)[2] == ""
-    assert "of sound" in call(capfd, *ends, "--no-quiet")[2]
+    assert "of audio" in call(capfd, *ends, "--no-quiet")[2]
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_a_flag_of_the_file_can_be_taken_back(path, tmp_path, capfd):
         ("strength = -3", "strength: '-3.0' is out of range"),
         ("strength = nan", "strength: 'nan' is out of range"),
         ("latency = 1e9", "latency: "),
-        ("[live]\nbudget = inf", "[live]: budget: 'inf' is out of range"),
+        ("[live]\nfixed_latency = inf", "[live]: fixed_latency: 'inf' is out of range"),
         ("[live]\nblocksize = -5", "[live]: blocksize: "),
-        ('[live]\nworker = "nativ"', "[live]: worker: 'nativ' is none of native, python"),
+        ('[live]\nworker = "nativ"', "[live]: worker: 'nativ' is not one of native, python"),
         ("[folders]\njobs = 0", "[folders]: jobs: '0' is out of range"),
         ('model = "unett"', "did you mean 'unet'?"),
         ("a = " + "[" * 20_000, "is not valid TOML"),

@@ -42,7 +42,7 @@ def test_a_second_run_keeps_what_is_done_and_redoes_what_changed(tree, capfd):
     after = (tree / "out/a.wav").stat().st_mtime_ns + 10**9
     os.utime(changed, ns=(after, after))
     (tree / "out/deep/b.flac").unlink()
-    assert "2 filtered, 1 done before (0.7 s of sound)" in call(capfd, "--in", tree / "in", "--out", tree / "out")[2]
+    assert "2 filtered, 1 already done (0.7 s of audio)" in call(capfd, "--in", tree / "in", "--out", tree / "out")[2]
     assert "3 filtered" in call(capfd, "--in", tree / "in", "--out", tree / "out", "--overwrite")[2]
 
 

@@ -13,13 +13,13 @@ import pytest
 
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry
-from rtdenoise.live import marks
+from rtdenoise.live import trace
 from rtdenoise.model.registry import load_model
 from rtdenoise_bench.cli import main
-from rtdenoise_bench.commands import Part as Command
+from rtdenoise_bench.commands import Command
 from rtdenoise_bench.measure import latency_breakdown, peers, stages
 from rtdenoise_bench.measure.clock import Noise
-from rtdenoise_bench.measure.latency_breakdown import Part
+from rtdenoise_bench.measure.latency_breakdown import LatencyStage
 from rtdenoise_bench.measure.live import Live
 from rtdenoise_bench.measure.matrix import Cell
 from rtdenoise_bench.measure.stages import Rounds, in_real_time, measuring_us
@@ -31,7 +31,7 @@ from rtdenoise_bench.report.machine import look
 from rtdenoise_bench.report.report import Report, load, to_json
 from rtdenoise_bench.testbed import busy_model, traced_callback
 from rtdenoise_bench.testbed.fault_injection import STALLED, stalls
-from rtdenoise_bench.testbed.harness import Rig
+from rtdenoise_bench.testbed.harness import Harness
 
 pytestmark = pytest.mark.slow
 
@@ -45,12 +45,12 @@ def plain(tmp_path_factory):
 
 
 def test_a_planted_stall_shows_in_the_tail_and_is_counted(plain):
-    with Rounds(Rig(plain)) as rounds:
-        with stalls(rounds.rig.worker.hop_arguments[-1], every=100, stall_ms=6) as plan:
+    with Rounds(Harness(plain)) as rounds:
+        with stalls(rounds.harness.worker.hop_arguments[-1], every=100, stall_ms=6) as plan:
             rounds.take(20)
             planted = int(plan[:, STALLED].sum())
         engine = rounds.result()
-    assert 90 <= planted <= 100  # a hop after a stall may be held instead
+    assert 90 <= planted <= 100  # a hop after a stall may reuse gains instead
     assert engine.misses == pytest.approx(planted, rel=0.05)
     assert engine.hop.percentiles["p99.9"] > 6000
     assert engine.hop.percentiles["p50"] < 1000
@@ -59,23 +59,23 @@ def test_a_planted_stall_shows_in_the_tail_and_is_counted(plain):
 
 
 def test_a_planted_stall_makes_hops_late_in_real_time(plain):
-    with Rig(plain) as rig, stalls(rig.worker.hop_arguments[-1], every=25, stall_ms=6) as plan:
-        seen = in_real_time(rig, "alone", 1.0)
+    with Harness(plain) as harness, stalls(harness.worker.hop_arguments[-1], every=25, stall_ms=6) as plan:
+        seen = in_real_time(harness, "alone", 1.0)
         planted = int(plan[:, STALLED].sum())
     assert planted >= 8
     assert planted <= seen.misses <= planted + 5  # a busy machine adds some of its own
-    assert seen.answer.most > 6000
-    assert seen.gaps >= planted
+    assert seen.completion.most > 6000
+    assert seen.underruns >= planted
 
 
 def test_reading_the_clocks_costs_next_to_nothing(plain):
-    with Rig(plain) as rig:
-        assert measuring_us(rig) < 2
+    with Harness(plain) as harness:
+        assert measuring_us(harness) < 2
 
 
 def test_stages_are_those_of_the_real_worker(plain):
     """Their sum is the whole hop, and every hop is in them."""
-    with Rounds(Rig(plain)) as rounds:
+    with Rounds(Harness(plain)) as rounds:
         rounds.take(2)
         engine = rounds.result()
     assert engine.hop.count == 2 * stages.ROUND_HOPS
@@ -99,7 +99,7 @@ def device(rate: int, block: int, frames: int, column: int, late_ns: int) -> np.
     return log
 
 
-def test_the_way_of_a_hop_adds_up_to_what_was_built():
+def test_the_latency_breakdown_of_a_hop_adds_up_to_what_was_built():
     """A made-up device of known delays: 2 ms until a block is there, 3 ms until one is heard, 20 ms of ring."""
     rate, block, hop, second = 48_000, 256, 192, 48_000
     came_in = device(rate, block, second, traced_callback.IN_FROM, 2_000_000)
@@ -107,20 +107,22 @@ def test_the_way_of_a_hop_adds_up_to_what_was_built():
     at = np.arange(hop, second // 2, hop)
     complete = came_in[(at + hop - 1) // block, traced_callback.AT]
     rows = np.zeros((len(at), 8), np.int64)
-    rows[:, marks.IN_AT] = rows[:, marks.OUT_AT] = at
-    rows[:, marks.OPENED], rows[:, marks.WRITTEN] = complete + 100_000, complete + 500_000
+    rows[:, trace.IN_AT] = rows[:, trace.OUT_AT] = at
+    rows[:, trace.OPENED], rows[:, trace.WRITTEN] = complete + 100_000, complete + 500_000
     sounded = lambda frame, _block: frame / rate
     heard = lambda frame, row: (
         came_out[row, traced_callback.AT] / 1e9 + 3e-3 + (frame - came_out[row, traced_callback.OUT_FROM]) / rate
     )
-    parts, wake_ms, answer_ms = latency_breakdown.split(came_in, came_out, rows, hop, 12.0, sounded, heard)
-    by_name = {p.name: p.ms for p in parts}
+    breakdown, wake_up_ms, completion_ms = latency_breakdown.latency_breakdown(
+        came_in, came_out, rows, hop, 12.0, sounded, heard
+    )
+    by_name = {p.name: p.ms for p in breakdown}
     assert sum(by_name.values()) == pytest.approx(1000 * block / rate + 20 + 12)
     assert by_name["wake-up"] == pytest.approx(0.1)
     assert by_name["compute"] == pytest.approx(0.4)
     assert by_name["algorithm"] == 12
-    np.testing.assert_allclose(wake_ms, 0.1)
-    np.testing.assert_allclose(answer_ms, 0.5)
+    np.testing.assert_allclose(wake_up_ms, 0.1)
+    np.testing.assert_allclose(completion_ms, 0.5)
 
 
 @pytest.fixture
@@ -153,28 +155,29 @@ def report() -> Report:
         low_saves_ms=8.0,
         block_in=256,
         block_out=256,
-        delay_ms=25.0,
+        latency_ms=25.0,
         low_ms=24.9,
         high_ms=25.1,
         windows=20,
         clean_share=1.0,
         over_time=[[0.0, 25.0], [0.1, 24.9], [0.2, 25.1]],
-        parts=[
-            Part(name, ms, "") for name, ms in zip(latency_breakdown.WAY, (3, 3, 0.2, 0.5, 12, 4.3, 2), strict=True)
+        stages=[
+            LatencyStage(name, ms, "")
+            for name, ms in zip(latency_breakdown.STAGES, (3, 3, 0.2, 0.5, 12, 4.3, 2), strict=True)
         ],
         sum_ms=25.0,
         floor_ms=17.3,
-        claimed_in_ms=5.0,
-        claimed_out_ms=5.0,
-        printed_ms=20.0,
+        driver_in_ms=5.0,
+        driver_out_ms=5.0,
+        reported_ms=20.0,
         drift_ppm=None,
         seconds=2.0,
-        wake=alone.wake,
-        answer=alone.answer,
+        wake_up=alone.wake_up,
+        completion=alone.completion,
         misses=0,
-        holds=0,
-        gaps=0,
-        silent_ms=0.0,
+        reused_gains=0,
+        underruns=0,
+        dropout_ms=0.0,
         worker="native",
         scheduling="fifo",
         cpu_percent=10.0,
@@ -182,10 +185,10 @@ def report() -> Report:
         ready_s=1.0,
     )
     cells = [
-        Cell(model, rate, 1, latency, us, us - 10, us / HOP_US, delay_ms, 0.02)
+        Cell(model, rate, 1, latency, us, us - 10, us / HOP_US, latency_ms, 0.02)
         for model, us in (("unet", 300.0), ("crced", 200.0))
         for rate in (16_000, 48_000)
-        for latency, delay_ms in (("normal", 16.0), ("low", 8.0))
+        for latency, latency_ms in (("normal", 16.0), ("low", 8.0))
     ]
     noise = Noise(30.0, 0.25, 0, 0.0, 0.0, {"fifo": times(np.full(200, 30.0)), "normal": times(np.full(200, 80.0))})
     return Report(
@@ -240,14 +243,14 @@ def test_compare_says_when_nothing_can_be_compared(report, tmp_path, capsys):
 def test_advice_follows_the_figures(report):
     """JACK at 256 frames with answers of 0.6 ms: smaller blocks fit; a slow machine needs larger ones."""
     said = "\n".join(advise(report))
-    assert "`--latency low` takes 8.0 ms off: JACK 17.0 instead of 25.0" in said
-    assert "`jackd -p 64` takes 8.0 ms off" in said
-    assert "keep unet: a hop takes 10 % of its 4 ms (p99.9)" in said
-    assert "2 of 1,000 hops came late (1 held, 1 gap)" in said
-    late = dataclasses.replace(report.in_real_time[0], answer=times(np.full(2000, 3000.0)))
+    assert "`--latency low` saves 8.0 ms: JACK 17.0 instead of 25.0" in said
+    assert "`jackd -p 64` saves 8.0 ms" in said
+    assert "keep unet: a hop takes 10 % of 4 ms (p99.9)" in said
+    assert "2 of 1,000 hops were late (1 reused gains, 1 underrun)" in said
+    late = dataclasses.replace(report.in_real_time[0], completion=times(np.full(2000, 3000.0)))
     said = "\n".join(advise(dataclasses.replace(slower(report, 8), in_real_time=[late])))
     assert "`jackd -p 512` would be safer" in said
-    assert "`--model crced` takes 200 instead of" in said
+    assert "`--model crced` takes 200 us instead of" in said
     assert "keep unet" not in said
 
 
@@ -256,7 +259,7 @@ def test_doubtful_figures_are_called_so(report):
     noisy = dataclasses.replace(report, engine=dataclasses.replace(report.engine, noise=0.2))
     assert "noisy machine: rounds of the same work differ by 20 %" in warn(noisy)[0]
     off = dataclasses.replace(report, live=[dataclasses.replace(report.live[0], sum_ms=20.0)])
-    assert "5.0 ms off the measured delay" in warn(off)[0]
+    assert "differs from the measured latency by 5.0 ms" in warn(off)[0]
 
 
 def test_the_page_needs_nothing_but_itself(report):
@@ -269,7 +272,7 @@ def test_the_page_needs_nothing_but_itself(report):
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     pictures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
-    assert len(pictures) == 2 * 4  # way, over time, stages, answers; each for a desk and for a phone
+    assert len(pictures) == 2 * 4  # breakdown, over time, stages, completion; each for a desk and for a phone
     for picture in pictures:
         Xml.fromstring(picture)
 
@@ -306,8 +309,8 @@ def test_a_peers_delay_is_found(tmp_path):
     script.write_text(PEER, encoding="utf-8")
     own, other = peers.measure([peers.parse(f"late={sys.executable} {script} {{in}} {{out}}")], "crced")
     assert own.name == "rtdenoise"
-    assert own.delay_ms == pytest.approx(0, abs=0.5)  # files come out aligned
-    assert other.delay_ms == pytest.approx(1000 * 350 / 48_000, abs=0.01)
+    assert own.latency_ms == pytest.approx(0, abs=0.5)  # files come out aligned
+    assert other.latency_ms == pytest.approx(1000 * 350 / 48_000, abs=0.01)
     assert 0 < other.rtf < 1
 
 
@@ -318,8 +321,7 @@ def test_a_peer_that_fails_is_named(tmp_path):
         peers.measure([peers.parse(f"broken={sys.executable} -c pass {{in}} {{out}}")], "crced")
 
 
-def test_the_whole_way_from_measuring_to_files(tmp_path, capsys):
-    """A short report: measured, printed, written in every form."""
+def test_a_short_report_is_measured_printed_and_written(tmp_path, capsys):
     import argparse
 
     command = Command(("noise", "engine", "real time"))
@@ -332,10 +334,10 @@ def test_the_whole_way_from_measuring_to_files(tmp_path, capsys):
     r = load(files["json"])
     assert r.engine.hop.count == 1000
     assert [x.condition for x in r.in_real_time] == ["alone", "a core kept busy", "the GIL held by C calls"]
-    assert r.noise.wake
+    assert r.noise.wake_up
     median = f"{r.engine.hop.median:.0f}"
     for text in (printed, files["md"].read_text(encoding="utf-8"), files["html"].read_text(encoding="utf-8")):
         assert "whole hop" in text
         assert median in text
-    assert json.loads(files["json"].read_text(encoding="utf-8"))["format"] == 1
+    assert json.loads(files["json"].read_text(encoding="utf-8"))["format"] == 2
     assert Geometry(r.engine.rate).hop == 192

@@ -30,13 +30,13 @@ LIVE = {
     "rate": [48_000],
     "channels": [1, 2],
     "blocksize": [256],
-    "budget": [40],
+    "fixed_latency": [40],
     "worker": ['"native"'],
     "monitor": ["true", "false"],
 }
 FOLDERS = {"jobs": [1], "overwrite": ["true", "false"]}
 COMMON = {"strength", "quiet"}
-DEVICES = COMMON | {"latency", "rate", "channels", "blocksize", "budget", "worker"}
+DEVICES = COMMON | {"latency", "rate", "channels", "blocksize", "fixed_latency", "worker"}
 
 
 @dataclass
@@ -59,14 +59,14 @@ LIVE_REQUESTS = {
     "tee": Case(["--in", "mic", "--out", "speakers", "--tee", "d.wav"], DEVICES, {"tee": "d.wav"}),
     "low": Case(["--in", "mic", "--out", "speakers", "--latency", "low"], DEVICES, {"latency": "low"}),
     "economy": Case(["--in", "mic", "--out", "4", "--latency", "economy"], DEVICES, {"latency": "economy"}),
-    "figure": Case(["--in", "mic", "--out", "speakers", "--latency", "35"], DEVICES - {"budget"}, {"latency": 35.0}),
-    "budget": Case(["--in", "mic", "--out", "speakers", "--budget", "50"], DEVICES - {"figure"}, {"budget": 50.0}),
+    "figure": Case(["--in", "mic", "--out", "speakers", "--latency", "35"], DEVICES - {"fixed_latency"}, {"latency": 35.0}),
+    "fixed latency": Case(["--in", "mic", "--out", "speakers", "--budget", "50"], DEVICES - {"figure"}, {"fixed_latency": 50.0}),
     "taken back": Case(
         "--in mic --out virtual-mic --strength none --latency normal --rate default --channels default --blocksize "
-        "default --budget default --worker default --no-monitor --no-quiet".split(),
+        "default --fixed-latency default --worker default --no-monitor --no-quiet".split(),
         DEVICES | {"monitor"},
         {"strength": None, "latency": "normal", "rate": None, "channels": None, "blocksize": None}
-        | {"budget": None, "worker": None, "monitor": False, "quiet": False},
+        | {"fixed_latency": None, "worker": None, "monitor": False, "quiet": False},
     ),
 }
 FILE_REQUESTS = {
@@ -145,10 +145,10 @@ def test_a_live_request_gets_what_it_says_then_what_is_configured_and_applies(as
     assert args.model == "crced"
     configured = {key: value_of(value) for key, value in (top | live).items()}
     if isinstance(configured.get("latency"), int | float) and (
-        "budget" in case.said or ("budget" in live and "latency" not in live)
+        "fixed_latency" in case.said or ("fixed_latency" in live and "latency" not in live)
     ):
         configured.pop("latency")  # two figures for one delay
-    for key in ("strength", "latency", "quiet", "rate", "channels", "blocksize", "budget", "worker", "monitor"):
+    for key in ("strength", "latency", "quiet", "rate", "channels", "blocksize", "fixed_latency", "worker", "monitor"):
         built_in = "normal" if key == "latency" else None
         wanted = configured.get(key, built_in) if key in case.applies else built_in
         assert getattr(args, key) == case.said.get(key, wanted), key

@@ -1,4 +1,4 @@
-"""The parts of `rtdenoise-bench` that take a latency report, or some of it, and where it goes."""
+"""The commands of `rtdenoise-bench` that make a latency report, or sections of it, and write it."""
 
 from __future__ import annotations
 
@@ -17,64 +17,83 @@ from rtdenoise.model.registry import DEFAULT_MODEL, find_model
 from rtdenoise_bench.measure import peers
 from rtdenoise_bench.measure.live import SERVERS
 from rtdenoise_bench.measure.matrix import FEW_RATES_HZ, RATES_HZ
-from rtdenoise_bench.measure.measure import LIVE_S, REAL_TIME_S, ROUNDS, Wish, take
+from rtdenoise_bench.measure.measure import LIVE_S, REAL_TIME_S, ROUNDS, Request, take
 from rtdenoise_bench.report import terminal
 from rtdenoise_bench.report.report import Report, to_json
 
-ENGINE_PARTS = ("noise", "engine", "real time", "start")
+ENGINE_SECTIONS = ("noise", "engine", "real time", "start")
 
 
 @dataclass(frozen=True)
-class Part:
-    """One command: the measurements it takes."""
+class Command:
+    """A command that measures these sections of the report."""
 
-    parts: tuple[str, ...]
+    sections: tuple[str, ...]
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        if self.parts != ("matrix",):
+        if self.sections != ("matrix",):
             add("--model", default=DEFAULT_MODEL, help="model to measure (default %(default)s)")
             add("--latency", choices=("normal", "low"), default="normal")
-        if "engine" in self.parts:
+        if "engine" in self.sections:
             add("--rate", type=RATE, default=48_000, help="Hz (default %(default)s)")
             add("--channels", type=count(1, 1_000), default=1)
-            add("--rounds", type=count(), default=ROUNDS, help="of 500 hops, back to back (default %(default)s)")
+            add(
+                "--rounds",
+                type=count(),
+                default=ROUNDS,
+                help="number of rounds of 500 hops, back to back (default %(default)s)",
+            )
             add(
                 "--real-time",
                 type=number(0, 86_400, "seconds"),
                 default=REAL_TIME_S,
                 metavar="S",
-                help="seconds undisturbed, and half of it for each disturbance (default %(default)s)",
+                help="seconds without a stressor, and half of that with each stressor (default %(default)s)",
             )
-        if "live" in self.parts:
-            every = " (default: all)" if self.parts == ("live",) else " (default: the one that runs here, and JACK)"
-            add("--server", action="append", choices=SERVERS, help="may be repeated" + every)
-            add("--live", type=SECONDS, default=LIVE_S, metavar="S", help="seconds to listen (default %(default)s)")
-            add("--in", dest="source", metavar="DEVICE", help="with --out: measure these devices by a loopback instead")
-            add("--out", dest="target", metavar="DEVICE", help="its sound must come back at --in, by a cable or by air")
-            add("--blocksize", type=count(1, 65_536), help="frames a callback, where the server allows it")
-        if "peers" in self.parts:
+        if "live" in self.sections:
+            every = " (default: all)" if self.sections == ("live",) else " (default: the one that runs here, and JACK)"
+            add("--server", action="append", choices=SERVERS, help="sound server to measure; may be repeated" + every)
+            add("--live", type=SECONDS, default=LIVE_S, metavar="S", help="seconds to record (default %(default)s)")
+            add(
+                "--in",
+                dest="source",
+                metavar="DEVICE",
+                help="with --out: measure the round trip through these devices instead",
+            )
+            add(
+                "--out",
+                dest="target",
+                metavar="DEVICE",
+                help="output whose sound comes back at --in, by a cable or through the air",
+            )
+            add("--blocksize", type=count(1, 65_536), help="frames per callback, where the server allows it")
+        if "peers" in self.sections:
             form = "NAME='COMMAND {in} {out}'"
             add(
-                "--peer", action="append", default=[], metavar=form, help="another program on the same clip; repeatable"
+                "--peer",
+                action="append",
+                default=[],
+                metavar=form,
+                help="another program to run on the same clip; may be repeated",
             )
             add("--clip", type=Path, help="clip for --peer (default: a synthetic voice in noise)")
-        add("--json", type=Path, metavar="FILE", help="keep the report, for `rtdenoise-bench compare`")
-        add("--md", type=Path, metavar="FILE", help="the same as Markdown, for a ticket")
-        add("--html", type=Path, metavar="FILE", help="the same as one page with pictures")
-        add("--quiet", action="store_true", help="print nothing")
+        add("--json", type=Path, metavar="FILE", help="also write the report as JSON, for `rtdenoise-bench compare`")
+        add("--md", type=Path, metavar="FILE", help="also write it as Markdown, for a ticket")
+        add("--html", type=Path, metavar="FILE", help="also write it as one HTML page with charts")
+        add("--quiet", action="store_true", help="do not print the report")
 
     def run(self, args: argparse.Namespace) -> int:
         draw = _drawings(args)
         console = Console(width=None if os.isatty(1) else terminal.PIPE_COLUMNS, highlight=False)
-        report = take(self._wish(args), Console(stderr=True, quiet=args.quiet))
+        report = take(self._request(args), Console(stderr=True, quiet=args.quiet))
         for path, form in draw:
             write_text(path, form(report))
         if not args.quiet:
             terminal.show(report, console)
         return 0
 
-    def _wish(self, args: argparse.Namespace) -> Wish:
+    def _request(self, args: argparse.Namespace) -> Request:
         wanted = vars(args)
         given = {
             name: wanted[name]
@@ -83,24 +102,24 @@ class Part:
         }
         find_model(given.setdefault("model", DEFAULT_MODEL))
         others = [peers.parse(text) for text in wanted.get("peer", ())]
-        parts = tuple(p for p in self.parts if p != "peers" or others)
-        everywhere = SERVERS if self.parts == ("live",) and not wanted.get("source") else None
+        sections = tuple(p for p in self.sections if p != "peers" or others)
+        everywhere = SERVERS if self.sections == ("live",) and not wanted.get("source") else None
         if bool(wanted.get("source")) != bool(wanted.get("target")):
             raise UsageError("a loopback needs both --in and --out; see `rtdenoise devices`")
-        return Wish(
-            parts=parts,
+        return Request(
+            sections=sections,
             real_time_s=wanted.get("real_time", 0.0),
             live_s=wanted.get("live", 0.0),
             servers=tuple(wanted["server"]) if wanted.get("server") else everywhere,
             devices=(args.source, args.target) if wanted.get("source") else None,
             peers=others,
-            matrix_rates=RATES_HZ if self.parts == ("matrix",) else FEW_RATES_HZ,
+            matrix_rates=RATES_HZ if self.sections == ("matrix",) else FEW_RATES_HZ,
             **given,
         )
 
 
 def _drawings(args: argparse.Namespace) -> list[tuple[Path, Callable[[Report], str]]]:
-    """Where to write what; asked before measuring, so that nothing missing is found out only afterwards."""
+    """The files to write, with their renderers. Made before measuring, so a missing library is reported at once."""
     found: list[tuple[Path, Callable[[Report], str]]] = []
     if args.json:
         found.append((args.json, to_json))
@@ -115,5 +134,5 @@ def _drawings(args: argparse.Namespace) -> list[tuple[Path, Callable[[Report], s
     return found
 
 
-REPORT = Part((*ENGINE_PARTS, "live", "matrix", "peers"))
-ENGINE, MODELS, LIVE = Part(ENGINE_PARTS), Part(("matrix",)), Part(("live",))
+REPORT = Command((*ENGINE_SECTIONS, "live", "matrix", "peers"))
+ENGINE, MODELS, LIVE = Command(ENGINE_SECTIONS), Command(("matrix",)), Command(("live",))

@@ -1,4 +1,4 @@
-"""The configuration file: what the command takes as given when the command line does not say it.
+"""The configuration file: defaults of the command, which its command line overrides.
 
     command line ▸ configuration ▸ built-in value
 
@@ -26,20 +26,20 @@ from rtdenoise.toml_dataclass import fill, read_table
 
 DEFAULT_EDITOR = "notepad" if sys.platform == "win32" else "vi"
 TEMPLATE = """\
-# What rtdenoise takes as given; the command line wins over it. Take away a # to set a value.
-# model = "unet"            # a name (rtdenoise models) or a path
-# strength = 18             # dB that are taken away at most
+# Defaults of rtdenoise; the command line takes precedence. Remove a # to set a value.
+# model = "unet"            # a name (see rtdenoise models) or a path
+# strength = 18             # attenuation limit in dB
 # latency = "low"           # "normal" or "low"
 # quiet = true
 
 [live]
-# latency = 30              # ms, or a mode, or "economy"; before the one above
+# latency = 30              # target in ms, a mode, or "economy"; overrides the one above
 # rate = 48000
 # channels = 1
 # blocksize = 256
-# budget = 40
+# fixed_latency = 40        # ms, held even if it causes dropouts
 # worker = "native"
-# monitor = true            # hear yourself beside the virtual microphone
+# monitor = true            # also play the virtual microphone on the default output
 
 [folders]
 # jobs = 4
@@ -53,7 +53,7 @@ class Live:
     rate: int | None = None
     channels: int | None = None
     blocksize: int | None = None
-    budget: float | None = None
+    fixed_latency: float | None = None
     worker: str | None = None
     monitor: bool | None = None
 
@@ -76,8 +76,8 @@ class Config:
     def for_live(self) -> dict[str, Any]:
         """What is set for live audio, by the name of the option; ``[live]`` before what holds for all."""
         common = _given(self)
-        if self.live.budget is not None and not isinstance(self.latency, str):
-            common.pop("latency", None)  # two figures for one delay
+        if self.live.fixed_latency is not None and not isinstance(self.latency, str):
+            common.pop("latency", None)  # A target in ms and a fixed latency exclude each other.
         return common | _given(self.live)
 
     def for_files(self, folder: bool) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def config_path() -> Path:
     """Where the file is or would be; `UsageError` for a user without a home."""
     folder = user_folder("config")
     if folder is None:
-        raise UsageError("this user has no home folder, so no configuration file either; set HOME or XDG_CONFIG_HOME")
+        raise UsageError("this user has no home folder and so no configuration file; set HOME or XDG_CONFIG_HOME")
     return folder / "config.toml"
 
 
@@ -126,9 +126,11 @@ def _check(values: Live | Folders | Config, where: str) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--show", action="store_true", help="print the file")
-    action.add_argument("--edit", action="store_true", help="open it in $EDITOR; made from a template if there is none")
-    action.add_argument("--path", action="store_true", help="print where it is")
+    action.add_argument("--show", action="store_true", help="print the configuration file")
+    action.add_argument(
+        "--edit", action="store_true", help="open it in $EDITOR, creating it from a template if necessary"
+    )
+    action.add_argument("--path", action="store_true", help="print its path")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -138,9 +140,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.show:
         if path.exists():
             print(path.read_text(encoding="utf-8"), end="")
-            load_config()  # says what is wrong with it
+            load_config()  # This raises if the file is invalid.
         else:
-            console.say(f"there is no {path}; make one with: rtdenoise config --edit")
+            console.say(f"{path} does not exist; create it with: rtdenoise config --edit")
     else:
         _edit(path)
     return 0
@@ -154,6 +156,10 @@ def _edit(path: Path) -> None:
     try:
         words = shlex.split(editor) or [DEFAULT_EDITOR]
         subprocess.run([*words, str(path)], check=True)
-    except (OSError, ValueError, subprocess.CalledProcessError) as problem:  # ValueError: a quote that is not closed
-        raise UsageError(f"{editor!r} does not run; set EDITOR, or open {path} yourself") from problem
+    except (
+        OSError,
+        ValueError,
+        subprocess.CalledProcessError,
+    ) as problem:  # ValueError means that a quote is not closed.
+        raise UsageError(f"cannot run {editor!r}; set EDITOR, or open {path} yourself") from problem
     load_config()

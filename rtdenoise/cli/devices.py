@@ -1,4 +1,4 @@
-"""The command `rtdenoise devices`: what there is to record from and to play to."""
+"""The command `rtdenoise devices`: the devices to record from and to play to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtdenoise.live.devices import Device, list_devices
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON object a device")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per device")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The command `rtdenoise doctor`: looks at everything live audio stands on, and says in a line each what to fix."""
+"""The command `rtdenoise doctor`: checks every part of the audio set-up, and says in a line each what to fix."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from rtdenoise.model.contract import ModelStream
 
 T = TypeVar("T")
-COMFORTABLE_SHARE = 0.5  # of a hop that a model step may take before stalls begin to be heard
-TRIAL_STEPS, TRIAL_S = 250, 2.0  # whichever ends first: no slow model may hold a core at real-time priority for long
+# A model step that takes more of a hop than this leaves no room for stalls, which are then heard.
+COMFORTABLE_SHARE = 0.5
+# The trial ends at whichever comes first, so that a slow model does not hold a core at real-time priority for long.
+TRIAL_STEPS, TRIAL_S = 250, 2.0
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,12 @@ class Finding:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help="the model to time (default: the default model)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a finding")
+    parser.add_argument("--model", help="model to time (default: the default model)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per finding")
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 if all is well, 1 if something is to be fixed."""
+    """Returns 0 if all is well, 1 if something needs fixing."""
     bad = 0
     for finding in examine(args.model):
         bad += not finding.ok
@@ -85,8 +87,11 @@ def _server() -> tuple[bool, str]:
         return True, "none needed on this system"
     server, endpoints = pulse.endpoints()
     if not server:
-        return False, "no PulseAudio or PipeWire answers: no virtual microphone; start one, or use JACK or hardware"
-    return True, f"{server} with {len(endpoints)} sources and sinks; a virtual microphone can be made"
+        return (
+            False,
+            "neither PulseAudio nor PipeWire responds, so no virtual microphone; start one, or use JACK or hardware",
+        )
+    return True, f"{server} with {len(endpoints)} sources and sinks; a virtual microphone can be created"
 
 
 def _priority() -> tuple[bool, str]:
@@ -94,7 +99,7 @@ def _priority() -> tuple[bool, str]:
     if granted == "fifo" or sys.platform != "linux":
         return True, f"audio threads run with {granted} priority"
     advice = "allow real-time priority (`@audio - rtprio 95` in /etc/security/limits.d, and be in group audio)"
-    return False, f"audio threads get {granted} priority: a busy machine makes gaps; {advice}"
+    return False, f"audio threads get {granted} priority: a busy machine causes dropouts; {advice}"
 
 
 def _as_worker(work: Callable[[], T]) -> tuple[str, T]:
@@ -124,8 +129,8 @@ def _model(name: str | None) -> tuple[bool, str]:
     noisy[:] = 0.01 * np.random.default_rng(0).standard_normal(noisy.shape)
     usual, worst = np.percentile(_as_worker(lambda: _step_times_ms(stream))[1], [50, 99])
     hop_ms = model.info.framing.hop_ms
-    how = "without Python's lock" if native_steps_available(stream) else "by a Python thread that others can delay"
-    text = f"{model.name}: {usual:.2f} ms a step, p99 {worst:.2f} of {hop_ms:g} ms, {how}; loaded in {loaded_s:.2f} s"
+    how = "without the GIL" if native_steps_available(stream) else "on a Python thread that other threads can delay"
+    text = f"{model.name}: {usual:.2f} ms per step, p99 {worst:.2f} of {hop_ms:g} ms, {how}; loaded in {loaded_s:.2f} s"
     fault = what_is_slow(float(usual), float(worst), hop_ms)
     return fault is None, text if fault is None else f"{text}: {fault}"
 
@@ -145,13 +150,13 @@ def what_is_slow(usual_ms: float, worst_ms: float, hop_ms: float) -> str | None:
 
     >>> what_is_slow(0.8, 1.5, 4)
     >>> what_is_slow(0.8, 4.5, 4)
-    'some steps outlast a hop, and gains are held; close what else is busy, or take a smaller one (`rtdenoise models`)'
+    'some steps outlast a hop, so gains are reused; close other programs, or use a smaller model (`rtdenoise models`)'
     """
     if usual_ms > COMFORTABLE_SHARE * hop_ms:
-        return "too slow here, take a smaller one (`rtdenoise models`)"
+        return "too slow for this machine; use a smaller model (`rtdenoise models`)"
     if worst_ms > hop_ms:
         return (
-            "some steps outlast a hop, and gains are held; close what else is busy, or take a smaller one "
+            "some steps outlast a hop, so gains are reused; close other programs, or use a smaller model "
             "(`rtdenoise models`)"
         )
     return None

@@ -26,10 +26,10 @@ from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
 from rtdenoise.model.registry import DEFAULT_MODEL
 
 VIRTUAL_MIC = "virtual-mic"
-RECORD_S = 1.0  # between two records of --json, and two looks for changes
-EARLY_S = 2.5  # who ends a session by a signal so soon has not waited for sound; an idle sink takes two seconds
-END_LOOK_S = 0.1  # how late the end of a file is noticed
-LOOPS = "headphones avoid a howl: the microphone hears the loudspeakers"
+RECORD_S = 1.0  # The interval between two records of --json, and between two looks for changes.
+EARLY_S = 2.5  # A session that a signal ends sooner need not have had sound: an idle sink takes two seconds.
+END_LOOK_S = 0.1  # The end of a file is noticed this much late at most.
+LOOPS = "use headphones: a microphone that picks up the loudspeakers howls"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         stack.enter_context(only_python_speaks())
         stack.enter_context(quiet_memory())
         stack.enter_context(signals.of_terminal_ignored())
-        with signals.at_once():  # nothing is made or opened yet, and compiling may take long
+        with signals.at_once():  # Nothing is created or opened yet, and compiling may take long.
             live = _session(args)
         with signals.held():
             stack.enter_context(live)
@@ -108,7 +108,7 @@ def _session(args: argparse.Namespace) -> LiveDenoiser:
         strength_db=args.strength,
         latency=args.latency,
         blocksize=args.blocksize,
-        budget_ms=args.budget,
+        fixed_latency_ms=args.fixed_latency,
         worker=args.worker,
         tee=args.tee,
     )
@@ -136,21 +136,21 @@ def _looks(live: LiveDenoiser, over: Callable[[], bool]) -> Iterator[Stats]:
 
 
 def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
-    """One line at start, then only what changes: the wait for a device, a new delay, a model that failed."""
+    """One line at start, then only what changes: the wait for a device, a new latency, a model that failed."""
     said: tuple[object, ...] = ()
     file_problem = None
     for s in _looks(live, over):
         if s.file_problem != file_problem:
             console.say(f"warning: {s.file_problem}")
             file_problem = s.file_problem
-        news = s.state, round(s.budget_ms), s.failure
-        if news != said and s.budget_ms and not args.quiet:
+        news = s.state, round(s.latency_ms), s.failure
+        if news != said and s.latency_ms and not args.quiet:
             console.say(_line(s) if s.state == "running" else s.state)
             if not said and (args.monitor or args.target in ALIASES) and not live.input.is_file:
                 console.say(LOOPS)
         if s.failure and (not said or not said[-1]):
             console.say(
-                f"warning: the model stopped ({s.failure}); the sound passes unfiltered, try another with --model"
+                f"warning: the model stopped ({s.failure}); the sound passes unfiltered; try another with --model"
             )
         said = news
 
@@ -158,10 +158,14 @@ def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable
 def _line(s: Stats) -> str:
     heard = f'"{DESCRIPTION}"' if "rtdenoise output" in s.output else s.output
     worker = "" if s.worker == "native" else ", worker in Python"
-    return f"{s.input} -> {heard}, {s.model}, {s.rate} Hz, delay {s.budget_ms:.1f} ms ({s.scheduling} priority{worker})"
+    return (
+        f"{s.input} -> {heard}, {s.model}, {s.rate} Hz, latency {s.latency_ms:.1f} ms ({s.scheduling} priority{worker})"
+    )
 
 
 def _say_end(s: Stats) -> None:
-    lost = f", {s.underruns} gaps ({s.silent_ms:.0f} ms), {s.holds} held hops" if s.underruns or s.holds else ", no gap"
-    delay = f"delay {s.budget_ms:.1f} ms" if s.budget_ms else "too short to settle the delay"
-    console.say(f"{s.seconds:.0f} s, {delay}{lost}")
+    lost = ", no dropouts"
+    if s.underruns or s.reused_gains:
+        lost = f", {s.underruns} underruns ({s.dropout_ms:.0f} ms of dropout), {s.reused_gains} hops reused gains"
+    latency = f"latency {s.latency_ms:.1f} ms" if s.latency_ms else "too short for the latency to settle"
+    console.say(f"{s.seconds:.0f} s, {latency}{lost}")

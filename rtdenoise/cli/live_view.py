@@ -1,4 +1,4 @@
-"""The live view of a terminal: meters, delay, load; keys for bypass, strength, model and the end."""
+"""The live view of a terminal: meters, latency, load; keys for bypass, attenuation limit, model and quitting."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from rtdenoise.model.registry import list_models
 
 LOOK_S, MOST_BYTES = 0.1, 1024  # of what was typed, at a time
 QUIETEST_DB, METER_CELLS = -60.0, 40
-STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # beyond the strongest there is no limit
-KEYS = "b bypass   + - strength   m model   q quit"
+STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # Beyond the strongest there is no limit.
+KEYS = "b bypass   + - attenuation limit   m model   q quit"
 
 
 def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
@@ -102,7 +102,7 @@ def next_model(name: str, framing: Framing) -> str:
     the first. `UsageError` if there is no other."""
     names = [info.name for info in _installed() if info.framing == framing]
     if not set(names) - {name}:
-        raise UsageError(f"no other model has windows of {framing.window_ms:g} ms; start anew with --model")
+        raise UsageError(f"no other model has windows of {framing.window_ms:g} ms; restart with --model")
     return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
 
 
@@ -111,17 +111,18 @@ def draw(s: Stats, note: str = "") -> Group:
     table = Table.grid(padding=(0, 2))
     table.add_row("in", _meter(s.level_in_db), s.input)
     table.add_row("out", _meter(s.level_out_db), s.output)
-    strength = "no limit" if s.strength_db is None else f"at most {s.strength_db:.0f} dB"
-    effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {strength}")
-    table.add_row("noise", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority")
-    delay = f"{s.delay_ms:.1f} of {s.budget_ms:.1f} ms" if s.budget_ms else "measuring"
-    device = "" if s.device_ms is None else f"and {s.device_ms:.0f} ms in the devices, as they say"
-    table.add_row("delay", delay, device)
+    limit = "no limit" if s.strength_db is None else f"limit {s.strength_db:.0f} dB"
+    effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {limit}")
+    table.add_row("filter", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority")
+    latency = f"{s.measured_latency_ms:.1f} ms, target {s.latency_ms:.1f}" if s.latency_ms else "measuring"
+    device = "" if s.device_latency_ms is None else f"plus {s.device_latency_ms:.0f} ms reported by the devices"
+    table.add_row("latency", latency, device)
     table.add_row(
-        "model", f"{s.model_ms_p50:.2f} ms, p99 {s.model_ms_p99:.2f} ms of 4 ms", f"cpu {s.cpu_percent:.0f} % of a core"
+        "model", f"{s.model_ms_p50:.2f} ms per hop, p99 {s.model_ms_p99:.2f} ms", f"CPU {s.cpu_percent:.0f} % of a core"
     )
-    drift = "one clock" if s.drift_ppm is None else f"clocks {s.drift_ppm:+.0f} ppm apart"
-    table.add_row("gaps", f"{s.underruns} ({s.silent_ms:.0f} ms), {s.holds} held hops", drift)
+    drift = "one clock" if s.drift_ppm is None else f"clock drift {s.drift_ppm:+.0f} ppm"
+    underruns = f"{s.underruns} ({s.dropout_ms:.0f} ms of dropout)"
+    table.add_row("underruns", f"{underruns}, {s.reused_gains} hops reused gains", drift)
     if s.recorded_s:
         table.add_row("file", f"{s.recorded_s:.0f} s recorded", "")
     bad = s.failure or s.file_problem

@@ -27,17 +27,18 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   rtdenoise --in noisy.wav --out clean.wav               one file, same format and length (also: noisy.wav clean.wav)
-  rtdenoise --in recordings/ --out cleaned/ --jobs 4     a folder with all below it, resumable
+  rtdenoise --in recordings/ --out cleaned/ --jobs 4     a folder and its subfolders, resumable
   rtdenoise --in mic --out virtual-mic                   a microphone for calls: choose "rtdenoise microphone" there
-  rtdenoise --in mic --out speakers                      hear it at once (use headphones)
-  ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, answered as it comes
+  rtdenoise --in mic --out speakers                      hear the result live (use headphones)
+  ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, filtered as it streams
 """
 
 DETAILS = """\
-formats: WAV, FLAC, OGG, Opus, MP3, AIFF and CAF by the name's extension; the output keeps rate, channels and, where the
-format has it, the bit depth, and lies sample by sample over the input. An existing output file is replaced once the new
-one is complete; after a bare X Y, and of a folder what is finished and newer than its input, only with --overwrite.
-exit code: 0 done, 1 something failed, 2 the request makes no sense.
+formats: WAV, FLAC, OGG, Opus, MP3, AIFF and CAF, by the file name's extension. The output keeps the sample rate, the
+channels and, where the format has one, the bit depth, and is sample-aligned with the input. An existing output file is
+replaced once the new one is complete; in the short form X Y, and in a folder for files that are finished and newer than
+their input, only with --overwrite.
+exit code: 0 success, 1 something failed, 2 invalid request.
 """
 
 
@@ -52,16 +53,16 @@ class Command:
 
 COMMANDS = {
     "devices": Command("list microphones, loudspeakers and virtual devices", "rtdenoise.cli.devices"),
-    "virtual-mic": Command("make, remove or look at the virtual microphone", "rtdenoise.cli.virtual_mic"),
-    "doctor": Command("check what live audio stands on, and say what to fix", "rtdenoise.cli.doctor"),
+    "virtual-mic": Command("create, remove or inspect the virtual microphone", "rtdenoise.cli.virtual_mic"),
+    "doctor": Command("check the audio set-up and say what to fix", "rtdenoise.cli.doctor"),
     "service": Command("start the virtual microphone at every login (systemd)", "rtdenoise.cli.service"),
     "config": Command("show or edit the configuration file", "rtdenoise.cli.config"),
     "models": Command("list the models and their scores", "rtdenoise.cli.models"),
     "rooms": Command(
-        "make responses of rooms, for train and mix --rir", "rtdenoise.training.data.room_simulation", "train"
+        "simulate room impulse responses, for train and mix --rir", "rtdenoise.training.data.room_simulation", "train"
     ),
     "mix": Command("mix speech and noise into training or test pairs", "rtdenoise.training.data.mix", "train"),
-    "devset": Command("make pairs to choose between candidates by", "rtdenoise.training.data.devset", "train"),
+    "devset": Command("make development sets, to choose between candidates", "rtdenoise.training.data.devset", "train"),
     "train": Command("train a model", "rtdenoise.training.train", "train"),
     "export": Command("export a trained model to ONNX", "rtdenoise.training.onnx_export.export", "train"),
     "evaluate": Command("score a model on noisy/clean pairs", "rtdenoise.training.scoring.evaluate", "train"),
@@ -79,24 +80,24 @@ def main(argv: list[str] | None = None) -> int:
             return _run(argv, closed)
         except KeyboardInterrupt:
             code = EXIT_INTERRUPTED
-        except BrokenPipeError:  # the reader has heard enough, as `head` does: nothing to complain about
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's own flush at exit would complain
+        except BrokenPipeError:  # The reader closed the pipe, as `head` does; that is no error.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Otherwise Python's own flush at exit would complain.
             return EXIT_BROKEN_PIPE
         except Exception as problem:
             if not came:
-                return _said(problem)
-            code = 128 + came[0]  # a library made an error of its own of the interrupt
+                return _reported(problem)
+            code = 128 + came[0]  # A library turned the interrupt into an error of its own.
     if code == EXIT_INTERRUPTED:
         print("rtdenoise: interrupted; no half-written file is left", file=sys.stderr)
     return code
 
 
-def _said(problem: Exception) -> int:
-    """The exit code of what went wrong, said in one line; what nobody foresaw is raised again."""
+def _reported(problem: Exception) -> int:
+    """Report an expected error in one line and return its exit code; raise an unexpected one again."""
     if isinstance(problem, RtdenoiseError):
         print(f"rtdenoise: error: {problem}", file=sys.stderr)
         return problem.exit_code
-    if isinstance(problem, OSError):  # a device that went away, a closed standard input
+    if isinstance(problem, OSError):  # For example a device that vanished, or a closed standard input.
         print(f"rtdenoise: error: {problem.strerror or problem}; check the device or pipe", file=sys.stderr)
         return RtdenoiseError.exit_code
     raise problem
@@ -105,19 +106,21 @@ def _said(problem: Exception) -> int:
 def _run(argv: list[str], closed: set[int]) -> int:
     refuse_empty(argv)
     if not argv:
-        print(f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nrtdenoise --help says the rest")
+        print(
+            f"rtdenoise {__version__}: real-time speech denoiser\n\n{EXAMPLES}\nSee rtdenoise --help for all options."
+        )
         return 0
     if positional := _is_pair(argv):
         argv = ["--in", argv[0], "--out", argv[1], *argv[2:]]
     if argv[0].startswith("-"):
         return _filter(argv, closed, positional)
     if argv[0] not in COMMANDS:
-        raise UsageError(f"unknown command {argv[0]}{near(argv[0], list(COMMANDS))}; to filter, say --in X --out Y")
+        raise UsageError(f"unknown command {argv[0]}{near(argv[0], list(COMMANDS))}; to filter, use --in X --out Y")
     return _run_command(argv[0], argv[1:])
 
 
 def _warn_in_lines() -> None:
-    """What the package has to say to its host reads as the command's own lines do."""
+    """Format the package's log records as the command's own messages."""
     import logging
 
     if logging.lastResort:
@@ -179,10 +182,10 @@ def _filter(argv: list[str], closed: set[int], positional: bool) -> int:
     args = request.read(_filter_parser(), argv)
     for fd, end, name in ((0, args.source, "in"), (1, args.target, "out")):
         if end == "-" and fd in closed:
-            raise RtdenoiseError(f"--{name} -: standard {name}put is closed; name a file, or leave it open")
+            raise RtdenoiseError(f"--{name} -: standard {name}put is closed; name a file, or keep it open")
     taken = request.is_file(args.target) and os.path.isfile(args.target)
     if positional and taken and args.kind != "folder" and not args.overwrite:
-        raise UsageError(f"{args.target} exists; to replace it, add --overwrite or say --in {args.source} --out ...")
+        raise UsageError(f"{args.target} exists; to replace it, add --overwrite or use --in {args.source} --out ...")
     _warn_in_lines()
     with request.told_where(args):
         if args.kind == "live":
@@ -215,9 +218,11 @@ def _filter_one(args: argparse.Namespace) -> int:
 
     piped_in, piped_out = is_stream(args.source), is_stream(args.target)
     if args.raw and not (piped_in or piped_out):
-        raise UsageError("--raw is for pipes, and neither --in nor --out is one; leave it away")
+        raise UsageError("--raw is only valid with a pipe (-) as --in or --out; remove it")
     if not (args.raw and piped_in) and (args.rate or args.channels):
-        raise UsageError("--rate and --channels are for --raw input; a WAV or a file says them itself, leave them away")
+        raise UsageError(
+            "--rate and --channels are only valid with --raw input; a header states them otherwise; remove them"
+        )
     raw = RawFormat(request.RAW_ENCODINGS[args.raw], args.rate, args.channels) if args.raw else None
     for_people = not (piped_in or piped_out or args.quiet or args.json)
     if for_people and console.has_terminal():

@@ -16,8 +16,8 @@ _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
     "version": lambda m: m.version,
     "band": lambda m: f"{(m.bins - 1) / m.framing.window_ms:g} kHz, {m.bins} bins",
     "parameters": lambda m: f"{m.parameters:,}",
-    "delay": lambda m: f"{m.framing.window_ms:g} ms",
-    "scores": lambda m: ", ".join(f"{name} {value:g}" for name, value in m.scores.items()) or "none stated",
+    "latency": lambda m: f"{m.framing.window_ms:g} ms",
+    "scores": lambda m: ", ".join(f"{name} {value:g}" for name, value in m.scores.items()) or "none",
     "licence": lambda m: m.licence,
 }
 _COMPARED = ("PESQ-WB", "ESTOI", "SI-SDR dB", "COVL")
@@ -25,9 +25,9 @@ _COMPARED = ("PESQ-WB", "ESTOI", "SI-SDR dB", "COVL")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="a JSON object a model, one a line")
-    form.add_argument("--markdown", action="store_true", help="a table for a README")
-    parser.add_argument("--peers", action="store_true", help="scores beside those of other denoisers, the best last")
+    form.add_argument("--json", action="store_true", help="print one JSON object per model")
+    form.add_argument("--markdown", action="store_true", help="print a Markdown table")
+    parser.add_argument("--peers", action="store_true", help="list scores beside those of other denoisers, best last")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         for m in models:
             plain = {k: v for k, v in vars(m).items() if k != "framing"}
-            print(json.dumps(plain | {"path": str(m.path), "delay_ms": m.framing.window_ms}))
+            print(json.dumps(plain | {"path": str(m.path), "latency_ms": m.framing.window_ms}))
         return 0
     titles, rows = _beside_peers(models) if args.peers else _alone(models)
     if args.markdown:
@@ -58,7 +58,7 @@ def _beside_peers(models: list[ModelInfo]) -> tuple[list[str], list[list[str]]]:
     systems += [
         {
             "system": f"**{m.name}**",
-            "delay_ms": m.framing.window_ms,
+            "latency_ms": m.framing.window_ms,
             "parameters": m.parameters,
             "scores": m.scores,
         }
@@ -68,10 +68,10 @@ def _beside_peers(models: list[ModelInfo]) -> tuple[list[str], list[list[str]]]:
     rows = [
         [
             s["system"],
-            f"{s['delay_ms']:g} ms" if s["delay_ms"] else "-",
+            f"{s['latency_ms']:g} ms" if s["latency_ms"] else "-",
             f"{s['parameters']:,}" if s["parameters"] else "-",
             *(f"{s['scores'][name]:.{3 if name == 'ESTOI' else 2}f}" for name in _COMPARED),
         ]
         for s in sorted(systems, key=lambda s: s["scores"]["PESQ-WB"])
     ]
-    return ["system", "delay", "parameters", *_COMPARED], rows
+    return ["system", "latency", "parameters", *_COMPARED], rows

@@ -3,7 +3,7 @@
     command line ▸ configuration ▸ built-in value
 
 The command line wins always: a setting of the configuration that does not go with what it says, or with this kind of
-request, is left aside. An option that does not fit is an error, since somebody typed it.
+request, is ignored. An option that does not fit is an error, since somebody typed it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Kind = Literal["live", "folder", "file"]  # a pipe is a file
 DEVICES = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
 LONGEST_SUFFIX = 5  # of a sound file, ".aiff"; what follows the last dot of a device's name is longer, or a number
 LONGEST_NUMBER = 3  # of a device; a longer one may be a folder, say of a year
-LIVE_OPTIONS = ("blocksize", "budget", "worker", "tee", "monitor", "seconds")
+LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "tee", "monitor", "seconds")
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 Flag = argparse.BooleanOptionalAction
 
@@ -34,26 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         metavar="X",
         required=True,
-        help="a sound file, a folder, - for a pipe of WAV; or mic, a device",
+        help="a sound file, a folder, or - for a WAV pipe; live: mic or a device",
     )
     add(
         "--out",
         dest="target",
         metavar="Y",
         required=True,
-        help="a sound file, a folder, - for a pipe; or speakers, virtual-mic, a device",
+        help="a sound file, a folder, or - for a pipe; live: speakers, virtual-mic or a device",
     )
     add(
         "--model",
         type=VALUES["model"],
         metavar="NAME",
-        help="a model's name (rtdenoise models) or the path of an .onnx file",
+        help="a model name (see rtdenoise models) or the path of an .onnx file",
     )
     add(
         "--strength",
         type=VALUES["strength"],
         metavar="DB",
-        help="attenuate by DB at most: 0 changes nothing, none sets no limit (default)",
+        help="attenuation limit in dB: 0 leaves the sound as it is, none sets no limit (default)",
     )
     add(
         "--latency",
@@ -61,64 +61,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="normal",
         metavar="normal|low|economy|MS",
         help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also economy: up to 12 ms more for less "
-        "processor time, or a latency in ms: finds mode and buffer for it",
+        "processor time, or a target in ms, which sets mode and buffer",
     )
-    add("--bypass", action="store_true", help="pass the sound through unfiltered")
-    add("--quiet", action=Flag, help="no progress and no summary, only warnings and errors")
+    add("--bypass", action="store_true", help="pass the sound through unfiltered, with the same latency")
+    add("--quiet", action=Flag, help="print only warnings and errors")
     add(
         "--json",
         action="store_true",
-        help="one JSON object a file, live a second; on standard output, or standard error beside audio",
+        help="print one JSON object per file or per live second, on standard output, or standard error beside audio",
     )
-    live = parser.add_argument_group("live, where an end is a device").add_argument
+    live = parser.add_argument_group("live audio").add_argument
     live(
         "--rate",
         type=VALUES["rate"],
         metavar="HZ",
-        help="samples a second of the devices (default: their own); of --raw input",
+        help="sample rate of the devices (default: their own) or of --raw input",
     )
     live(
         "--channels",
         type=VALUES["channels"],
         metavar="N",
-        help="channels of the devices (default 1); of --raw input, interleaved",
+        help="channels of the devices (default 1) or of interleaved --raw input",
     )
     live(
         "--blocksize",
         type=VALUES["blocksize"],
         metavar="N",
-        help="frames a callback (default: what suits the device)",
+        help="frames per callback (default: what suits the device)",
     )
     live(
+        "--fixed-latency",
         "--budget",
-        type=VALUES["budget"],
+        type=VALUES["fixed_latency"],
         metavar="MS",
-        help="delay to hold, come what may (default: what the devices allow)",
+        help="hold exactly this latency, even if it causes dropouts (default: the lowest that the devices allow)",
     )
     live(
         "--worker",
         type=VALUES["worker"],
         metavar="native|python",
-        help="how the model is run (default: native where possible)",
+        help="thread that runs the model (default: native, without the GIL, where possible)",
     )
-    live("--tee", metavar="FILE", help="also write what is heard to a sound file")
-    live("--monitor", action=Flag, help="with --out virtual-mic: hear it on the default output too (headphones)")
+    live("--tee", metavar="FILE", help="also record the output to a sound file")
+    live("--monitor", action=Flag, help="with --out virtual-mic: also play it on the default output (use headphones)")
     live(
         "--seconds",
         type=VALUES["seconds"],
         metavar="S",
-        help="end after S seconds (default: at Ctrl-C, or with the input file)",
+        help="stop after S seconds (default: at Ctrl-C, or at the end of the input file)",
     )
     files = parser.add_argument_group("files, folders and pipes").add_argument
-    files("--jobs", type=VALUES["jobs"], metavar="N", help="processes for a folder (default 1)")
+    files("--jobs", type=VALUES["jobs"], metavar="N", help="number of processes for a folder (default 1)")
     files(
         "--learn-noise",
         type=VALUES["learn_noise"],
         metavar="S",
-        help="the first S seconds are noise alone: learn it from them, then filter from the start",
+        help="the first S seconds are noise alone: adapt to them, then filter from the start",
     )
-    files("--overwrite", action=Flag, help="replace an output that exists; of a folder, finished ones")
-    files("--raw", choices=RAW_ENCODINGS, help="pipes carry bare samples, without a header")
+    files("--overwrite", action=Flag, help="replace an existing output; in a folder, finished ones too")
+    files("--raw", choices=RAW_ENCODINGS, help="pipes carry raw samples, without a header")
 
 
 def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
@@ -145,7 +146,12 @@ def told_where(args: argparse.Namespace) -> Iterator[None]:
     except (UsageError, DeviceError, ModelError) as problem:
         from rtdenoise.cli.config import config_path
 
-        blamed = [name for name in args.configured if re.search(rf"\b{name}\b", str(problem))]
+        text, blamed = str(problem), []
+        for name in sorted(
+            args.configured, key=len, reverse=True
+        ):  # "fixed latency" before "latency", which it contains
+            text, found = re.subn(rf"\b{name.replace('_', '[ -]')}\b", "", text)
+            blamed += [name] * bool(found)
         if not blamed:
             raise
         raise type(problem)(f"{problem} ({', '.join(blamed)}: see {config_path()})") from problem
@@ -188,13 +194,13 @@ def _configured(kind: Kind) -> dict[str, object]:
 def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -> bool:
     """Whether a configured setting means anything beside what the command line says."""
     if kind == "live":
-        figures = [x for x in (said.budget, said.latency) if isinstance(x, float)]
+        figures = [x for x in (said.fixed_latency, said.latency) if isinstance(x, float)]
         if name == "monitor":
             return bool(said.target == "virtual-mic")
         if name in ("rate", "channels"):
             return not is_live_file(said.source)
-        if name == "budget" or (name == "latency" and isinstance(value, float)):
-            return not figures  # two figures for one delay: that of the command line holds
+        if name == "fixed_latency" or (name == "latency" and isinstance(value, float)):
+            return not figures  # The latency that the command line gives takes precedence.
         return True
     return name != "latency" or value in MODES
 
@@ -202,41 +208,46 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
 def _as_options(settings: dict[str, object]) -> list[str]:
     flags = {True: "--{}", False: "--no-{}"}
     return [
-        flags[value].format(name) if isinstance(value, bool) else f"--{name}={value}"
+        flags[value].format(name) if isinstance(value, bool) else f"--{name.replace('_', '-')}={value}"
         for name, value in settings.items()
     ]
 
 
 def _is_said(name: str, argv: list[str]) -> bool:
-    return any(text.partition("=")[0] in (f"--{name}", f"--no-{name}") for text in argv)
+    option = name.replace("_", "-")
+    spellings = {f"--{option}", f"--no-{option}"} | ({"--budget"} if name == "fixed_latency" else set())
+    return any(text.partition("=")[0] in spellings for text in argv)
 
 
 def _check_live(args: argparse.Namespace) -> None:
     for name in ("jobs", "raw", "learn_noise", *([] if is_live_file(args.target) else ["overwrite"])):
         if getattr(args, name):
-            raise UsageError(f"--{name.replace('_', '-')} is for files and pipes; leave it away for live audio")
+            raise UsageError(f"--{name.replace('_', '-')} is only valid for files and pipes; remove it for live audio")
     if "-" in (args.source, args.target):
-        raise UsageError("a device and a pipe do not go together; take a file, or pipe through `--in - --out -`")
+        raise UsageError("a device and a pipe cannot be combined; use a file, or two pipes: `--in - --out -`")
     if args.monitor and args.target != "virtual-mic":
-        raise UsageError(f"--monitor goes with --out virtual-mic; --out {args.target} is another end, leave it away")
+        raise UsageError(f"--monitor is only valid with --out virtual-mic, not with --out {args.target}; remove it")
     if args.tee and is_live_file(args.target):
-        raise UsageError(f"--tee {args.tee}: --out {args.target} is a recording already; leave one of them away")
+        raise UsageError(f"--tee {args.tee}: --out {args.target} is already a recording; remove one of them")
     if args.tee and is_live_file(args.source) and os.path.realpath(args.source) == os.path.realpath(args.tee):
         raise UsageError(f"--tee {args.tee} is the input itself; give it another name")
     if is_live_file(args.source) and (args.rate or args.channels):
-        raise UsageError(f"--rate and --channels are for devices; {args.source} says them itself, leave them away")
+        raise UsageError(f"--rate and --channels are only valid for devices; {args.source} has its own; remove them")
 
 
 def _check_files(args: argparse.Namespace) -> None:
     for name in LIVE_OPTIONS:
         if getattr(args, name):
-            raise UsageError(f"--{name} is for live audio, and neither --in nor --out is a device; leave it away")
+            option = name.replace("_", "-")
+            raise UsageError(
+                f"--{option} is only valid for live audio, and neither --in nor --out is a device; remove it"
+            )
     if args.latency not in MODES:
-        raise UsageError(f"--latency {args.latency}: must be normal or low for files; the rest is for live audio")
+        raise UsageError(f"--latency {args.latency}: must be normal or low for files; other values are only valid for live audio")
     if args.kind == "folder":
         if args.raw or args.rate or args.channels:
-            raise UsageError("--raw, --rate and --channels are for pipes; leave them away for a folder")
+            raise UsageError("--raw, --rate and --channels are only valid for pipes; remove them for a folder")
         if args.target == "-":
-            raise UsageError("a folder cannot go into a pipe; name a folder with --out")
+            raise UsageError("a folder cannot be written to a pipe; name a folder with --out")
     elif args.jobs is not None:
-        raise UsageError(f"--jobs is for folders, and {args.source} is none; leave it away")
+        raise UsageError(f"--jobs is only valid for folders, and {args.source} is not one; remove it")

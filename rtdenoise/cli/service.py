@@ -1,7 +1,7 @@
 """The command `rtdenoise service`: the virtual microphone at every login, as a unit of systemd's user manager.
 
-Owns one unit file and calls `systemctl --user`. What the service does beyond the unit's command is said by the
-configuration file.
+Owns one unit file and calls `systemctl --user`. The configuration file sets
+everything that the unit's command does not.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ TIMEOUT_S = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    text = "install: start it now and at every login; remove: the opposite; status: say whether it is there and runs"
+    text = "install: start it now and at every login; remove: undo both; status: whether it is installed and running"
     parser.add_argument("action", choices=ACTIONS, help=text)
 
 
 def run(args: argparse.Namespace) -> int:
     if sys.platform != "linux" or shutil.which("systemctl") is None:
         raise DeviceError(
-            "no systemd on this system; let your desktop start `rtdenoise --in mic --out virtual-mic` at login"
+            "this system has no systemd; let your desktop start `rtdenoise --in mic --out virtual-mic` at login"
         )
     return ACTIONS[args.action]()
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def unit_path() -> Path:
     ours = user_folder("config")
     if ours is None:
-        raise DeviceError("this user has no home folder to keep the service in; set HOME")
+        raise DeviceError("this user has no home folder for the service; set HOME")
     return ours.parent / "systemd/user" / UNIT
 
 
@@ -70,24 +70,26 @@ def install() -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, TEMPLATE.format(mark=MARK, python=_quoted(sys.executable)))
     if _systemctl("daemon-reload") and _systemctl("enable", "--now", UNIT):
-        console.say(f'{path} is there and runs; choose "rtdenoise microphone" in the call')
+        console.say(f'{path} is installed and running; choose "rtdenoise microphone" in the call')
     else:
-        console.say(f"{path} is there; systemd cannot be asked from here, so say: systemctl --user enable --now {UNIT}")
+        console.say(
+            f"{path} is installed; systemd cannot be reached from here, so run: systemctl --user enable --now {UNIT}"
+        )
     return 0
 
 
 def remove() -> int:
     path = _ours()
     if not path.exists():
-        console.say(f"there is no {path}")
+        console.say(f"{path} does not exist")
         return 0
     stopped = _systemctl("disable", "--now", UNIT)
     path.unlink()
     if stopped:
         _systemctl("daemon-reload")
-        console.say(f"{path} is removed")
+        console.say(f"{path} was removed")
     else:
-        console.say(f"{path} is removed; systemd cannot be asked from here, so say: systemctl --user stop {UNIT}")
+        console.say(f"{path} was removed; systemd cannot be reached from here, so run: systemctl --user stop {UNIT}")
     return 0
 
 
@@ -95,9 +97,9 @@ def status() -> int:
     """0 if it is installed, 1 if not."""
     path = unit_path()
     if not path.exists():
-        console.say("the service is not installed; rtdenoise service install")
+        console.say("the service is not installed; run: rtdenoise service install")
         return 1
-    console.say(f"{path} is there and {'runs' if _systemctl('is-active', '--quiet', UNIT) else 'does not run'}")
+    console.say(f"{path} is installed and {'running' if _systemctl('is-active', '--quiet', UNIT) else 'not running'}")
     return 0
 
 

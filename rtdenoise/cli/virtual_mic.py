@@ -13,8 +13,8 @@ ACTIONS = {"create": virtual_mic.create, "remove": virtual_mic.remove, "status":
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=ACTIONS, help="create one that stays, remove it, or say whether there is one")
-    parser.add_argument("--json", action="store_true", help="the status as a JSON object")
+    parser.add_argument("action", choices=ACTIONS, help="create one that stays, remove it, or show whether one exists")
+    parser.add_argument("--json", action="store_true", help="print the status as a JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,11 +25,11 @@ def run(args: argparse.Namespace) -> int:
     if not status.exists:
         text = "there is no virtual microphone"
     elif status.owner:
-        text = f'"{virtual_mic.DESCRIPTION}" is there, as long as process {status.owner} runs'
+        text = f'"{virtual_mic.DESCRIPTION}" exists while process {status.owner} runs'
     else:
-        text = f'"{virtual_mic.DESCRIPTION}" is there; play into it with --out virtual-mic'
+        text = f'"{virtual_mic.DESCRIPTION}" exists; play into it with --out virtual-mic'
     console.say(
         f"{status.server}: {text}"
-        + (f"; {status.stale} modules of a killed run (remove clears them)" if status.stale else "")
+        + (f"; {status.stale} modules left by a killed process (remove clears them)" if status.stale else "")
     )
     return 0

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from numba.core import event
 
-LINE = "compiling the filter for this machine; this once it takes some time"
+LINE = "compiling the filter for this machine; the first start takes a while"
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""The delay of a session: what it is made of, what is asked of it, and what it is now.
+"""The latency of a session: what it consists of, what is asked of it, and what it is now.
 
     input callback ─▶ hop is collected ─▶ filter ─▶ resampler, on two clocks ─▶ buffer ─▶ output callback
                       └─ part of the buffer         └────── fixed ──────┘
 
 The buffer is sized by the worker once the devices' habits are known (`rtdenoise.live.drift`, `rtdenoise.live.hop`);
-here that is only prepared and read. Nothing that a device or a server adds by itself is counted.
+this module only prepares and reads it. What a device or a server adds by itself is not counted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from rtdenoise.live import ring
 from rtdenoise.live.drift import TAPS, Drift
 from rtdenoise.live.ring import Rings
 
-START_MS = 40.0  # buffer of a two-stream session for its first second, until the devices' habits are known
-RESERVE_MS = 5.0  # what the play callback shall find left over in its worst usual moment
+START_MS = 40.0  # The buffer of a two-stream session in its first second, until the devices' rhythm is known.
+RESERVE_MS = 5.0  # What the play callback should find left over in its worst usual moment.
 LEAST_BUFFER_MS = 2.0
-USUAL_BUFFER_MS = {False: 8.0, True: 14.0}  # on one clock, on two: what devices mostly need, to choose a mode by
-RECORD_BUFFER_MS = 500.0  # a recording has no deadline: only a worker that is half of this late holds its gains
-LOOK_S = 0.02  # how late it is noticed that the need is known
-TOLERANCE_MS, SPARE_MS = 0.5, 1.0  # of a wanted delay; what a figure that is recommended has to spare
+# What devices mostly need on one clock and on two; the mode is chosen by it.
+USUAL_BUFFER_MS = {False: 8.0, True: 14.0}
+# A recording has no deadline: gains are reused only once the worker is half of this behind.
+RECORD_BUFFER_MS = 500.0
+LOOK_S = 0.02  # The interval at which it is checked whether the devices' need is known.
+# How far a wanted latency may be missed, and what a recommended one has to spare.
+TOLERANCE_MS, SPARE_MS = 0.5, 1.0
 
 
 LiveLatency = Literal["normal", "low", "economy"]
@@ -46,21 +49,21 @@ def asked(latency: LiveLatency | float, geometry: Geometry, split: bool) -> tupl
 
 
 def mode_for(wanted_ms: float, geometry: Geometry, split: bool) -> Latency:
-    """Normal where a delay allows it on usual devices, else low; `UsageError` for one that no device allows."""
+    """Normal where the wanted latency allows it on usual devices, else low; `UsageError` if no device allows it."""
     MILLISECONDS.check("latency", wanted_ms)
     hop_ms = 1000 * geometry.hop / geometry.rate
     least_ms = geometry.latency_ms("low") - hop_ms + LEAST_BUFFER_MS
     if wanted_ms < least_ms:
-        raise UsageError(f"latency {wanted_ms:g} ms; the filter alone takes {least_ms:.1f} ms, give more")
+        raise UsageError(f"latency {wanted_ms:g} ms is too low: the filter alone takes {least_ms:.1f} ms")
     return "normal" if wanted_ms >= geometry.latency_ms("normal") - hop_ms + USUAL_BUFFER_MS[split] else "low"
 
 
-class Delay:
-    """Prepares ``rings`` for a session on one clock, or on two (``split``), and reads its delay.
+class SessionLatency:
+    """Prepares ``rings`` for a session on one clock, or on two (``split``), and reads its latency.
 
-    gather: hops that the worker waits for. budget_ms: held come what may. wanted_ms: reached, or `missed` says what the
-    least is. None of them means anything beside a file (``ring.FILE_END``), which has no clock. Raises `UsageError` for
-    a budget below what the filter takes.
+    gather: hops that the worker waits for. fixed_ms: held even if it causes dropouts. wanted_ms: reached, or `_missed`
+    says what the lowest is. None of them applies beside a file (``ring.FILE_END``), which has no clock. Raises
+    `UsageError` for a latency below the filter's own.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Delay:
         rings: Rings,
         split: bool,
         gather: int = 1,
-        budget_ms: float | None = None,
+        fixed_ms: float | None = None,
         wanted_ms: float | None = None,
     ):
         self._denoiser, self._control, self._split = denoiser, rings.control, split
@@ -81,20 +84,22 @@ class Delay:
             control[ring.PREFILL] = self._frames(RECORD_BUFFER_MS)
         if split:
             control[ring.PREFILL] = self._frames(START_MS)
-        if budget_ms is not None and wanted_ms is not None:
-            raise UsageError(f"a latency of {wanted_ms:g} ms and a budget of {budget_ms:g} ms; give one of them")
-        if budget_ms is not None:
-            MILLISECONDS.check("budget", budget_ms)
-        if budget_ms is not None and not control[ring.FILE_END]:
-            alone_ms = self.fixed_ms + 1000 * (gather - 1) * denoiser.geometry.hop / denoiser.rate
-            if budget_ms < alone_ms + LEAST_BUFFER_MS:
-                raise UsageError(f"budget {budget_ms:g} ms; the filter alone takes {alone_ms:.1f} ms, give more")
-            control[ring.FIXED_TARGET] = control[ring.PREFILL] = self._frames(budget_ms - self.fixed_ms)
+        if fixed_ms is not None and wanted_ms is not None:
+            raise UsageError(
+                f"a latency of {wanted_ms:g} ms and a fixed latency of {fixed_ms:g} ms exclude each other; give one"
+            )
+        if fixed_ms is not None:
+            MILLISECONDS.check("fixed latency", fixed_ms)
+        if fixed_ms is not None and not control[ring.FILE_END]:
+            alone_ms = self.filter_ms + 1000 * (gather - 1) * denoiser.geometry.hop / denoiser.rate
+            if fixed_ms < alone_ms + LEAST_BUFFER_MS:
+                raise UsageError(f"fixed latency {fixed_ms:g} ms is too low: the filter alone takes {alone_ms:.1f} ms")
+            control[ring.FIXED_TARGET] = control[ring.PREFILL] = self._frames(fixed_ms - self.filter_ms)
         if self._wanted_ms is not None:
-            control[ring.WANTED] = self._frames(self._wanted_ms - self.fixed_ms)
+            control[ring.WANTED] = self._frames(self._wanted_ms - self.filter_ms)
 
     @property
-    def fixed_ms(self) -> float:
+    def filter_ms(self) -> float:
         """What filter and resampler take, without the buffer and the hop that is collected in it."""
         d = self._denoiser
         return d.latency_ms - 1000 * d.geometry.hop / d.rate + (1000 * TAPS / 2 / d.rate if self._split else 0)
@@ -105,7 +110,7 @@ class Delay:
         if self._control[ring.FILE_END] == ring.FILE_OUT:
             return self._denoiser.latency_ms
         frames = int(self._control[ring.TARGET if self._split else ring.PREFILL])
-        return self.fixed_ms + 1000 * frames / self._denoiser.rate if frames else 0.0
+        return self.filter_ms + 1000 * frames / self._denoiser.rate if frames else 0.0
 
     def now_ms(self, drift: Drift) -> float:
         """The same, as measured now."""
@@ -113,7 +118,7 @@ class Delay:
             return self.held_ms
         # On one clock both rings move in one callback, so a frame's places in them differ by a constant.
         frames = drift.delay if self._split else int(self._control[ring.OFFSET])
-        return self.fixed_ms + 1000 * frames / self._denoiser.rate
+        return self.filter_ms + 1000 * frames / self._denoiser.rate
 
     def reach_wanted(
         self, paused: Callable[[], AbstractContextManager[None]], until_s: float, ending: threading.Event
@@ -132,17 +137,17 @@ class Delay:
 
     @property
     def _is_open(self) -> bool:
-        """Whether a delay is wanted, and it is not known yet if it can be had."""
+        """Whether a latency is wanted, and it is not known yet whether it can be reached."""
         return self._wanted_ms is not None and not self.held_ms
 
     @property
     def _missed(self) -> str | None:
-        """What to say where the wanted delay is not reached, or None."""
+        """The message where the wanted latency is not reached, or None."""
         if self._wanted_ms is None or self.held_ms <= self._wanted_ms + TOLERANCE_MS:
             return None
         return (
-            f"{self._wanted_ms:g} ms cannot be reached: these devices need {self.held_ms:.1f} ms at least; say "
-            f"--latency {math.ceil(self.held_ms + SPARE_MS)}, or --budget to insist, gaps or not"
+            f"{self._wanted_ms:g} ms cannot be reached: these devices need at least {self.held_ms:.1f} ms; use "
+            f"--latency {math.ceil(self.held_ms + SPARE_MS)}, or --fixed-latency to accept dropouts"
         )
 
     def _frames(self, ms: float) -> int:

@@ -144,9 +144,9 @@ def _portaudio_devices() -> list[Device]:
     for d in listed:
         i, host = d["index"], hosts[d["hostapi"]]
         ends = d["max_input_channels"], d["max_output_channels"]
-        marks = {"default_input": i == default_in, "default_output": i == default_out}
-        marks |= {"own": d["name"].startswith(pulse.OWN_DESCRIPTION)}  # as JACK names PipeWire's nodes
-        found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **marks))
+        trace = {"default_input": i == default_in, "default_output": i == default_out}
+        trace |= {"own": d["name"].startswith(pulse.OWN_DESCRIPTION)}  # as JACK names PipeWire's nodes
+        found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **trace))
     return found
 
 
@@ -167,7 +167,7 @@ def server_bridge() -> Device:
     bridge = _bridge(_portaudio_devices())
     if bridge is None:
         raise DeviceError(
-            "PortAudio does not see the sound server; install ALSA's plug-in for it (libasound2-plugins), or start anew"
+            "PortAudio does not see the sound server; install ALSA's plug-in for it (libasound2-plugins), or restart"
         )
     return bridge
 
@@ -187,7 +187,7 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
     if not able:
         named = text and not text.isdigit() and text.lower() not in ALIASES
         taken = f"there is no file {text!r}, and " if named else ""
-        where = "is a sound card or a sound server there? (see `rtdenoise doctor`)"
+        where = "check that a sound card or sound server is present (see `rtdenoise doctor`)"
         raise DeviceError(f"{taken}no {side} device found; {where}")
     if not text or ALIASES.get(text.lower()) == side:
         return _default(able, side)
@@ -206,9 +206,9 @@ def find_device(wanted: int | str | None, side: Side) -> Device:
     if len(hits) == 1:
         return hits[0]
     if hits:
-        raise UsageError(f"{text!r} fits several {side}s: {_list(hits)}; type more of the name, or the number")
+        raise UsageError(f"{text!r} matches several {side}s: {_list(hits)}; type more of the name, or the number")
     raise UsageError(
-        "; ".join([f"there is no file {text!r}, and no {side} fits {text!r}", _candidates(able), *server.refusal])
+        "; ".join([f"there is no file {text!r}, and no {side} matches {text!r}", _candidates(able), *server.refusal])
     )
 
 
@@ -223,11 +223,11 @@ def _default(able: list[Device], side: Side) -> Device:
         if any(d.own and _is_marked(d, side) for d in served):  # PortAudio's default would be the same by another name
             true = [d for d in true if d in served and not d.virtual]
     elif server.refusal:
-        raise DeviceError(f"{server.refusal[0]}; start it anew, or name an {side}: {_list(true)}")
+        raise DeviceError(f"{server.refusal[0]}; restart it, or name an {side}: {_list(true)}")
     if not true:
         raise UsageError(f"the default {side} is rtdenoise's own, and there is no other; {_candidates(able)}")
-    marked = [d for d in true if _is_marked(d, side)]
-    return max(marked or true, key=lambda d: (d.endpoint is not None, d.is_server, not d.virtual))
+    traces = [d for d in true if _is_marked(d, side)]
+    return max(traces or true, key=lambda d: (d.endpoint is not None, d.is_server, not d.virtual))
 
 
 def _is_marked(device: Device, side: Side) -> bool:
@@ -241,7 +241,7 @@ def refuse_loop(source: Device, target: Device) -> None:
         alias = source.is_server and source.endpoint is None  # means the server's default, which may be our own
         heard = source.own or (alias and any(d.own and d.default_input for d in list_devices()))
     if heard:
-        raise UsageError(f"{source.name} records what {target.name} plays: a loop; choose another input")
+        raise UsageError(f"{source.name} records what {target.name} plays, a feedback loop; choose another input")
 
 
 def play_channels(channels: int, target: Device) -> int:
@@ -254,7 +254,7 @@ def _list(devices: list[Device]) -> str:
 
 
 def _candidates(devices: list[Device]) -> str:
-    return f"there are: {_list(devices)}"
+    return f"available: {_list(devices)}"
 
 
 def share_clock(source: Device, target: Device) -> bool:
@@ -276,13 +276,15 @@ def common_rate(source: Device, target: Device, wanted: int | None) -> int:
         except DeviceError:
             other = None
         hint = f"{other} Hz would work" if other else "is one of them in use by another program?"
-        raise DeviceError(f"{source.label} and {target.label} do not both run at {wanted} Hz; {hint}")
+        raise DeviceError(f"{source.label} and {target.label} do not both support {wanted} Hz; {hint}")
     if source.is_file:
         raise DeviceError(
-            f"{target.label} does not run at the {source.rate} Hz of {source.label}; choose another output, or convert "
-            f"the file: ffmpeg -i {source.label} -ar {target.rate} converted.wav"
+            f"{target.label} does not support the {source.rate} Hz of {source.label}; choose another output, or "
+            f"convert the file: ffmpeg -i {source.label} -ar {target.rate} converted.wav"
         )
-    raise DeviceError(f"{source.label} and {target.label} share no sample rate, or one is busy; close what uses it")
+    raise DeviceError(
+        f"{source.label} and {target.label} have no sample rate in common, or one is in use; close what uses it"
+    )
 
 
 def _accepts(device: Device, side: Side, rate: int) -> bool:

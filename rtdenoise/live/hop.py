@@ -18,7 +18,7 @@ from rtdenoise.core.frames import begin, finish
 from rtdenoise.core.stft import HOP
 from rtdenoise.live import ring
 from rtdenoise.live.drift import resample, restart, steer
-from rtdenoise.live.marks import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, mark, note, repeat
+from rtdenoise.live.trace import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, record, record_time, repeat_times
 from rtdenoise.live.ring import count_duration, now_ns
 from rtdenoise.native.fft import Bundle, inline, jit
 from rtdenoise.native.intrinsics import load_acquire, store_release
@@ -163,7 +163,7 @@ def close_hops(
     meters: np.ndarray,
     action: int,
     count: int,
-    marks: np.ndarray | None,
+    trace: np.ndarray | None,
 ) -> None:
     """Finish the hops that `open_hops` began and hand them to the play callback and to the recording, one by one."""
     full, all_noisy, all_enhanced, mix, top_gain, stft, istft = denoise
@@ -182,10 +182,10 @@ def close_hops(
     control[ring.FAULTS] += finish(full, enhanced, count, mix, top_gain, y, 0, count * hop, istft)
     for f in range(count):
         if f:
-            repeat(marks, control)
+            repeat_times(trace, control)
         measure_input(control, captured, hop, meters)
-        mark(marks, control, BLENDED)
-        hand_on(control, played, recorded, drift, y[f * hop : (f + 1) * hop], meters, action, marks)
+        record_time(trace, control, BLENDED)
+        hand_on(control, played, recorded, drift, y[f * hop : (f + 1) * hop], meters, action, trace)
 
 
 @inline
@@ -197,7 +197,7 @@ def hand_on(
     y: np.ndarray,
     meters: np.ndarray,
     action: int,
-    marks: np.ndarray | None,
+    trace: np.ndarray | None,
 ) -> None:
     """One hop of output: to the recording, to the play callback, and to the books."""
     hop, channels = y.shape
@@ -230,10 +230,10 @@ def hand_on(
     if control[ring.SPLIT]:
         steer(control, drift, played)
     control[ring.OFFSET] = control[ring.OUT_HEAD] - control[ring.IN_TAIL]
-    note(marks, control, IN_AT, control[ring.IN_TAIL] - hop)
-    note(marks, control, OUT_AT, head)
-    note(marks, control, ACTION, action)
-    mark(marks, control, WRITTEN)
+    record(trace, control, IN_AT, control[ring.IN_TAIL] - hop)
+    record(trace, control, OUT_AT, head)
+    record(trace, control, ACTION, action)
+    record_time(trace, control, WRITTEN)
     control[ring.HOPS] += 1
 
 

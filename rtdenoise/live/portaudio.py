@@ -65,7 +65,7 @@ def portaudio() -> ModuleType:
     try:
         import sounddevice
     except (OSError, ImportError) as e:
-        raise DeviceError(f"PortAudio is not here; {INSTALL.get(sys.platform, INSTALL['linux'])}") from e
+        raise DeviceError(f"PortAudio is not installed; {INSTALL.get(sys.platform, INSTALL['linux'])}") from e
     except Exception as e:  # sounddevice initialises PortAudio on import and raises its PortAudioError
         raise DeviceError(f"PortAudio does not start ({e}); is the sound system set up?") from e
     module: ModuleType = sounddevice
@@ -83,7 +83,7 @@ def rescan() -> None:
     sd = portaudio()
     with changing:
         if open_streams or any(map(_is_open_stream, gc.get_objects())):
-            raise DeviceError("PortAudio cannot look for devices while another stream of this program is open")
+            raise DeviceError("PortAudio cannot rescan devices while another stream of this program is open")
         try:
             sd._terminate()
             sd._initialize()

@@ -2,7 +2,7 @@
 
     worker ─▶ recorded ring (8 s) ─▶ this thread ─▶ file beside, renamed at the end
 
-The recording lies sample by sample over the input: the filter's delay is left away, and nothing that a device drops or
+The recording is sample-aligned with the input: the filter's latency is removed, and nothing that a device drops or
 repeats is in it.
 """
 
@@ -26,7 +26,7 @@ CONTAINER, ENCODING = "WAV", "PCM_24"  # where the name leaves a choice: more th
 class Recorder:
     """Writes from `start` to `stop`, which completes the file; an empty recording leaves none.
 
-    ``skip`` frames at the start are left away; no more than ``limit`` are written. ``problem`` is why it ended early,
+    ``skip`` frames at the start are dropped; no more than ``limit`` are written. ``problem`` is why it ended early,
     or None; ``lost`` counts frames that came faster than the disk took them and stand in the file as silence. Raises
     `UsageError` or `AudioFileError` if the file cannot be made.
     """
@@ -60,7 +60,7 @@ class Recorder:
         found = list(self._sink.warnings)
         if self.lost:
             lost_ms = 1000 * self.lost / self._rate
-            found.append(f"{lost_ms:.0f} ms are silence in the recording: the disk was too slow")
+            found.append(f"{lost_ms:.0f} ms of the recording are silence: the disk was too slow")
         return found
 
     @property

@@ -126,7 +126,7 @@ def _connect(attempts: int = ATTEMPTS) -> Any:
             if not _socket_is_there():
                 refusal.clear()
                 return None
-            refusal.append(f"the sound server is there but does not answer ({e or type(e).__name__})")
+            refusal.append(f"the sound server is running but does not respond ({e or type(e).__name__})")
             if time.monotonic() - began > ANSWER_S:
                 return None
             time.sleep(PAUSE_S * attempt)
@@ -167,7 +167,7 @@ def _client_class() -> type:
                     _pulsectl.pa.mainloop_dispatch(loop)
                 self.given_up = block and time.monotonic() - began >= ANSWER_S
             if self.given_up:
-                raise pulsectl.PulseError(f"no answer in {ANSWER_S:g} s")
+                raise pulsectl.PulseError(f"no response in {ANSWER_S:g} s")
 
     return Client
 
@@ -180,7 +180,9 @@ def _plain_errors() -> Iterator[None]:
     except Exception as e:
         if type(e).__module__.partition(".")[0] != "pulsectl":
             raise
-        raise DeviceError(f"the sound server went away or refuses ({e or type(e).__name__}); is it running?") from e
+        raise DeviceError(
+            f"the sound server closed the connection or refused the request ({e or type(e).__name__}); is it running?"
+        ) from e
 
 
 def _socket_is_there() -> bool:

@@ -15,7 +15,7 @@ from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry
 from rtdenoise.live import ring
-from rtdenoise.live.delay import Delay, LiveLatency, asked
+from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
 from rtdenoise.live.devices import common_rate, file_end, find_device, play_channels, refuse_loop, share_clock
 from rtdenoise.live.file_ends import FileEnds, open_source
 from rtdenoise.live.program_end import end_with_program, forget
@@ -79,12 +79,12 @@ class LiveDenoiser:
         strength_db: float | None = None,
         latency: LiveLatency | float = "normal",
         blocksize: int | None = None,
-        budget_ms: float | None = None,
+        fixed_latency_ms: float | None = None,
         worker: Kind | None = None,
         tee: str | Path | None = None,
     ):
         if isinstance(input, Path) and isinstance(output, Path):
-            raise UsageError("two files need no live session; see `rtdenoise.denoise`")
+            raise UsageError("two files need no live session; use `rtdenoise.denoise_file`")
         if isinstance(input, Path):
             source = open_source(input)
             self.input = file_end(source.name, source.rate, source.channels)
@@ -110,7 +110,7 @@ class LiveDenoiser:
         control = self._rings.control
         control[ring.ANCHOR] = 1
         control[ring.FILE_END] = ring.FILE_IN if source else ring.FILE_OUT if self.output.is_file else ring.NO_FILE
-        self._delay = Delay(self._denoiser, self._rings, self._split, gather, budget_ms, wanted_ms)
+        self._latency = SessionLatency(self._denoiser, self._rings, self._split, gather, fixed_latency_ms, wanted_ms)
         self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
         self._streams = Streams(self.input, self.output, self._rings, blocksize, self._worker.stay_below)
@@ -134,7 +134,7 @@ class LiveDenoiser:
         """Begin, once. Returns when audio flows, after a few seconds without (see `stats`), or by another's `stop`."""
         with self._turn:
             if self._started or self._stopped:
-                raise UsageError("a LiveDenoiser runs once; make a new one")
+                raise UsageError("a LiveDenoiser runs once; create a new one")
             self._started = True
             try:
                 self._start()
@@ -161,7 +161,7 @@ class LiveDenoiser:
             while not self._rings.control[ring.PRIMED] and time.monotonic() < until and not self._ending.wait(0.002):
                 pass
             self._began = time.monotonic()
-            self._delay.reach_wanted(self._worker.paused, until, self._ending)
+            self._latency.reach_wanted(self._worker.paused, until, self._ending)
             if self._ending.is_set():
                 return
             self._files.record()
@@ -260,12 +260,12 @@ class LiveDenoiser:
     @property
     def latency_ms(self) -> float:
         """Delay that is held, from input callback to output callback, filter included. 0 until it is known."""
-        return self._delay.held_ms
+        return self._latency.held_ms
 
     @property
-    def delay_ms(self) -> float:
+    def measured_latency_ms(self) -> float:
         """The same, measured now."""
-        return self._delay.now_ms(self._worker.drift)
+        return self._latency.now_ms(self._worker.drift)
 
     def stats(self) -> Stats:
         """Return a look at all counters, in any state.
@@ -285,9 +285,9 @@ class LiveDenoiser:
             strength_db=d.strength_db,
             rate=d.rate,
             channels=d.channels,
-            budget_ms=self.latency_ms,
-            delay_ms=self.delay_ms,
-            device_ms=None if device_s is None else 1000 * device_s,
+            latency_ms=self.latency_ms,
+            measured_latency_ms=self.measured_latency_ms,
+            device_latency_ms=None if device_s is None else 1000 * device_s,
             **self._worker.figures(),
             callback_ms_p999=percentile_us(self._rings.capture_times + self._rings.play_times, 99.9) / 1000,
             **counts(self._rings.control),

@@ -1,4 +1,4 @@
-"""What a running `LiveDenoiser` tells about itself."""
+"""The statistics of a `LiveDenoiser`."""
 
 from __future__ import annotations
 
@@ -16,70 +16,42 @@ SILENCE_DB = -120.0
 
 @dataclass(frozen=True)
 class Stats:
-    """One look at the counters of a `LiveDenoiser`; all counts are since its start.
+    """A snapshot of a `LiveDenoiser`; all counts are since its start."""
 
-    Attributes
-    ----------
-    input, output, model : str
-        Names of both ends and of the model.
-    bypass, strength_db
-        As set now, see `LiveDenoiser`.
-    rate, channels : int
-        Sample rate in Hz, and how many channels are filtered.
-    block_in, block_out : int
-        Most frames that a callback brought or took.
-    delay_ms : float
-        Latency as measured now, from the input's callback to the output's, filter included.
-    budget_ms : float
-        Latency that is held.
-    device_ms : float or None
-        What PortAudio says the devices add; None where it cannot know.
-    level_in_db, level_out_db : float
-        RMS of the last moments in dBFS.
-    model_ms_p50, model_ms_p99 : float
-        Percentiles of the model's time for a hop.
-    callback_ms_p999 : float
-        The 99.9th percentile of the callbacks' time.
-    memory_locked : bool
-        Whether the system keeps audio memory from being paged out.
-
-    The other fields are explained where they are defined, and in the reference of records.
-    """
-
-    state: str  # "made", "running", what is waited for, or "stopped"
+    state: str  # "made", "running", "waiting for ..." a device, or "stopped"
     seconds: float  # since audio began to flow
-    input: str
-    output: str
-    model: str
-    bypass: bool
-    strength_db: float | None
-    rate: int
-    channels: int
-    block_in: int  # most frames a callback brought
-    block_out: int
-    budget_ms: float
-    delay_ms: float
-    device_ms: float | None
-    level_in_db: float  # RMS of the last moments, full scale = 0
-    level_out_db: float
-    model_ms_p50: float
-    model_ms_p99: float
-    callback_ms_p999: float
-    underruns: int  # callbacks that found too little to play
-    silent_ms: float  # how much they filled in
-    holds: int  # hops that reused the last gains because time was short
-    skipped_ms: float  # input left behind after a long stall
-    resyncs: int  # jumps that put the delay back after a device lost or hoarded audio
-    device_xruns: int  # what PortAudio itself reports
-    reopened: int  # times a vanished device was taken again
-    drift_ppm: float | None  # None where one clock serves both ends
-    cpu_percent: float  # of one core, whole process, since the last look
-    worker: str  # "native" (no GIL) or "python"
-    scheduling: str  # "fifo", "nice" or "normal"
-    memory_locked: bool
+    input: str  # name of the device or file
+    output: str  # name of the device or file
+    model: str  # name of the model in use
+    bypass: bool  # whether the sound passes unfiltered
+    strength_db: float | None  # attenuation limit; None: no limit
+    rate: int  # sample rate in Hz
+    channels: int  # filtered channels
+    block_in: int  # most frames in one input callback
+    block_out: int  # most frames in one output callback
+    latency_ms: float  # from the input's callback to the output's, filter included, as it is held
+    measured_latency_ms: float  # the same, as measured now
+    device_latency_ms: float | None  # what PortAudio reports for the devices; None where it cannot know
+    level_in_db: float  # RMS of the last 40 ms or so, in dBFS
+    level_out_db: float  # the same of the output
+    model_ms_p50: float  # median time of a model step
+    model_ms_p99: float  # 99th percentile of it
+    callback_ms_p999: float  # 99.9th percentile of the time in the audio callbacks
+    underruns: int  # output callbacks that found too little to play
+    dropout_ms: float  # silence that they played instead
+    reused_gains: int  # hops that reused the last gains because time was short
+    skipped_ms: float  # input skipped after a long stall
+    resyncs: int  # jumps that restored the latency after a device lost or hoarded audio
+    device_xruns: int  # under- and overflows that PortAudio itself reports
+    reopened: int  # times a vanished device was opened again
+    drift_ppm: float | None  # output clock against input clock; None where one clock serves both ends
+    cpu_percent: float  # of one core, whole process, since the previous snapshot
+    worker: str  # "native" (without the GIL) or "python"
+    scheduling: str  # priority of the worker: "fifo" (real-time), "nice" or "normal"
+    memory_locked: bool  # whether the audio buffers are kept from being paged out
     failure: str | None  # why the model stopped, if it did
     recorded_s: float  # written to a file so far
-    file_problem: str | None  # why a file is read or written no more, if so
+    file_problem: str | None  # why a file is no longer read or written, if so
 
     @property
     def reduction_db(self) -> float:
@@ -99,7 +71,7 @@ class Stats:
 
 
 class Load:
-    """How much of one core the process takes, from one look to the next."""
+    """How much of one core the process takes, from one call to the next."""
 
     def __init__(self) -> None:
         self._at_s, self._used_s = time.monotonic(), time.process_time()
@@ -117,8 +89,8 @@ def counts(control: np.ndarray) -> dict[str, Any]:
         "block_in": int(control[ring.IN_BLOCK]),
         "block_out": int(control[ring.OUT_BLOCK]),
         "underruns": int(control[ring.UNDERRUNS]),
-        "silent_ms": int(control[ring.SILENT_FRAMES]) * frame_ms,
-        "holds": int(control[ring.HOLDS]),
+        "dropout_ms": int(control[ring.SILENT_FRAMES]) * frame_ms,
+        "reused_gains": int(control[ring.HOLDS]),
         "skipped_ms": int(control[ring.SKIPPED_FRAMES]) * frame_ms,
         "resyncs": int(control[ring.RESYNCS]),
         "device_xruns": int(control[ring.IN_XRUNS] + control[ring.OUT_XRUNS]),
@@ -133,11 +105,11 @@ def why_silent(control: np.ndarray, input: str | None, output: str | None) -> st
         return f"{input} delivered none"
     waits = control[ring.IN_HEAD] - control[ring.IN_TAIL] > control[ring.HOP]
     if not control[ring.HOPS] and waits and control[ring.PRIMED]:
-        return "the filter got no time; is the processor busy?"
+        return "the filter got no processor time; is the machine overloaded?"
     taken = control[ring.OUT_TAIL]
     if output is not None and (not taken or control[ring.OUT_HEAD] > taken):
         return f"{output} took none"
-    return "it came too late to be played; is the processor busy?"
+    return "it came too late to be played; is the machine overloaded?"
 
 
 def level_db(mean_square: float) -> float:

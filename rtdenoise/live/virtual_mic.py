@@ -4,7 +4,7 @@
 
 The remap source is there because Chromium-based programs hide monitors; a loopback to the default output may be added,
 to hear oneself. All are modules of the PulseAudio or
-PipeWire server, marked with their owner: the process that made them (by pid and start time), or nobody, if they were
+PipeWire server, traces with their owner: the process that made them (by pid and start time), or nobody, if they were
 made to stay. Modules without that mark are never touched. Other systems need a cable driver, which is found by its
 name.
 """
@@ -64,7 +64,9 @@ class VirtualMicrophone:
         `UsageError` if ``source`` records what the monitor plays."""
         if sys.platform != "linux":
             if self._monitor:
-                raise DeviceError("--monitor needs PulseAudio or PipeWire; here let your system play the cable")
+                raise DeviceError(
+                    "--monitor needs PulseAudio or PipeWire; here, listen to the cable by the system's sound settings"
+                )
             return _cable()
         with _server() as client:
             _refuse_living_owner(client)
@@ -72,7 +74,7 @@ class VirtualMicrophone:
                 self._heard_on = _default_output(client)
             server = pulse.endpoints_of(client)[0]
         if self._heard_on is not None and source.endpoint == f"{self._heard_on}.monitor":
-            raise UsageError(f"{source.name} records what --monitor plays: a loop; choose another input")
+            raise UsageError(f"{source.name} records what --monitor plays, a feedback loop; choose another input")
         sink = pulse.Endpoint(-1, SINK, SINK_DESCRIPTION, False, RATE_HZ, 1, False, own=True)
         return server_device(sink, server, server_bridge())
 
@@ -145,12 +147,14 @@ def status() -> Status:
 @contextlib.contextmanager
 def _server() -> Iterator[Any]:
     if sys.platform != "linux":
-        raise DeviceError(f"the system makes no virtual microphones; install {' from '.join(CABLES[sys.platform])}")
+        raise DeviceError(
+            f"this system has no virtual microphones of its own; install {' from '.join(CABLES[sys.platform])}"
+        )
     with connection() as client:
         if client is None:
             raise DeviceError(
-                "a virtual microphone needs PulseAudio or PipeWire (pipewire-pulse), and none answers; start one, and "
-                "check that pulsectl is installed"
+                "a virtual microphone needs PulseAudio or PipeWire (pipewire-pulse), and neither responds; start one, "
+                "and check that pulsectl is installed"
             )
         yield client
 
@@ -162,7 +166,7 @@ def _load(client: Any, owner: str, modules: list[tuple[str, str]]) -> None:
             client.module_load(name, arguments)
     except Exception as e:  # pulsectl's errors share no useful base
         _unload(client, [m for m, o in _owners(client).items() if o == owner])
-        raise DeviceError(f"the sound server refuses a virtual microphone ({e}); is `{SINK}` there already?") from e
+        raise DeviceError(f"the sound server refuses a virtual microphone ({e}); does `{SINK}` already exist?") from e
 
 
 def _microphone(owner: str) -> list[tuple[str, str]]:
@@ -182,7 +186,7 @@ def _default_output(client: Any) -> str:
     default = client.server_info().default_sink_name
     others = [s.name for s in listed(client.sink_list) if not s.name.startswith(pulse.OWN_PREFIX)]
     if not others:
-        raise DeviceError("--monitor finds no output to listen on; connect one, or leave --monitor away")
+        raise DeviceError("--monitor finds no output to listen on; connect one, or remove --monitor")
     return str(default if default in others else others[0])
 
 

@@ -53,7 +53,7 @@ class Watch:
                 if lost := self._lost_in_a_tick():
                     self._recover(lost)
         except Exception as e:  # of a library, and nobody else would say so
-            self.state = f"running, but a device that vanishes stays away ({e or type(e).__name__})"
+            self.state = f"running, but a device that vanishes will not be reopened ({e or type(e).__name__})"
         finally:
             self._changes.close()
 

@@ -3,8 +3,8 @@
     semaphore ─▶ open_hops ─▶ model step ─▶ close_hops ─▶ again        (see `rtdenoise.live.hop`)
 
 It is one compiled function that never needs Python's GIL (`hop_loop`), so nothing else in the process can make it
-late. Where the C library of ONNX Runtime is missing, or the model is a foreign one, the same two halves run around a
-Python call (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
+late. Where the C library of ONNX Runtime is missing, or the model is a third-party one, the same two halves run around
+a Python call (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
 from rtdenoise.live.hop import IN_POWER, NOTHING, OUT_POWER, PASS, RUN, close_hops, judge_step, open_hops
-from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, mark
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
 from rtdenoise.live.stats import level_db
+from rtdenoise.live.trace import ANALYSED, OPENED, STEPPED, record_time
 from rtdenoise.model.contract import ContractStream, Model
 from rtdenoise.model.native_session import NativeSteps, native_steps_available, step
 from rtdenoise.native.fft import Bundle, jit
@@ -54,22 +54,22 @@ def next_hops(
     meters: np.ndarray,
     step_times: np.ndarray,
     steps: np.ndarray,
-    marks: np.ndarray | None,
+    trace: np.ndarray | None,
 ) -> int:
     """Take the hops that lie ready through the filter, as many as a step may have; returns how many."""
-    mark(marks, control, OPENED)
+    record_time(trace, control, OPENED)
     action, count = open_hops(control, captured, denoise, drift, steps.shape[0])
     if action == NOTHING:
         return 0
-    mark(marks, control, ANALYSED)
+    record_time(trace, control, ANALYSED)
     if action == RUN:
         began = now_ns(control, ring.WORKER_SCRATCH)
         control[ring.STATUS] = step(steps, count)
         judge_step(control, control[ring.HOP], count, now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
         if control[ring.STATUS] != 0:
             action = PASS
-    mark(marks, control, STEPPED)
-    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, count, marks)
+    record_time(trace, control, STEPPED)
+    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, count, trace)
     return count
 
 
@@ -86,12 +86,12 @@ def hop_loop(
     meters: np.ndarray,
     step_times: np.ndarray,
     steps: np.ndarray,
-    marks: np.ndarray | None,
+    trace: np.ndarray | None,
 ) -> None:
     """The whole worker, without the GIL, until STOP."""
     while not wait(control):
         while next_hops(
-            control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, marks
+            control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, trace
         ):
             pass
 
@@ -123,7 +123,7 @@ class Worker:
         self.meters = np.zeros(2)
         self.scheduling = "not started"
         self._priority = realtime.WORKER_PRIORITY
-        self._marks: np.ndarray | None = None
+        self._trace: np.ndarray | None = None
         self._gains = np.ones((channels, denoiser.model.info.bins), np.float32)
         self._y = np.zeros((LIVE_BATCH * hop, channels), np.float32)
         self._thread: threading.Thread | None = None
@@ -145,7 +145,7 @@ class Worker:
 
     @property
     def hop_arguments(self) -> tuple[Any, ...]:
-        """What `next_hops` takes before the marks; for a native worker only."""
+        """What `next_hops` takes before the trace; for a native worker only."""
         assert self._native is not None
         return *self._arguments(), self.step_times, self._native.arguments
 
@@ -158,16 +158,16 @@ class Worker:
         finally:
             self.rings.control[ring.STOP] = 0
 
-    def keep_marks(self, marks: np.ndarray) -> None:
-        """Note in ``marks`` when each hop passes each stage (`rtdenoise.live.marks`). Call it before `start`."""
-        self._marks = marks
+    def record_trace(self, trace: np.ndarray) -> None:
+        """Note in ``trace`` when each hop passes each stage (`rtdenoise.live.trace`). Call it before `start`."""
+        self._trace = trace
         self._rehearse()
 
     def start(self) -> None:
         """Begin to take hops; `UsageError` for a second time, or after `stop`."""
         with self._turn:
             if self._started or self._stopped:
-                raise UsageError("a worker starts once; make a new one")
+                raise UsageError("a worker starts once; create a new one")
             self._started = True
             self._begin()
 
@@ -196,7 +196,7 @@ class Worker:
         """The thread stands still while this holds; what arrives meanwhile waits in the ring, if only a moment."""
         with self._turn:
             if self._stopped:
-                raise UsageError("this session is over; make a new one")
+                raise UsageError("this session has ended; create a new one")
             runs = self._thread is not None
             self._end()
             try:
@@ -265,22 +265,22 @@ class Worker:
 
     def _loop(self) -> None:
         if self._native is not None:
-            arguments: tuple[Any, ...] = *self.hop_arguments, self._marks
+            arguments: tuple[Any, ...] = *self.hop_arguments, self._trace
             hop_loop(*arguments)
         else:
             self._python_loop()
 
     def _python_loop(self) -> None:
         control, captured, played, recorded, denoise, drift, gains, y, meters = self._arguments()
-        stream, hop, marks = self.denoiser.stream, self.denoiser.geometry.hop, self._marks
+        stream, hop, trace = self.denoiser.stream, self.denoiser.geometry.hop, self._trace
         with realtime.eager_switching():
             while not wait(control):
                 while True:
-                    mark(marks, control, OPENED)
+                    record_time(trace, control, OPENED)
                     action, _ = open_hops(control, captured, denoise, drift, 1)
                     if action == NOTHING:
                         break
-                    mark(marks, control, ANALYSED)
+                    record_time(trace, control, ANALYSED)
                     if action == RUN:
                         began = stopwatch(control)
                         try:
@@ -288,5 +288,5 @@ class Worker:
                         except ModelError as e:
                             self._failure, control[ring.STATUS], action = str(e), 1, PASS
                         judge_step(control, hop, 1, stopwatch(control) - began, self.step_times)
-                    mark(marks, control, STEPPED)
-                    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, 1, marks)
+                    record_time(trace, control, STEPPED)
+                    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, 1, trace)

@@ -48,8 +48,8 @@ def test_found(typed, side, found):
 @pytest.mark.parametrize(
     ("typed", "side", "text"),
     [
-        ("pulseaudio", "output", r"fits several outputs: \[3\] Jabra, PulseAudio"),
-        ("zoom", "input", r"no input fits 'zoom'; there are: \[0\]"),
+        ("pulseaudio", "output", r"matches several outputs: \[3\] Jabra, PulseAudio"),
+        ("zoom", "input", r"no input matches 'zoom'; available: \[0\]"),
         ("9", "input", "no device has the id 9"),
         ("4", "input", "has no input"),
         ("speakers", "input", "is an output"),
@@ -80,7 +80,7 @@ def test_speakers_are_never_our_own_sink(monkeypatch):
 
 def test_without_another_source_one_line_says_which_to_choose(monkeypatch):
     chosen_as_default(monkeypatch, HARDWARE, BRIDGE, MONITOR, replace(OWN, default_input=True))
-    with pytest.raises(UsageError, match=r"rtdenoise's own, and there is no other; there are: \[0\] HD-Audio") as said:
+    with pytest.raises(UsageError, match=r"rtdenoise's own, and there is no other; available: \[0\] HD-Audio") as said:
         find_device("mic", "input")
     assert "\n" not in str(said.value)
 
@@ -103,7 +103,7 @@ def test_mic_is_no_alias_while_the_server_does_not_answer(monkeypatch):
 )
 def test_an_input_that_records_the_output_is_a_loop(monkeypatch, source, target):
     chosen_as_default(monkeypatch, replace(OWN, default_input=True))
-    with pytest.raises(UsageError, match="a loop"):
+    with pytest.raises(UsageError, match="a feedback loop"):
         refuse_loop(source, target)
 
 
@@ -140,6 +140,6 @@ def test_without_portaudio_the_package_is_named(monkeypatch):
     portaudio.cache_clear()
     monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.raises(DeviceError, match=r"PortAudio is not here; .*install"):
+    with pytest.raises(DeviceError, match=r"PortAudio is not installed; .*install"):
         portaudio()
     portaudio.cache_clear()

@@ -13,7 +13,7 @@ from rtdenoise_bench.testbed import busy_model
     [
         (0.8, 1.5, 4, None),
         (1.9, 3.9, 4, None),
-        (2.1, 2.2, 4, "too slow here"),
+        (2.1, 2.2, 4, "too slow for this machine"),
         (0.8, 4.1, 4, "some steps outlast a hop"),
         (2.1, 4.1, 8, None),  # a model whose hop is longer has more time
         (0.8, 9.0, 8, "some steps outlast a hop"),
@@ -27,4 +27,4 @@ def test_a_model_is_judged_by_its_usual_and_its_slowest_steps(usual_ms, worst_ms
 def test_a_model_that_is_too_slow_is_to_be_fixed(tmp_path):
     fine, text = doctor._model(str(busy_model.write(tmp_path / "slow.onnx", 5_000)))
     assert not fine
-    assert text.endswith("too slow here, take a smaller one (`rtdenoise models`)")
+    assert text.endswith("too slow for this machine; use a smaller model (`rtdenoise models`)")

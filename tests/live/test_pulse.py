@@ -27,7 +27,7 @@ def test_delay_is_small_and_steady(pulse_env, plain_path, hog):
     assert delay.clean_share > 0.7  # the host itself stalls now and then
     assert delay.median_ms < MOST_MS
     assert np.mean(np.abs(delay.placed - delay.median_ms) < STEADY_MS) > 0.9
-    assert abs(stats["delay_ms"] - stats["budget_ms"]) < 1.5
+    assert abs(stats["measured_latency_ms"] - stats["latency_ms"]) < 1.5
 
 
 @pytest.mark.parametrize("exported", [{"PULSE_LATENCY_MSEC": "200"}, {"PULSE_SINK": "A", "PULSE_SOURCE": "B.monitor"}])
@@ -35,7 +35,7 @@ def test_delay_is_the_same_whatever_is_exported_for_other_programs(pulse_env, pl
     delay, stats, _ = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, exported=exported)
     assert delay.clean_share > 0.7
     assert delay.median_ms < MOST_MS
-    assert abs(stats["delay_ms"] - stats["budget_ms"]) < 1.5
+    assert abs(stats["measured_latency_ms"] - stats["latency_ms"]) < 1.5
 
 
 def test_delay_returns_after_the_process_stood_still(pulse_env, plain_path):
@@ -48,7 +48,7 @@ def test_delay_returns_after_the_process_stood_still(pulse_env, plain_path):
     before = Delay(*(v[delay.at_s < continued - 0.7] for v in (delay.at_s, delay.ms, delay.correlation)))
     after = delay.after(continued + 1.0)
     assert abs(after.median_ms - before.median_ms) < 2.5  # the server's own buffers may settle a block elsewhere
-    assert abs(stats["delay_ms"] - stats["budget_ms"]) < 1.5
+    assert abs(stats["measured_latency_ms"] - stats["latency_ms"]) < 1.5
 
 
 def test_a_sink_that_vanishes_is_taken_again(pulse_env, plain_path):

@@ -40,7 +40,7 @@ def test_install_starts_it_and_remove_ends_it(manager, capfd):
     assert f'ExecStart="{sys.executable}" -m rtdenoise --in mic --out virtual-mic\n' in unit
     assert manager(0) == ["--user daemon-reload", f"--user enable --now {UNIT}"]
     assert main.main(["service", "status"]) == 0
-    assert "and runs" in capfd.readouterr().err
+    assert "is installed and running" in capfd.readouterr().err
     manager(0)
     assert main.main(["service", "remove"]) == 0
     assert manager(0) == [f"--user disable --now {UNIT}", "--user daemon-reload"]
@@ -51,9 +51,9 @@ def test_install_starts_it_and_remove_ends_it(manager, capfd):
 def test_without_a_running_systemd_the_unit_is_written_and_the_command_said(manager, capfd):
     manager(1)
     assert main.main(["service", "install"]) == 0
-    assert f"say: systemctl --user enable --now {UNIT}" in capfd.readouterr().err
+    assert f"run: systemctl --user enable --now {UNIT}" in capfd.readouterr().err
     assert main.main(["service", "status"]) == 0
-    assert "does not run" in capfd.readouterr().err
+    assert "not running" in capfd.readouterr().err
     assert main.main(["service", "remove"]) == 0
     assert not unit_path().exists()
 

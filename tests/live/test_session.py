@@ -140,7 +140,7 @@ def test_stopped_it_can_be_read_and_refuses_what_needs_a_run(plain, delay):
     live.stop()
     assert (live.state, live.stats().state, live.model) == ("stopped", "stopped", plain.name)
     assert live.seconds == seconds == live.stats().seconds
-    with pytest.raises(UsageError, match="over"):
+    with pytest.raises(UsageError, match="has ended"):
         live.exchange_model(delay)
     with pytest.raises(UsageError, match="runs once"):
         live.start()

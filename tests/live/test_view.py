@@ -83,7 +83,7 @@ def test_q_and_escape_end_it(session, key):
     assert not live_view.press(session, key)
 
 
-def test_it_shows_names_delay_gaps_file_and_what_went_wrong():
+def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
     fields = dict.fromkeys(Stats.__dataclass_fields__, 0)
     texts = {
         "state": "running",
@@ -93,10 +93,10 @@ def test_it_shows_names_delay_gaps_file_and_what_went_wrong():
         "worker": "native",
         "scheduling": "fifo",
     }
-    shown = {"budget_ms": 24.0, "delay_ms": 24.1, "underruns": 7, "recorded_s": 65.0, "drift_ppm": 12.0}
-    nothing = {"strength_db": None, "failure": None, "file_problem": "disk is full", "device_ms": None}
+    shown = {"latency_ms": 24.0, "measured_latency_ms": 24.1, "underruns": 7, "recorded_s": 65.0, "drift_ppm": 12.0}
+    nothing = {"strength_db": None, "failure": None, "file_problem": "disk is full", "device_latency_ms": None}
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(live_view.draw(Stats(**fields | texts | shown | nothing), "a note"))
     text = console.export_text()
-    for part in ("a mike", "24.1 of 24.0 ms", "7 (0 ms)", "65 s recorded", "+12 ppm", "disk is full", "a note"):
+    for part in ("a mike", "24.1 ms, target 24.0", "7 (0 ms of dropout)", "65 s recorded", "+12 ppm", "disk is full", "a note"):
         assert part in text

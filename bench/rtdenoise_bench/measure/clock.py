@@ -29,20 +29,20 @@ WAKE_MS = 2.0  # between two wake-ups of the test
 @dataclass(frozen=True)
 class Noise:
     """``reading_ns`` is the cost of reading the clock; ``stalls`` gaps of a busy loop beyond `STALL_US` in ``spun_s``,
-    the longest ``longest_us``; ``wake`` how late a sleeping thread wakes, by the priority it has."""
+    the longest ``longest_us``; ``wake_up`` the wake-up latency of a sleeping thread, by the priority it has."""
 
     reading_ns: float
     spun_s: float
     stalls: int
     stolen_share: float
     longest_us: float
-    wake: dict[str, Times]
+    wake_up: dict[str, Times]
 
 
 def sleep_address() -> int:
     """Address of ``nanosleep(timespec *, timespec *)``; `UsageError` where there is none."""
     if sys.platform == "win32":
-        raise UsageError("real-time pacing needs nanosleep, which Windows has not; measure with `rtdenoise-bench live`")
+        raise UsageError("real-time pacing needs nanosleep, which Windows lacks; measure with `rtdenoise-bench live`")
     address = ctypes.cast(ctypes.CDLL(None).nanosleep, ctypes.c_void_p).value
     assert address
     return address
@@ -92,18 +92,20 @@ def measure(seconds: float = 1.0) -> Noise:
     )
     gaps = gaps[:found]
     quiet_ns = spin_s * 1e9 - gaps.sum()
-    wake = {}
+    wake_up = {}
     try:
         late = np.zeros(round(0.375 * seconds * 1000 / WAKE_MS), np.int64)
         arguments = control, sleep_address(), np.zeros(2, np.int64), int(WAKE_MS * 1e6)
         _wake_ups(*arguments, late[:1])
         for priority in (realtime.WORKER_PRIORITY, None):
             _, got = at_priority(priority, lambda: _wake_ups(*arguments, late))
-            wake[got] = times(late / 1000)
+            wake_up[got] = times(late / 1000)
     except UsageError:
         pass  # what needs it says so itself
     longest = float(gaps.max() / 1000) if found else 0.0
-    return Noise(float(quiet_ns / max(1, readings)), spin_s, found, float(gaps.sum() / (spin_s * 1e9)), longest, wake)
+    return Noise(
+        float(quiet_ns / max(1, readings)), spin_s, found, float(gaps.sum() / (spin_s * 1e9)), longest, wake_up
+    )
 
 
 def at_priority(priority: int | None, work: Callable[[], T]) -> tuple[T, str]:

@@ -1,4 +1,4 @@
-"""Latency and likeness of two recordings, by cross-correlation."""
+"""Delay between two recordings and their similarity, by cross-correlation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RATE = 48_000
 LEVEL = 0.15  # RMS of the noise that is played
 CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
 SPEECH_SHARE = 0.03  # of the loudest window's energy, from which on a window holds speech
-LIKE = 0.6  # correlation from which on a window of speech tells its own place
+LOCATED = 0.6  # A window of speech is located by itself from this correlation on.
 PLACED = 0.5  # correlation from which on a window's delay means something
 LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
 
@@ -120,10 +120,10 @@ def si_sdr_db(clean: np.ndarray, heard: np.ndarray, window: int = RATE // 4, cre
     for k, neighbour in [*((k, k - 1) for k in onwards), *((k, k + 1) for k in back)]:
         expected = places[neighbour] + (k - neighbour) * window
         for reach in (creep, RATE // 4):
-            at, likeness = place(windows[k], expected - reach, expected + reach)
-            if likeness > LIKE:
+            at, similarity = place(windows[k], expected - reach, expected + reach)
+            if similarity > LOCATED:
                 break
-        places[k] = at if likeness > LIKE else expected
+        places[k] = at if similarity > LOCATED else expected
     ratios = []
     for k, at in places.items():
         target = clean[at : at + window]

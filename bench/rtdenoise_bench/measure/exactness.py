@@ -1,4 +1,4 @@
-"""The streaming core without a device: is it exact, is its delay the printed one, what does a hop cost?"""
+"""The streaming core without a device: is it exact, is its latency the reported one, what does a hop cost?"""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from rtdenoise_bench.report.table import Row, at_most, show
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 LATENCIES: tuple[Latency, ...] = ("normal", "low")
-WORK_LIMIT_US = {(16_000, 1): 15, (48_000, 1): None, (48_000, 2): 60}  # (rate, channels) -> asked
-STEP_LIMIT = 0.10  # of a hop: 0.4 ms of 4
+WORK_LIMIT_US = {(16_000, 1): 15, (48_000, 1): None, (48_000, 2): 60}  # By rate and channels; None: no limit.
+STEP_LIMIT = 0.10  # Share of a hop: 0.4 of 4 ms.
 
 
 class PassThrough:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def exactness() -> list[Row]:
-    """Largest error of noise through a model that changes nothing, after the printed delay."""
+    """Largest error of noise through a model that changes nothing, after the reported latency."""
     rng, worst = np.random.default_rng(0), 0.0
     for rate, channels, latency, hop_ms in product(RATES_HZ, (1, 2), LATENCIES, HOPS_MS):
         x = rng.uniform(-1, 1, (rate // 2, channels)).astype(np.float32)
@@ -78,7 +78,7 @@ def exactness() -> list[Row]:
 
 
 def delay() -> Row:
-    """Printed delay against the peak of the cross-correlation, at every rate and in both modes."""
+    """Reported latency against the peak of the cross-correlation, at every rate and in both modes."""
     wrong = []
     cases = list(product(RATES_HZ, LATENCIES, HOPS_MS))
     for rate, latency, hop_ms in cases:
@@ -88,12 +88,12 @@ def delay() -> Row:
         found = int(np.argmax(np.fft.irfft(np.fft.rfft(y, n) * np.conj(np.fft.rfft(x, n)))))
         if found != d.latency_samples:
             wrong.append(f"{rate} Hz {latency}, hop {hop_ms} ms: {found} for {d.latency_samples}")
-    seen = "; ".join(wrong) or f"{len(cases)} of {len(cases)} exact"
-    return Row("printed delay = measured delay", seen, "all exact", not wrong)
+    measured = "; ".join(wrong) or f"{len(cases)} of {len(cases)} exact"
+    return Row("reported latency = measured latency", measured, "all exact", not wrong)
 
 
 def chunking() -> list[Row]:
-    """Random chunk sizes against one call, and many frames a model call against one, for every shipped model."""
+    """Random chunk sizes against one call, and many frames per model call against one, for every shipped model."""
     rng, rows = np.random.default_rng(2), []
     for info in list_models():
         model = load_model(info.path)
@@ -115,7 +115,7 @@ def chunking() -> list[Row]:
             single.buffers(1)[0][:, 0] = noisy[:, k]
             single.step(1)
             worst = max(worst, float(np.abs(single.buffers(1)[1][:, 0] - enhanced[:, k]).max()))
-        rows.append(at_most(f"{info.name}: 200 frames a call against one", worst, 1e-5, "", ".1e"))
+        rows.append(at_most(f"{info.name}: 200 frames per call against one", worst, 1e-5, "", ".1e"))
     return rows
 
 
@@ -139,7 +139,7 @@ def own_work(hops: int) -> list[Row]:
         x = np.random.default_rng(3).uniform(-1, 1, (d.geometry.hop, channels)).astype(np.float32)
         x = x[:, 0] if channels == 1 else x
         median, p99 = np.percentile(times_us(partial(d.process, x), hops), (50, 99))
-        what = f"own work a hop without the model, {rate // 1000} kHz x {channels}, median (p99 {p99:.1f} us)"
+        what = f"own work per hop without the model, {rate // 1000} kHz x {channels}, median (p99 {p99:.1f} us)"
         rows.append(Row(what, f"{median:.1f} us") if limit_us is None else at_most(what, median, limit_us, "us", ".1f"))
     return rows
 

@@ -1,4 +1,4 @@
-"""The algorithmic delay at common rates: what any use of the filter adds before devices come in."""
+"""The algorithmic latency at common rates: what the filter adds, without any device."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ def run(args: argparse.Namespace) -> int:
     print("| rate | window | hop | `--latency normal` | `--latency low` |\n|---|---|---|---|---|")
     for rate in RATES_HZ:
         g = Geometry(rate)
-        delays = (f"{g.latency_samples(mode)} samples = {g.latency_ms(mode):.2f} ms" for mode in ("normal", "low"))
-        print(f"| {rate / 1000:g} kHz | {g.window} | {g.hop} | {' | '.join(delays)} |")
+        latencies = (f"{g.latency_samples(mode)} samples = {g.latency_ms(mode):.2f} ms" for mode in ("normal", "low"))
+        print(f"| {rate / 1000:g} kHz | {g.window} | {g.hop} | {' | '.join(latencies)} |")
     return 0

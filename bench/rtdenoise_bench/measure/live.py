@@ -1,12 +1,12 @@
-"""The whole way of a sound through live audio, measured from outside, and where on it time goes, told from inside.
+"""End-to-end latency of live audio, measured from outside, and its breakdown by stage, traced from inside.
 
 Outside: noise goes in at one end of the sound server and is found again at the other. Inside: the clocks of callbacks
 and worker follow the first frame of each hop,
 
     device in ─▶ ring in ─▶ wake-up ─▶ compute ─▶ algorithm ─▶ ring out ─▶ device out
 
-and both ends of the product are found again in the recordings from outside, so that the devices' shares are measured
-too and no driver needs to be believed. What a driver claims stands beside.
+and both ends of the product are located in the recordings from outside, so that the devices' shares are measured
+too and no driver needs to be trusted. What a driver reports is listed beside them.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live.drift import TAPS
 from rtdenoise.live.hop import HOLD
-from rtdenoise.live.marks import ACTION, OPENED
+from rtdenoise.live.trace import ACTION, OPENED
 from rtdenoise.model.registry import load_model
 from rtdenoise_bench.measure import correlation, probes, recordings
 from rtdenoise_bench.measure.correlation import RATE, Delay
-from rtdenoise_bench.measure.latency_breakdown import Part, When, split
+from rtdenoise_bench.measure.latency_breakdown import LatencyStage, When, latency_breakdown
 from rtdenoise_bench.measure.probes import Crossing
 from rtdenoise_bench.measure.recordings import Recording
 from rtdenoise_bench.measure.times import Times, times
@@ -49,12 +49,12 @@ LEAD_S = 1.0  # an idle server plays ahead and must come near first
 
 @dataclass(frozen=True)
 class Live:
-    """One way through one sound server.
+    """One measurement through one sound server.
 
-    ``delay_ms`` is the median from outside, ``low_ms`` and ``high_ms`` hold 95 % of the ``windows``; ``over_time`` are
-    pairs of seconds and ms. ``parts`` add up to ``sum_ms``. ``floor_ms`` is what no program with this filter and block
-    can go below; ``claimed_in_ms`` and ``claimed_out_ms`` are what the driver says of the devices, blocks included;
-    ``printed_ms`` is what the product says of itself.
+    ``latency_ms`` is the median from outside, ``low_ms`` to ``high_ms`` 95 % of ``windows``; ``over_time`` are pairs
+    of seconds and ms. ``stages`` add up to ``sum_ms``. ``floor_ms`` is what no program with this filter and block
+    can go below; ``driver_in_ms`` and ``driver_out_ms`` are what the driver reports for the devices, blocks included;
+    ``reported_ms`` is the latency that the product itself reports.
     """
 
     server: str
@@ -66,26 +66,26 @@ class Live:
     low_saves_ms: float
     block_in: int
     block_out: int
-    delay_ms: float
+    latency_ms: float
     low_ms: float
     high_ms: float
     windows: int
     clean_share: float
     over_time: list[list[float]]
-    parts: list[Part]
+    stages: list[LatencyStage]
     sum_ms: float
     floor_ms: float
-    claimed_in_ms: float
-    claimed_out_ms: float
-    printed_ms: float
+    driver_in_ms: float
+    driver_out_ms: float
+    reported_ms: float
     drift_ppm: float | None
     seconds: float
-    wake: Times
-    answer: Times
+    wake_up: Times
+    completion: Times
     misses: int
-    holds: int
-    gaps: int
-    silent_ms: float
+    reused_gains: int
+    underruns: int
+    dropout_ms: float
     worker: str
     scheduling: str
     cpu_percent: float
@@ -99,65 +99,69 @@ def measure(
     seconds: float,
     latency: Latency = "normal",
     blocksize: int | None = None,
-    plant_ms: float = 0.0,
+    injected_ms: float = 0.0,
 ) -> Live:
-    """Measure one of `SERVERS`; `UsageError` says why one cannot be. ``plant_ms`` adds a delay that only shows from
-    outside, to see that it does."""
+    """Measure one of `SERVERS`; `UsageError` says why one cannot be. ``injected_ms`` adds a delay that only shows from
+    outside, which checks the measurement itself."""
     with tempfile.TemporaryDirectory(prefix="rtdenoise-bench-") as folder:
-        watch = Path(folder) / "watch.npz"
-        argv: list[object] = ["--bypass", "--watch", watch, "--latency", latency]
+        path = Path(folder) / "trace.npz"
+        argv: list[object] = ["--bypass", "--trace", path, "--latency", latency]
         argv += ["--blocksize", blocksize] if blocksize else []
-        argv += ["--plant", plant_ms] if plant_ms else []
+        argv += ["--inject-delay", injected_ms] if injected_ms else []
 
-        def seen() -> dict[str, np.ndarray]:
-            with np.load(watch) as arrays:
+        def load_trace() -> dict[str, np.ndarray]:
+            with np.load(path) as arrays:
                 return {name: arrays[name] for name in arrays.files}
 
         try:
             if server == "jack":
-                return _through_jack(model, seconds, argv, latency, seen)
-            return _through_pulse(server, model, seconds, argv, latency, seen)
+                return _through_jack(model, seconds, argv, latency, load_trace)
+            return _through_pulse(server, model, seconds, argv, latency, load_trace)
         except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
             if isinstance(e, RtdenoiseError):
                 raise
-            raise UsageError(f"{NAMES[server]}: {e}; try again on a machine that is less busy") from e
+            raise UsageError(f"{NAMES[server]}: {e}; try again while the machine is less busy") from e
 
 
 def _through_pulse(
-    server: str, model: str, seconds: float, argv: list[object], latency: Latency, seen: Callable[[], dict]
+    server: str, model: str, seconds: float, argv: list[object], latency: Latency, load_trace: Callable[[], dict]
 ) -> Live:
     with _pulse_server(server) as (env, sinks, route):
         c = probes.cross_pulse(env, LEAD_S, model, seconds, *argv, sinks=sinks)
-    watched = seen()
+    traced = load_trace()
     delay = recordings.align(c.reference, c.heard, c.began, c.ended)
-    return _told(server, route, model, latency, delay, c.stats, watched, *_found_outside(watched, c))
+    return _summary(server, route, model, latency, delay, c.stats, traced, *_found_outside(traced, c))
 
 
-def _through_jack(model: str, seconds: float, argv: list[object], latency: Latency, seen: Callable[[], dict]) -> Live:
+def _through_jack(
+    model: str, seconds: float, argv: list[object], latency: Latency, load_trace: Callable[[], dict]
+) -> Live:
     """On JACK the probe and the product are called in one cycle: the server's own delay is what the probe measures
     without the product, and lies before the product's callback."""
     _require("jack")
     with servers.jack() as env:
         delay, stats, _, own_ms = probes.across_jack(env, model, seconds, *argv)
-    watched = seen()
-    log = watched["log_in"]
+    traced = load_trace()
+    log = traced["log_in"]
     came_in = lambda at, block: log[block, AT] / 1e9 - own_ms / 1000 + (at - log[block, IN_FROM]) / stats["rate"]
     came_out = lambda at, block: log[block, AT] / 1e9 + (at - log[block, OUT_FROM]) / stats["rate"]
     whole = Delay(delay.at_s, delay.ms + own_ms, delay.correlation)
-    route = "JACK, a server of our own on its dummy device"
-    return _told("jack", route, model, latency, whole, stats, watched, came_in, came_out)
+    route = "JACK, a private server on its dummy device"
+    return _summary("jack", route, model, latency, whole, stats, traced, came_in, came_out)
 
 
-def _found_outside(watched: dict[str, np.ndarray], c: Crossing) -> tuple[When, When]:
+def _found_outside(traced: dict[str, np.ndarray], c: Crossing) -> tuple[When, When]:
     """When a frame of the captured timeline sounded at the source, and when one of the played timeline was heard."""
-    captured, first_in = _recording(watched["log_in"], IN_FROM, watched["audio_in"])
-    played, first_out = _recording(watched["log_out"], OUT_FROM, watched["audio_out"])
-    here, there, _, correlation = recordings.match(c.reference, captured, c.began, c.ended)
-    good = correlation > correlation.PLACED
-    heard, source, _, correlation = recordings.match(played, c.heard, c.began, c.ended)
-    right = correlation > correlation.PLACED
+    captured, first_in = _recording(traced["log_in"], IN_FROM, traced["audio_in"])
+    played, first_out = _recording(traced["log_out"], OUT_FROM, traced["audio_out"])
+    here, there, _, similarity = recordings.match(c.reference, captured, c.began, c.ended)
+    good = similarity > correlation.PLACED
+    heard, source, _, similarity = recordings.match(played, c.heard, c.began, c.ended)
+    right = similarity > correlation.PLACED
     if not (good.any() and right.any()):
-        raise UsageError("the product's own ends are not found in the recordings; is the machine overloaded?")
+        raise UsageError(
+            "the product's own input and output were not found in the recordings; is the machine overloaded?"
+        )
 
     def came_in(at: np.ndarray, _block: np.ndarray) -> np.ndarray:
         index = at - first_in + np.interp(at - first_in, here[good], (there - here)[good])
@@ -196,9 +200,9 @@ def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str]
             for sink in sinks:
                 line = ["pactl", "load-module", "module-null-sink", f"sink_name={sink}", f"rate={RATE}", "channels=1"]
                 modules.append(subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip())
-            yield dict(os.environ), sinks, f"{running}, as it runs here, between two null sinks"
+            yield dict(os.environ), sinks, f"{running}, the server that runs here, between two null sinks"
         except subprocess.CalledProcessError as e:
-            raise UsageError(f"{running} gives no null sink ({e.stderr.strip()})") from e
+            raise UsageError(f"{running} refuses a null sink ({e.stderr.strip()})") from e
         finally:
             for module in modules:
                 subprocess.run(["pactl", "unload-module", module], capture_output=True, check=False)
@@ -206,7 +210,7 @@ def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str]
     _require(server)
     start = {"pulse": servers.pulseaudio, "pipewire": servers.pipewire}[server]
     with start() as env:
-        yield env, ("A", "B"), f"{NAMES[server]}, a server of our own, between two null sinks"
+        yield env, ("A", "B"), f"{NAMES[server]}, a private server, between two null sinks"
 
 
 def running_server() -> str | None:
@@ -218,28 +222,30 @@ def running_server() -> str | None:
     return next((value.strip() for key, _, value in lines if key == "Server Name"), None)
 
 
-def _told(
+def _summary(
     server: str,
     route: str,
     model: str,
     latency: Latency,
     delay: Delay,
     stats: dict,
-    watched: dict[str, np.ndarray],
+    traced: dict[str, np.ndarray],
     came_in: When,
     came_out: When,
 ) -> Live:
-    """Both views of one measurement."""
+    """The measurement from outside and its breakdown from inside, as one record."""
     if not len(delay.placed):
         raise UsageError(f"{route}: the probe signal did not come through; is the server overloaded?")
     low, high = np.percentile(delay.placed, (2.5, 97.5))
     began, ended = float(delay.at_s[0]), float(delay.at_s[-1])
-    log_in, log_out, marks = watched["log_in"], watched["log_out"], watched["marks"]
-    marks = marks[(marks[:, OPENED] > began * 1e9) & (marks[:, OPENED] < ended * 1e9)]
+    log_in, log_out, trace = traced["log_in"], traced["log_out"], traced["trace"]
+    trace = trace[(trace[:, OPENED] > began * 1e9) & (trace[:, OPENED] < ended * 1e9)]
     geometry = Geometry(stats["rate"], load_model(model).info.framing)
     filter_ms = geometry.latency_ms(latency) - 1000 * geometry.hop / geometry.rate
-    filter_ms += 1000 * TAPS / 2 / geometry.rate if watched["split"] else 0
-    parts, wake_ms, answer_ms = split(log_in, log_out, marks, geometry.hop, filter_ms, came_in, came_out)
+    filter_ms += 1000 * TAPS / 2 / geometry.rate if traced["split"] else 0
+    stages, wake_up_ms, completion_ms = latency_breakdown(
+        log_in, log_out, trace, geometry.hop, filter_ms, came_in, came_out
+    )
     claims = [float(np.mean(log[:, column])) / 1e6 for log, column in ((log_in, HEARD_AGO), (log_out, HEARD_IN))]
     block = max(stats["block_in"], stats["block_out"])
     placed = delay.correlation > correlation.PLACED
@@ -253,26 +259,26 @@ def _told(
         low_saves_ms=geometry.latency_ms("normal") - geometry.latency_ms("low"),
         block_in=stats["block_in"],
         block_out=stats["block_out"],
-        delay_ms=delay.median_ms,
+        latency_ms=delay.median_ms,
         low_ms=float(low),
         high_ms=float(high),
         windows=len(delay.placed),
         clean_share=delay.clean_share,
         over_time=[[float(t - began), float(ms)] for t, ms in zip(delay.at_s[placed], delay.ms[placed], strict=True)],
-        parts=parts,
-        sum_ms=sum(p.ms for p in parts),
+        stages=stages,
+        sum_ms=sum(p.ms for p in stages),
         floor_ms=1000 * (geometry.latency_samples(latency) - geometry.hop + block) / geometry.rate,
-        claimed_in_ms=claims[0],
-        claimed_out_ms=claims[1],
-        printed_ms=stats["budget_ms"],
+        driver_in_ms=claims[0],
+        driver_out_ms=claims[1],
+        reported_ms=stats["latency_ms"],
         drift_ppm=stats["drift_ppm"],
         seconds=ended - began,
-        wake=times(1000 * wake_ms),
-        answer=times(1000 * answer_ms),
-        misses=int(np.sum(answer_ms > 1000 * geometry.hop / geometry.rate)),
-        holds=int(np.sum(marks[:, ACTION] == HOLD)),
-        gaps=stats["underruns"] - stats["settled_underruns"],
-        silent_ms=stats["silent_ms"],
+        wake_up=times(1000 * wake_up_ms),
+        completion=times(1000 * completion_ms),
+        misses=int(np.sum(completion_ms > 1000 * geometry.hop / geometry.rate)),
+        reused_gains=int(np.sum(trace[:, ACTION] == HOLD)),
+        underruns=stats["underruns"] - stats["settled_underruns"],
+        dropout_ms=stats["dropout_ms"],
         worker=stats["worker"],
         scheduling=stats["scheduling"],
         cpu_percent=stats["cpu_percent"],

@@ -29,20 +29,20 @@ HEARD = 0.2  # correlation from which on a window counts: rooms and loudspeakers
 
 @dataclass(frozen=True)
 class Loopback:
-    """``delay_ms`` is the median of the round trip, ``low_ms`` and ``high_ms`` hold 95 % of the ``windows``;
-    ``claimed_ms`` is what the driver says of both devices; ``filter_ms`` what the filter adds, and the buffer it needs
-    where both devices run on one clock."""
+    """``latency_ms`` is the median of the round trip, ``low_ms`` and ``high_ms`` hold 95 % of the ``windows``;
+    ``driver_ms`` is what the driver reports for both devices; ``filter_ms`` what the filter adds, and the buffer it
+    needs where both devices run on one clock."""
 
     input: str
     output: str
     rate: int
     block: int
-    delay_ms: float
+    latency_ms: float
     low_ms: float
     high_ms: float
     windows: int
-    likeness: float
-    claimed_ms: float
+    correlation: float
+    driver_ms: float
     filter_ms: float
     over_time: list[list[float]]
 
@@ -53,14 +53,14 @@ def measure(
     """Play and record on these devices; raises `DeviceError` if they refuse, `UsageError` if nothing comes back."""
     heard_on, played_on = find_device(source, "input"), find_device(target, "output")
     rate = common_rate(heard_on, played_on, correlation.RATE)
-    played, heard, claimed_ms, block = _played_and_heard(heard_on, played_on, seconds + 2 * SETTLE_S, blocksize)
+    played, heard, driver_ms, block = _played_and_heard(heard_on, played_on, seconds + 2 * SETTLE_S, blocksize)
     if len(heard.samples) < rate * SETTLE_S:
-        raise UsageError(f"{heard_on.label} gives no sound; see `rtdenoise doctor`")
+        raise UsageError(f"{heard_on.label} delivers no audio; see `rtdenoise doctor`")
     times = heard.ends / rate + heard.late
     delay = recordings.align(played, heard, float(times[0]) + SETTLE_S, float(times[-1]))
     found = delay.correlation > HEARD
     if not found.any() or np.mean(found) < 0.5:
-        raise UsageError("the noise does not come back; connect output and input by a cable, or turn both up")
+        raise UsageError("the noise does not come back; connect output and input by a cable, or raise both volumes")
     geometry, ms = Geometry(rate), delay.ms[found]
     low, high = np.percentile(ms, (2.5, 97.5))
     needed = geometry.latency_samples(latency) + block - math.gcd(block, geometry.hop)
@@ -69,12 +69,12 @@ def measure(
         output=played_on.label,
         rate=rate,
         block=block,
-        delay_ms=float(np.median(ms)),
+        latency_ms=float(np.median(ms)),
         low_ms=float(low),
         high_ms=float(high),
         windows=int(found.sum()),
-        likeness=float(np.median(delay.correlation[found])),
-        claimed_ms=claimed_ms if math.isfinite(claimed_ms) else float("nan"),
+        correlation=float(np.median(delay.correlation[found])),
+        driver_ms=driver_ms if math.isfinite(driver_ms) else float("nan"),
         filter_ms=1000 * needed / rate,
         over_time=[[float(t), float(v)] for t, v in zip(delay.at_s[found] - delay.at_s[0], ms, strict=True)],
     )
@@ -83,7 +83,7 @@ def measure(
 def _played_and_heard(
     heard_on: Device, played_on: Device, seconds: float, blocksize: int | None
 ) -> tuple[Recording, Recording, float, int]:
-    """What went out and what came in, each with the times of its callbacks; the driver's claim; the largest block."""
+    """What went out and what came in, each with its callbacks' times; what the driver reports; the largest block."""
     sd, x = portaudio(), correlation.noise(seconds)
     out_log, in_log, pieces = list[tuple[float, int]](), list[tuple[float, int]](), list[np.ndarray]()
 
@@ -116,7 +116,7 @@ def _played_and_heard(
                     ]
                 for stream in streams:
                     stack.enter_context(stream)
-            claimed_ms = 1000 * float(np.sum([np.sum(stream.latency) for stream in streams]))
+            driver_ms = 1000 * float(np.sum([np.sum(stream.latency) for stream in streams]))
             end = time.monotonic() + seconds + LATE_S
             while time.monotonic() < end and not (out_log and out_log[-1][1] >= len(x)):
                 time.sleep(0.05)
@@ -124,7 +124,7 @@ def _played_and_heard(
         raise DeviceError(f"{heard_on.label} and {played_on.label} do not open together ({e.args[0]})") from e
     block = max((b - a for (_, a), (_, b) in pairwise([(0.0, 0), *out_log])), default=0)
     heard = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    return _recording(x, out_log), _recording(heard, in_log), claimed_ms, block
+    return _recording(x, out_log), _recording(heard, in_log), driver_ms, block
 
 
 def _recording(samples: np.ndarray, log: list[tuple[float, int]]) -> Recording:

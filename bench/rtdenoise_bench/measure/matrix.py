@@ -1,4 +1,4 @@
-"""Load and delay of every model at every usual rate, in mono and stereo, in both latency modes."""
+"""Load and latency of every model at every usual rate, in mono and stereo, in both latency modes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from itertools import product
 import numpy as np
 
 from rtdenoise.geometry import Latency
-from rtdenoise.live.marks import ANALYSED, OPENED, STEPPED, WRITTEN
+from rtdenoise.live.trace import ANALYSED, OPENED, STEPPED, WRITTEN
 from rtdenoise.model.registry import list_models, load_model
-from rtdenoise_bench.testbed.harness import Rig
+from rtdenoise_bench.testbed.harness import Harness
 
 RATES_HZ = (8_000, 16_000, 44_100, 48_000, 96_000)
 FEW_RATES_HZ = (16_000, 48_000, 96_000)  # what a short report can afford
@@ -22,7 +22,7 @@ SWEEPS, HOPS = 3, 40  # each cell is visited so many times, so that one slow mom
 
 @dataclass(frozen=True)
 class Cell:
-    """Median microseconds of a hop and of the model in it; ``share`` of the hop's time; the filter's delay; ``noise``
+    """Median microseconds of a hop and of the model in it; ``share`` of the hop's time; the filter's latency; ``noise``
     is the relative spread of the visits' medians."""
 
     model: str
@@ -32,7 +32,7 @@ class Cell:
     hop_us: float
     model_us: float
     share: float
-    delay_ms: float
+    latency_ms: float
     noise: float
 
 
@@ -42,20 +42,24 @@ def cells(rates: tuple[int, ...] = RATES_HZ) -> list[Cell]:
     for info in list_models():
         model = load_model(info.path)
         with ExitStack() as stack:
-            rigs = [stack.enter_context(Rig(model, *setting)) for setting in product(rates, CHANNELS, LATENCIES)]
-            for rig in rigs:
-                rig.back_to_back(HOPS)
-            sweeps = [[rig.back_to_back(HOPS).marks for rig in rigs] for _ in range(SWEEPS)]
-            found += [_cell(rig, list(marks)) for rig, marks in zip(rigs, zip(*sweeps, strict=True), strict=True)]
+            harnesses = [
+                stack.enter_context(Harness(model, *setting)) for setting in product(rates, CHANNELS, LATENCIES)
+            ]
+            for harness in harnesses:
+                harness.back_to_back(HOPS)
+            sweeps = [[harness.back_to_back(HOPS).trace for harness in harnesses] for _ in range(SWEEPS)]
+            found += [
+                _cell(harness, list(trace)) for harness, trace in zip(harnesses, zip(*sweeps, strict=True), strict=True)
+            ]
     return found
 
 
-def _cell(rig: Rig, visits: list[np.ndarray]) -> Cell:
-    hops = [(marks[:, WRITTEN] - marks[:, OPENED]) / 1000 for marks in visits]
-    steps = np.concatenate([marks[:, STEPPED] - marks[:, ANALYSED] for marks in visits]) / 1000
+def _cell(harness: Harness, visits: list[np.ndarray]) -> Cell:
+    hops = [(trace[:, WRITTEN] - trace[:, OPENED]) / 1000 for trace in visits]
+    steps = np.concatenate([trace[:, STEPPED] - trace[:, ANALYSED] for trace in visits]) / 1000
     medians, hop_us = [float(np.median(h)) for h in hops], float(np.median(np.concatenate(hops)))
-    d = rig.denoiser
-    share = hop_us * d.rate / rig.hop / 1e6
+    d = harness.denoiser
+    share = hop_us * d.rate / harness.hop / 1e6
     noise = (max(medians) - min(medians)) / hop_us
     return Cell(
         d.model.name, d.rate, d.channels, d.latency, hop_us, float(np.median(steps)), share, d.latency_ms, noise

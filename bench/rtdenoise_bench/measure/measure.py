@@ -1,4 +1,4 @@
-"""Takes a report: which measurements, in which order, shown as they run."""
+"""Makes a report: runs the measurements in order and shows their progress."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rtdenoise_bench.report import machine
 from rtdenoise_bench.report.advice import advise, warn
 from rtdenoise_bench.report.report import Report
 from rtdenoise_bench.testbed import servers
-from rtdenoise_bench.testbed.harness import Rig
+from rtdenoise_bench.testbed.harness import Harness
 from rtdenoise_bench.testbed.stressors import ALONE, CONDITIONS
 
 T = TypeVar("T")
@@ -33,11 +33,11 @@ EXPECTED_S = {"noise": 1, "engine": 2, "real time": 3, "matrix": 5, "start": 5, 
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What to measure: ``parts`` of `EXPECTED_S`, and how. ``servers`` None: what a default report can afford.
+class Request:
+    """What to measure: ``sections`` of `EXPECTED_S`, and how. ``servers`` None: those of a default report.
     ``devices``: input and output of a loopback, instead of servers."""
 
-    parts: tuple[str, ...]
+    sections: tuple[str, ...]
     model: str
     latency: Latency = "normal"
     rate: int = 48_000
@@ -53,28 +53,32 @@ class Wish:
     clip: Path | None = None
 
 
-def take(wish: Wish, console: Console) -> Report:
-    """Measure what is wished for; what cannot be measured is left out with the reason.
+def take(request: Request, console: Console) -> Report:
+    """Measure what was requested; what cannot be measured is listed with the reason.
 
     The stages are measured in two halves, at the beginning and at the end, so that a machine that changes its pace in
-    between is found out. Raises `UsageError` if nothing at all could be measured.
+    between is noticed. Raises `UsageError` if nothing at all could be measured.
     """
     began, here = time.monotonic(), machine.look()
-    places = wish.servers or (() if wish.devices else _affordable())
-    with _Steps(wish, len(places), console) as steps:
+    places = request.servers or (() if request.devices else _affordable())
+    with _Steps(request, len(places), console) as steps:
         noise = steps.take("noise", "timer noise", lambda: clock.measure(NOISE_S))
-        rounds = steps.take("engine", "getting ready (the first run on a machine compiles)", lambda: _rounds(wish))
-        half = wish.rounds // 2
+        rounds = steps.take("engine", "getting ready (the first run on a machine compiles)", lambda: _rounds(request))
+        half = request.rounds // 2
         if rounds:
-            steps.take("engine", "stages of a hop", lambda: rounds.take(wish.rounds - half))
-        paced = [steps.take("real time", f"in real time, {c}", partial(_in_real_time, wish, c)) for c in CONDITIONS]
-        ways = [steps.take("live", f"end to end, {place}", partial(_live, wish, place)) for place in places]
+            steps.take("engine", "stages of a hop", lambda: rounds.take(request.rounds - half))
+        paced = [steps.take("real time", f"in real time, {c}", partial(_in_real_time, request, c)) for c in CONDITIONS]
+        ways = [steps.take("live", f"end to end, {place}", partial(_live, request, place)) for place in places]
         round_trip = (
-            steps.take("live", "round trip", partial(_round_trip, wish, wish.devices)) if wish.devices else None
+            steps.take("live", "round trip", partial(_round_trip, request, request.devices))
+            if request.devices
+            else None
         )
-        started = steps.take("start", "start-up", lambda: start.measure(wish.model))
-        cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(wish.matrix_rates))
-        others = steps.take("peers", "other programs", lambda: peers.measure(wish.peers, wish.model, wish.clip))
+        started = steps.take("start", "start-up", lambda: start.measure(request.model))
+        cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(request.matrix_rates))
+        others = steps.take(
+            "peers", "other programs", lambda: peers.measure(request.peers, request.model, request.clip)
+        )
         engine = steps.take("engine", "stages of a hop, again", partial(_rest, rounds, half)) if rounds else None
     report = Report(
         made=time.strftime("%Y-%m-%d %H:%M"),
@@ -91,7 +95,7 @@ def take(wish: Wish, console: Console) -> Report:
         left_out=steps.left_out,
     )
     if not (noise or engine or report.live or round_trip or cells or others):
-        raise UsageError("; ".join(steps.left_out) or "nothing to measure was asked for")
+        raise UsageError("; ".join(steps.left_out) or "no section was requested")
     return dataclasses.replace(report, advice=advise(report), warnings=warn(report))
 
 
@@ -105,8 +109,8 @@ def _affordable() -> tuple[str, ...]:
     return bridge, "jack"
 
 
-def _rounds(wish: Wish) -> Rounds:
-    return Rounds(Rig(wish.model, wish.rate, wish.channels, wish.latency))
+def _rounds(request: Request) -> Rounds:
+    return Rounds(Harness(request.model, request.rate, request.channels, request.latency))
 
 
 def _rest(rounds: Rounds, count: int) -> Engine:
@@ -115,27 +119,27 @@ def _rest(rounds: Rounds, count: int) -> Engine:
         return rounds.result()
 
 
-def _in_real_time(wish: Wish, condition: str) -> InRealTime:
-    with Rig(wish.model, wish.rate, wish.channels, wish.latency) as rig:
-        return in_real_time(rig, condition, wish.real_time_s if condition == ALONE else wish.real_time_s / 2)
+def _in_real_time(request: Request, condition: str) -> InRealTime:
+    with Harness(request.model, request.rate, request.channels, request.latency) as harness:
+        return in_real_time(harness, condition, request.real_time_s if condition == ALONE else request.real_time_s / 2)
 
 
-def _live(wish: Wish, server: str) -> live.Live:
-    return live.measure(server, wish.model, wish.live_s, wish.latency, wish.blocksize)
+def _live(request: Request, server: str) -> live.Live:
+    return live.measure(server, request.model, request.live_s, request.latency, request.blocksize)
 
 
-def _round_trip(wish: Wish, devices: tuple[str, str]) -> loopback.Loopback:
-    return loopback.measure(*devices, wish.live_s, wish.latency, wish.blocksize)
+def _round_trip(request: Request, devices: tuple[str, str]) -> loopback.Loopback:
+    return loopback.measure(*devices, request.live_s, request.latency, request.blocksize)
 
 
 class _Steps:
-    """Runs one measurement after the other under a progress bar on standard error; notes those that cannot be."""
+    """Runs one measurement after the other under a progress bar on standard error; lists those that cannot be made."""
 
-    def __init__(self, wish: Wish, places: int, console: Console):
+    def __init__(self, request: Request, places: int, console: Console):
         self.left_out: list[str] = []
-        self._parts = wish.parts
+        self._sections = request.sections
         counts = {"engine": 2, "real time": len(CONDITIONS), "live": places}
-        total = sum(EXPECTED_S[p] * counts.get(p, 1) for p in wish.parts)
+        total = sum(EXPECTED_S[p] * counts.get(p, 1) for p in request.sections)
         columns = TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn()
         self._bar = Progress(*columns, console=console, transient=True)
         self._task = self._bar.add_task("", total=total)
@@ -147,8 +151,8 @@ class _Steps:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def take(self, part: str, text: str, work: Callable[[], T]) -> T | None:
-        if part not in self._parts:
+    def take(self, section: str, text: str, work: Callable[[], T]) -> T | None:
+        if section not in self._sections:
             return None
         self._bar.update(self._task, description=text)
         try:
@@ -157,4 +161,4 @@ class _Steps:
             self.left_out.append(f"{text}: {e}")
             return None
         finally:
-            self._bar.advance(self._task, EXPECTED_S[part])
+            self._bar.advance(self._task, EXPECTED_S[section])

@@ -1,4 +1,4 @@
-"""Other programs on the same clip: how fast they are, and by how much their output is late."""
+"""Other programs on the same clip: their speed and the latency of their output."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ FOUND = 0.3  # correlation of output and clip from which on a delay means someth
 
 @dataclass(frozen=True)
 class Peer:
-    """``rtf`` is the command's time over the clip's length, start-up and file included; ``delay_ms`` how much later
-    than the clip the output is (None where the output is too unlike the clip: ``correlation``)."""
+    """``rtf`` is the command's time over the clip's length, start-up and file included; ``latency_ms`` how much later
+    than the clip the output is (None where the ``correlation`` with the clip is too low)."""
 
     name: str
     rtf: float
     start_s: float
-    delay_ms: float | None
+    latency_ms: float | None
     correlation: float
     clip_s: float
 
@@ -72,9 +72,7 @@ def _measure(name: str, command: str, clip: Path, short: Path, folder: Path) -> 
     took_s = _run(name, command, clip, out)
     (x, rate), (y, out_rate) = _read(clip), _read(out)
     if out_rate != rate:
-        raise UsageError(
-            f"{name}: the output has {out_rate} Hz, the clip {rate} Hz; give a command that keeps the rate"
-        )
+        raise UsageError(f"{name}: the output has {out_rate} Hz, the clip {rate} Hz; use a command that keeps the rate")
     late, correlation = delay_samples(x, y, round(MOST_LATE_S * rate))
     clip_s = len(x) / rate
     return Peer(
@@ -113,8 +111,8 @@ def _run(name: str, command: str, source: Path, target: Path) -> float:
         raise UsageError(f"{name}: {line[0]} does not start ({e.strerror}); check the command") from e
     seconds = time.perf_counter() - began
     if done.returncode or not target.exists():
-        said = (done.stderr.strip().splitlines() or ["it wrote no output"])[-1]
-        raise UsageError(f"{name}: the command failed ({said[:200]})")
+        message = (done.stderr.strip().splitlines() or ["it wrote no output"])[-1]
+        raise UsageError(f"{name}: the command failed ({message[:200]})")
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""A long run through a sound server: does the delay move, does memory grow, do threads pile up?"""
+"""A long run through a sound server: does the latency move, does memory grow, do threads accumulate?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from rtdenoise.arguments import number
 from rtdenoise_bench.measure.correlation import PLACED
-from rtdenoise_bench.measure.stress import gaps, through_pulse
+from rtdenoise_bench.measure.stress import dropouts, through_pulse
 from rtdenoise_bench.report.table import Row, show
 from rtdenoise_bench.testbed import busy_model
 
@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     first, last = (float(np.median(delay.ms[end & heard])) if (end & heard).any() else np.nan for end in ends)
     grown_mb, threads = stats["grown_kb"] / 1024, stats["threads"]
     clean = f"{100 * delay.clean_share:.0f} % of windows clean"
-    seen = f"{last - first:+.2f} ms; {clean}; memory {grown_mb:+.1f} MB, threads {threads}, {gaps(stats)}"
+    measured = f"{last - first:+.2f} ms; {clean}; memory {grown_mb:+.1f} MB, threads {threads}, {dropouts(stats)}"
     steady = abs(last - first) < MOST_MOVED_MS and delay.clean_share > LEAST_CLEAN
     ok = steady and grown_mb < MOST_GROWN_MB and len(set(threads)) == 1
-    asked = f"< {MOST_MOVED_MS:g} ms, < {MOST_GROWN_MB:g} MB, threads constant"
-    return show([Row(f"soak, {args.minutes:g} min: delay moved by", seen, asked, ok)], args.json)
+    limit = f"< {MOST_MOVED_MS:g} ms, < {MOST_GROWN_MB:g} MB, threads constant"
+    return show([Row(f"soak, {args.minutes:g} min: latency moved by", measured, limit, ok)], args.json)

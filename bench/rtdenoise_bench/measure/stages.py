@@ -12,10 +12,10 @@ import numpy as np
 
 from rtdenoise.live import ring
 from rtdenoise.live.hop import HOLD
-from rtdenoise.live.marks import ACTION, ANALYSED, BLENDED, IN_AT, OPENED, STEPPED, WRITTEN, make_marks
+from rtdenoise.live.trace import ACTION, ANALYSED, BLENDED, IN_AT, OPENED, STEPPED, WRITTEN, make_trace
 from rtdenoise_bench.measure.times import Times, times
 from rtdenoise_bench.testbed.fault_injection import without_model
-from rtdenoise_bench.testbed.harness import BURST_HOPS, CAPTURED, CAPTURING, PLAYED, PLAYING, POSITION, Ran, Rig
+from rtdenoise_bench.testbed.harness import BURST_HOPS, CAPTURED, CAPTURING, PLAYED, PLAYING, POSITION, Harness, Run
 from rtdenoise_bench.testbed.stressors import disturbed
 
 WARM_UP_HOPS = 200
@@ -55,53 +55,53 @@ class Engine:
 
 @dataclass(frozen=True)
 class InRealTime:
-    """Hops at the pace of sound under one condition. ``wake`` is from the device's call to the worker's start,
-    ``answer`` to the hop written; ``misses`` answers later than a hop lasts, ``gaps`` play calls that found too
-    little."""
+    """Hops at the pace of sound under one condition. ``wake_up`` is the latency from the device's call to the
+    worker's start, ``completion`` that to the hop written; ``misses`` counts completions later than a hop lasts,
+    ``underruns`` play calls that found too little."""
 
     condition: str
     seconds: float
-    wake: Times
-    answer: Times
+    wake_up: Times
+    completion: Times
     misses: int
-    holds: int
-    gaps: int
+    reused_gains: int
+    underruns: int
     scheduling: str
 
 
 class Rounds:
-    """Rounds of hops back to back on one rig, taken at any moments of the report; `result` sums them up.
+    """Rounds of hops back to back on one harness, taken at any moments of the report; `result` sums them up.
 
-    Closes the rig at its end."""
+    Closes the harness at its end."""
 
-    def __init__(self, rig: Rig):
-        self.rig, self._ran = rig, list[Ran]()
-        rig.back_to_back(WARM_UP_HOPS)
+    def __init__(self, harness: Harness):
+        self.harness, self._ran = harness, list[Run]()
+        harness.back_to_back(WARM_UP_HOPS)
 
     def __enter__(self) -> Rounds:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.rig.close()
+        self.harness.close()
 
     def take(self, count: int) -> None:
         for _ in range(count):
-            self._ran.append(self.rig.back_to_back(ROUND_HOPS))
+            self._ran.append(self.harness.back_to_back(ROUND_HOPS))
 
     def result(self) -> Engine:
-        rig, log, marks = self.rig, np.concatenate([r.log for r in self._ran]), self._marks
-        hop_us = 1e6 * rig.hop / rig.denoiser.rate
+        harness, log, trace = self.harness, np.concatenate([r.log for r in self._ran]), self._trace
+        hop_us = 1e6 * harness.hop / harness.denoiser.rate
         parts = (
             log[:, CAPTURED] - log[:, CAPTURING],
-            marks[:, ANALYSED] - marks[:, OPENED],
-            marks[:, STEPPED] - marks[:, ANALYSED],
-            marks[:, BLENDED] - marks[:, STEPPED],
-            marks[:, WRITTEN] - marks[:, BLENDED] + log[:, PLAYED] - log[:, PLAYING],
+            trace[:, ANALYSED] - trace[:, OPENED],
+            trace[:, STEPPED] - trace[:, ANALYSED],
+            trace[:, BLENDED] - trace[:, STEPPED],
+            trace[:, WRITTEN] - trace[:, BLENDED] + log[:, PLAYED] - log[:, PLAYING],
         )
         stages = [times(part / 1000) for part in parts]
         hop = sum(parts) / 1000
         medians = [float(np.median(part)) for part in np.split(hop, len(self._ran))]
-        d = rig.denoiser
+        d = harness.denoiser
         return Engine(
             model=d.model.name,
             rate=d.rate,
@@ -112,15 +112,15 @@ class Rounds:
             hop=times(hop),
             misses=int(np.sum(hop > hop_us)),
             rtf=float(hop.mean() / hop_us),
-            measuring_us=measuring_us(rig),
+            measuring_us=measuring_us(harness),
             scheduling=self._ran[0].scheduling,
             round_medians_us=medians,
             noise=spread(medians),
         )
 
     @property
-    def _marks(self) -> np.ndarray:
-        return np.concatenate([r.marks for r in self._ran])
+    def _trace(self) -> np.ndarray:
+        return np.concatenate([r.trace for r in self._ran])
 
 
 def spread(medians: list[float]) -> float:
@@ -131,41 +131,43 @@ def spread(medians: list[float]) -> float:
     return (v[-1] - v[0]) / float(np.median(v))
 
 
-def measuring_us(rig: Rig, pairs: int = 100) -> float:
+def measuring_us(harness: Harness, pairs: int = 100) -> float:
     """What reading clocks adds to a hop: the same bursts with and without, in turns. The fast tenth of each counts:
     what else runs here can only slow a burst down."""
-    log, marks = np.zeros((BURST_HOPS, 6), np.int64), make_marks(BURST_HOPS)
-    rig.burst(BURST_HOPS, None, None)
-    with without_model(rig.worker.hop_arguments[-1]):
-        took = [(rig.burst(BURST_HOPS, log, marks)[0], rig.burst(BURST_HOPS, None, None)[0]) for _ in range(pairs)]
+    log, trace = np.zeros((BURST_HOPS, 6), np.int64), make_trace(BURST_HOPS)
+    harness.burst(BURST_HOPS, None, None)
+    with without_model(harness.worker.hop_arguments[-1]):
+        took = [
+            (harness.burst(BURST_HOPS, log, trace)[0], harness.burst(BURST_HOPS, None, None)[0]) for _ in range(pairs)
+        ]
     with_clocks, without = np.percentile(np.array(took), 10, axis=0)
     return float(with_clocks - without) / BURST_HOPS
 
 
-def in_real_time(rig: Rig, condition: str, seconds: float) -> InRealTime:
-    """One condition, on a rig that is used up by it."""
-    hops = round(seconds * rig.denoiser.rate / rig.hop)
-    gaps = int(rig.control[ring.UNDERRUNS])
+def in_real_time(harness: Harness, condition: str, seconds: float) -> InRealTime:
+    """One condition, on a harness that is used up by it."""
+    hops = round(seconds * harness.denoiser.rate / harness.hop)
+    underruns = int(harness.control[ring.UNDERRUNS])
     with disturbed(condition):
-        ran = rig.in_real_time(hops)
-    return _answers(ran, condition, rig, int(rig.control[ring.UNDERRUNS]) - gaps)
+        ran = harness.in_real_time(hops)
+    return _in_real_time(ran, condition, harness, int(harness.control[ring.UNDERRUNS]) - underruns)
 
 
-def _answers(ran: Ran, condition: str, rig: Rig, gaps: int) -> InRealTime:
+def _in_real_time(ran: Run, condition: str, harness: Harness, underruns: int) -> InRealTime:
     called = {int(position): int(at) for position, at in ran.log[:, (POSITION, CAPTURING)]}
-    known = np.array([int(at) in called for at in ran.marks[:, IN_AT]])
-    marks = ran.marks[known]
-    since = np.array([called[int(at)] for at in marks[:, IN_AT]])
-    answer = (marks[:, WRITTEN] - since) / 1000
-    hop_us = 1e6 * rig.hop / rig.denoiser.rate
-    lost = len(ran.log) - len(marks)  # hops left behind after a long stall: not in time either
+    known = np.array([int(at) in called for at in ran.trace[:, IN_AT]])
+    trace = ran.trace[known]
+    since = np.array([called[int(at)] for at in trace[:, IN_AT]])
+    completion = (trace[:, WRITTEN] - since) / 1000
+    hop_us = 1e6 * harness.hop / harness.denoiser.rate
+    lost = len(ran.log) - len(trace)  # hops left behind after a long stall: not in time either
     return InRealTime(
         condition=condition,
         seconds=len(ran.log) * hop_us / 1e6,
-        wake=times((marks[:, OPENED] - since) / 1000),
-        answer=times(answer),
-        misses=int(np.sum(answer > hop_us)) + lost,
-        holds=int(np.sum(marks[:, ACTION] == HOLD)),
-        gaps=gaps,
+        wake_up=times((trace[:, OPENED] - since) / 1000),
+        completion=times(completion),
+        misses=int(np.sum(completion > hop_us)) + lost,
+        reused_gains=int(np.sum(trace[:, ACTION] == HOLD)),
+        underruns=underruns,
         scheduling=ran.scheduling,
     )

@@ -1,4 +1,4 @@
-"""What live audio promises, measured from outside on servers of our own: delay, stalls, overload, drift, load.
+"""What live audio promises, measured from outside on private servers: latency, stalls, overload, drift, load.
 
 Each row starts a PulseAudio server on null sinks or a JACK server on its dummy back end, runs the product as a
 process of its own and watches both ends (`rtdenoise_bench.measure.probes`). On a shared machine judge by medians and by
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     unknown = set(args.rows) - set(ROWS)
     if unknown:
-        raise RtdenoiseError(f"no row {sorted(unknown)[0]}; there are: {', '.join(ROWS)}")
+        raise RtdenoiseError(f"unknown row {sorted(unknown)[0]}; available: {', '.join(ROWS)}")
     rows = []
     with tempfile.TemporaryDirectory(prefix="rtd-") as folder:
         args.plain = busy_model.write(Path(folder) / "plain.onnx")
@@ -68,8 +68,8 @@ def through_jack(
         return probes.across_jack(env, model, seconds, *argv, during=during)[:3]
 
 
-def gaps(stats: dict) -> str:
-    return f"{stats['underruns'] - stats['settled_underruns']} underruns, {stats['silent_ms']:.0f} ms silent"
+def dropouts(stats: dict) -> str:
+    return f"{stats['underruns'] - stats['settled_underruns']} underruns, {stats['dropout_ms']:.0f} ms of dropout"
 
 
 def jack(args: argparse.Namespace) -> list[Row]:
@@ -77,10 +77,10 @@ def jack(args: argparse.Namespace) -> list[Row]:
     for block in JACK_BLOCKS:
         delay, stats, _ = through_jack(args.plain, args.seconds, block=block)
         beyond = (delay.median_ms - 16) * RATE / 1000
-        besides = f"= {beyond:.0f} frames beyond 16 ms; printed {stats['budget_ms']:.2f} ms; {gaps(stats)}"
+        besides = f"= {beyond:.0f} frames beyond 16 ms; reported {stats['latency_ms']:.2f} ms; {dropouts(stats)}"
         same = np.mean(delay.placed == delay.median_ms)  # a cycle that JACK itself misses shifts a window by a block
         ok = bool(beyond <= 2 * block and same > 0.99)
-        what = f"JACK, {block} frames: delay beyond JACK's own"
+        what = f"JACK, {block} frames: latency beyond JACK's own"
         rows.append(Row(what, f"{delay.summary()} {besides}", f"<= 16 ms + {2 * block} frames, constant", ok))
     return rows
 
@@ -88,7 +88,7 @@ def jack(args: argparse.Namespace) -> list[Row]:
 def pulse(args: argparse.Namespace) -> list[Row]:
     delay, stats, _ = through_pulse(args.plain, args.seconds)
     steady = np.mean(np.abs(delay.placed - delay.median_ms) < 1) if len(delay.placed) else 0
-    besides = f"{100 * steady:.1f} % of windows within 1 ms; {gaps(stats)}; {stats['drift_ppm']:+.0f} ppm"
+    besides = f"{100 * steady:.1f} % of windows within 1 ms; {dropouts(stats)}; {stats['drift_ppm']:+.0f} ppm"
     what, ok = (
         f"PulseAudio null to null, {args.seconds:.0f} s: end to end",
         bool(delay.median_ms <= 60 and steady > 0.95),
@@ -104,9 +104,9 @@ def hog(args: argparse.Namespace) -> list[Row]:
             delay, stats, _ = through(args.plain, args.seconds, *argv)
             count = stats["underruns"] - stats["settled_underruns"]
             alone = count if name == "none" else alone
-            seen = f"{gaps(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
+            measured = f"{dropouts(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
             rows.append(
-                Row(f"{server}, GIL hog: {name}", seen, f"<= {2 * alone + 3} underruns", count <= 2 * alone + 3)
+                Row(f"{server}, GIL hog: {name}", measured, f"<= {2 * alone + 3} underruns", count <= 2 * alone + 3)
             )
     return rows
 
@@ -126,7 +126,7 @@ def stop(args: argparse.Namespace) -> list[Row]:
         wrong = after.at_s[~right & (after.at_s < done + 3)]
         back = max(0.0, float(wrong[-1] - done) + 0.1) if len(wrong) else 0.0
         besides = f"{usual:.2f} ms before, {after.after(done + 1).median_ms:.2f} ms a second after"
-        what = f"{server}, stopped for 0.5 s: delay is back after"
+        what = f"{server}, stopped for 0.5 s: latency is restored after"
         rows.append(Row(what, f"{back:.2f} s; {besides}", "<= 1 s", back <= 1))
     return rows
 
@@ -135,9 +135,11 @@ def slow(args: argparse.Namespace) -> list[Row]:
     model, rows = busy_model.write_slow(args.folder / "slow.onnx", 12), []
     for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
         delay, stats, _ = through(model, 5)
-        besides = f"{stats['holds']} holds, {gaps(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
-        what, ok = f"{server}, model of 12 ms a step for 5 s", bool(np.ptp(delay.placed) < 5)
-        rows.append(Row(what, f"{delay.summary()}; {besides}", "no growth of delay, holds counted", ok))
+        besides = (
+            f"{stats['reused_gains']} hops reused gains, {dropouts(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
+        )
+        what, ok = f"{server}, model of 12 ms per step for 5 s", bool(np.ptp(delay.placed) < 5)
+        rows.append(Row(what, f"{delay.summary()}; {besides}", "latency does not grow, reused gains are counted", ok))
     return rows
 
 
@@ -145,9 +147,9 @@ def drift(args: argparse.Namespace) -> list[Row]:
     rows = []
     for ppm in (-300, 300):
         delay, stats, _ = through_pulse(args.plain, max(args.seconds, 40), "--ppm", ppm)
-        besides = f"learnt {stats['drift_ppm']:+.0f} ppm; {stats['resyncs']} jumps; {gaps(stats)}"
+        besides = f"estimated {stats['drift_ppm']:+.0f} ppm; {stats['resyncs']} jumps; {dropouts(stats)}"
         what = f"PulseAudio, output {ppm:+d} ppm against the server"
-        rows.append(Row(what, f"{delay.summary()}; {besides}", "delay and fill held"))
+        rows.append(Row(what, f"{delay.summary()}; {besides}", "latency and fill constant"))
     return rows
 
 
@@ -180,8 +182,8 @@ def gain(args: argparse.Namespace) -> list[Row]:
         with getattr(servers, server)() as env:
             after = correlation.si_sdr_db(rounds, probes.through_virtual_mic(env, noisy, "--model", model))
         what = f"{server}: speech in noise at {before:.1f} dB SI-SDR, as the virtual microphone gives it"
-        seen = f"{after - before:+.1f} dB; the same as a file {as_file:+.1f} dB"
-        rows.append(Row(what, seen, f">= +{LEAST_GAIN_DB:g} dB", after - before >= LEAST_GAIN_DB))
+        measured = f"{after - before:+.1f} dB; the same as a file {as_file:+.1f} dB"
+        rows.append(Row(what, measured, f">= +{LEAST_GAIN_DB:g} dB", after - before >= LEAST_GAIN_DB))
     return rows
 
 

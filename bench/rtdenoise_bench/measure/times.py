@@ -1,4 +1,4 @@
-"""Durations of many events, told honestly: percentiles that enough samples stand behind, and a log histogram."""
+"""Durations of many events: percentiles that have enough samples behind them, and a logarithmic histogram."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-BEYOND = 10  # a percentile is told only if at least so many samples lie beyond it
+BEYOND = 10  # A percentile is reported only if at least this many samples lie beyond it.
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 BINS_PER_DECADE = 12
 LEAST_US, DECADES = 0.01, 8  # histogram from 10 ns to 1 s
@@ -38,8 +38,8 @@ class Times:
 
 def counted(count: int, what: str) -> str:
     """
-    >>> counted(1, "gap"), counted(2_000, "hop")
-    ('1 gap', '2,000 hops')
+    >>> counted(1, "underrun"), counted(2_000, "hop")
+    ('1 underrun', '2,000 hops')
     """
     return f"{count:,} {what}{'s' * (count != 1)}"
 
@@ -63,9 +63,9 @@ def times(us: np.ndarray) -> Times:
     us = np.asarray(us, float)
     if not len(us):
         return Times(0, {}, 0.0, 0.0, "nothing was measured")
-    told = {name: float(np.percentile(us, p)) for name, p in PERCENTILES.items() if len(us) >= needed(p)}
-    missing = [f"{name} needs {needed(p):,} samples" for name, p in PERCENTILES.items() if name not in told]
+    reported = {name: float(np.percentile(us, p)) for name, p in PERCENTILES.items() if len(us) >= needed(p)}
+    missing = [f"{name} needs {needed(p):,} samples" for name, p in PERCENTILES.items() if name not in reported]
     edges = edges_us()
     histogram = np.histogram(np.clip(us, edges[0], edges[-1] * 0.999), edges)[0].tolist()
     left_out = f"{', '.join(missing)}; there are {len(us):,}" if missing else ""
-    return Times(len(us), told, float(us.max()), float(us.mean()), left_out, histogram)
+    return Times(len(us), reported, float(us.max()), float(us.mean()), left_out, histogram)

@@ -24,7 +24,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 except ImportError as e:
-    raise UsageError("--html draws with matplotlib; install it: `pip install 'rtdenoise[plot]'`") from e
+    raise UsageError("--html needs matplotlib; install it: `pip install 'rtdenoise[plot]'`") from e
 
 WIDE_PX, NARROW_PX = 920, 350
 ROLES = {  # what is drawn in which colour, and the CSS variable that takes its place
@@ -63,24 +63,24 @@ STYLE: Any = {
 
 
 def waterfall(live: Live) -> str:
-    """Each stage from where the one before it ends; the measured delay with its 95 %, and the floor."""
+    """Each stage from where the one before it ends; the measured latency with its 95 %, and the floor."""
 
     def draw(width_px: int) -> Figure:
-        parts = live.parts
-        names = [p.name for p in parts] + ["measured", "floor"]
+        stages = live.stages
+        names = [p.name for p in stages] + ["measured", "floor"]
         with _figure(width_px, 34 * len(names) + 44) as figure:
             axes = figure.subplots()
             start, most = 0.0, max(live.high_ms, live.sum_ms)
-            for k, part in enumerate(parts):
+            for k, part in enumerate(stages):
                 axes.barh(k, part.ms, left=start, height=0.62, color=ROLES[STAGE_ROLES[k]])
-                if k + 1 < len(parts):
+                if k + 1 < len(stages):
                     axes.plot([start + part.ms] * 2, [k - 0.31, k + 1.31], color=ROLES["line"], lw=0.8, zorder=0)
                 start += part.ms
                 axes.text(start + 0.012 * most, k, f"{part.ms:.2f}", va="center", color=ROLES["ink"])
-            row = len(parts)
-            axes.barh(row, live.delay_ms, height=0.3, color=ROLES["ink"])
+            row = len(stages)
+            axes.barh(row, live.latency_ms, height=0.3, color=ROLES["ink"])
             axes.plot([live.low_ms, live.high_ms], [row, row], color=ROLES["limit"], lw=3, solid_capstyle="butt")
-            axes.text(live.high_ms + 0.012 * most, row, f"{live.delay_ms:.2f}", va="center", fontweight="bold")
+            axes.text(live.high_ms + 0.012 * most, row, f"{live.latency_ms:.2f}", va="center", fontweight="bold")
             axes.barh(row + 1, live.floor_ms, height=0.3, color=ROLES["muted"])
             axes.text(live.floor_ms + 0.012 * most, row + 1, f"{live.floor_ms:.2f}", va="center")
             axes.set_yticks(range(len(names)), names)
@@ -88,11 +88,11 @@ def waterfall(live: Live) -> str:
             axes.set_xlim(0, most * (1.1 if width_px == WIDE_PX else 1.2))
             axes.tick_params(axis="y", length=0)
             axes.xaxis.set_major_locator(MaxNLocator(6 if width_px == WIDE_PX else 4))
-            axes.set_xlabel("ms since the sound")
+            axes.set_xlabel("ms")
             axes.grid(axis="x")
         return figure
 
-    return _both(f"way-{live.server}", draw, f"{NAMES[live.server]}: stages of the delay, ms")
+    return _both(f"breakdown-{live.server}", draw, f"{NAMES[live.server]}: latency by stage, ms")
 
 
 def histograms(key: str, rows: list[tuple[str, Times, str]], limit_us: float) -> str:
@@ -128,7 +128,7 @@ def histograms(key: str, rows: list[tuple[str, Times, str]], limit_us: float) ->
 
 
 def over_time(lives: list[Live]) -> str:
-    """Delay of each window, a server above the other, each on its own scale of at least a millisecond."""
+    """Latency of each window, one server above the other, each on its own scale of at least a millisecond."""
 
     def draw(width_px: int) -> Figure:
         with _figure(width_px, 135 * len(lives) + 30) as figure:
@@ -136,7 +136,7 @@ def over_time(lives: list[Live]) -> str:
             for axes, live in zip(plots, lives, strict=True):
                 t, ms = np.array(live.over_time).T
                 half = max(0.5, 0.6 * float(np.ptp(ms)))
-                axes.set_ylim(live.delay_ms - half, live.delay_ms + half)
+                axes.set_ylim(live.latency_ms - half, live.latency_ms + half)
                 axes.axhspan(live.low_ms, live.high_ms, color=ROLES["device"], alpha=0.15, lw=0)
                 axes.plot(t, ms, ".-", color=ROLES["device"], lw=1, ms=4)
                 axes.set_title(f"{NAMES[live.server]}, ms", loc="left", fontsize=FONT_PX, color=ROLES["ink"])
@@ -146,7 +146,7 @@ def over_time(lives: list[Live]) -> str:
             plots[-1].set_xlabel("s")
         return figure
 
-    return _both("over-time", draw, "delay over time")
+    return _both("over-time", draw, "latency over time")
 
 
 def _duration(us: float, _position: int) -> str:
@@ -197,6 +197,6 @@ def engine_rows(report: Report) -> list[tuple[str, Times, str]]:
     return [*rows, ("whole hop", report.engine.hop, "ink")]
 
 
-def answer_rows(report: Report) -> list[tuple[str, Times, str]]:
+def completion_rows(report: Report) -> list[tuple[str, Times, str]]:
     """What it draws of hops in real time."""
-    return [(f"answer, {r.condition}", r.answer, "compute") for r in report.in_real_time]
+    return [(f"completion, {r.condition}", r.completion, "compute") for r in report.in_real_time]

@@ -1,4 +1,4 @@
-"""Two reports against each other: ratios of what both measured, with what each report's own noise makes of them.
+"""Compare two reports: ratios of the figures that both have, with the uncertainty that each report's own noise gives.
 
 A figure counts as slower only if it is so by more than the threshold even at the near end of its noise; then the
 command ends with exit code 1.
@@ -58,13 +58,13 @@ class Ratio:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", type=Path, help="a report made with --json")
-    parser.add_argument("after", type=Path, help="another, of the same machine")
+    parser.add_argument("after", type=Path, help="another one, of the same machine")
     parser.add_argument(
         "--threshold",
         type=number(0, 100_000, "percent"),
         default=100 * THRESHOLD,
         metavar="PERCENT",
-        help="slower by more than this fails",
+        help="fail if a figure is slower by more than this (default %(default)g)",
     )
 
 
@@ -93,12 +93,12 @@ def compare(before: Report, after: Report) -> list[Ratio]:
     old, new = _figures(before), _figures(after)
     found = [Ratio(name, old[name], new[name]) for name in old if name in new]
     if not found:
-        raise UsageError("the reports have no figure in common; make both with the same parts, model and servers")
+        raise UsageError("the reports have no figure in common; make both with the same sections, model and servers")
     return found
 
 
 def _figures(report: Report) -> dict[str, Figure]:
-    """Medians, each with the noise that the report itself has seen; the clock's grain counts too."""
+    """Medians, each with the noise that the report itself measured; the clock's resolution counts too."""
     found = {}
     steady = report.engine.noise if report.engine else 0.0
     grain_us = report.noise.reading_ns / 1000 if report.noise else 0.0
@@ -111,11 +111,11 @@ def _figures(report: Report) -> dict[str, Figure]:
         of = f"{c.model} {c.rate} Hz x {c.channels} {c.latency}: hop"
         found[of] = Figure(c.hop_us, "us", math.hypot(c.noise, noise(c.hop_us)))
     for w in report.live:
-        half = (w.high_ms - w.low_ms) / 2 / w.delay_ms
-        found[f"{NAMES[w.server]} {w.model} {w.latency}: end to end"] = Figure(w.delay_ms, "ms", half)
+        half = (w.high_ms - w.low_ms) / 2 / w.latency_ms
+        found[f"{NAMES[w.server]} {w.model} {w.latency}: end to end"] = Figure(w.latency_ms, "ms", half)
     if loop := report.loopback:
-        half = (loop.high_ms - loop.low_ms) / 2 / loop.delay_ms
-        found[f"{loop.output} -> {loop.input}: round trip"] = Figure(loop.delay_ms, "ms", half)
+        half = (loop.high_ms - loop.low_ms) / 2 / loop.latency_ms
+        found[f"{loop.output} -> {loop.input}: round trip"] = Figure(loop.latency_ms, "ms", half)
     return found
 
 

@@ -92,23 +92,23 @@ def page(report: Report) -> str:
     ]
     if report.advice:
         body += ["<h2>What to change</h2>", _list("advice", report.advice)]
-    lives = {f"way-{live.server}": live for live in report.live}
+    lives = {f"breakdown-{live.server}": live for live in report.live}
     for table in tables(report):
         body.append(f"<h2>{escape(table.title)}</h2>")
         if table.key in lives:
-            body.append(_figure(charts.waterfall(lives[table.key]), "each stage begins where the one before it ends"))
+            body.append(_figure(charts.waterfall(lives[table.key]), "each stage begins where the previous one ends"))
         elif table.key == "stages" and report.engine:
             drawn = charts.histograms("stages", charts.engine_rows(report), report.engine.hop_us)
-            body.append(_figure(drawn, "how long each stage took, both axes logarithmic: a thin foot is a few hops"))
+            body.append(_figure(drawn, "duration of each stage, both axes logarithmic, so that single hops show"))
         elif table.key == "real-time" and report.engine:
-            drawn = charts.histograms("answers", charts.answer_rows(report), report.engine.hop_us)
-            body.append(_figure(drawn, "from the device's call to the hop written"))
+            drawn = charts.histograms("completion", charts.completion_rows(report), report.engine.hop_us)
+            body.append(_figure(drawn, "from the device's callback to the finished hop"))
         body.append(_heat(table, report.matrix) if table.key == "matrix" else _table(table))
         body.append(_list("notes", table.notes))
         if table.key in lives and list(lives)[-1] == table.key:
             body += [
-                "<h2>Delay over time</h2>",
-                _figure(charts.over_time(report.live), "one dot a window; the band holds 95 %"),
+                "<h2>Latency over time</h2>",
+                _figure(charts.over_time(report.live), "one dot per window; the band covers 95 %"),
             ]
     if report.left_out:
         body += ["<h2>Left out</h2>", _list("notes", report.left_out)]
@@ -135,7 +135,7 @@ def _prose(line: str) -> str:
 
 
 def _table(table: Table) -> str:
-    words = " words" if table.columns[-1] in ("what it is", "besides") else ""
+    words = " words" if table.columns[-1] in ("meaning", "details") else ""
     totals = ("sum of", "measured", "floor", "whole")
     rows = "".join(
         f"<tr{' class=total' if row[0].startswith(totals) else ''}>{_cells('td', row)}</tr>" for row in table.rows

@@ -10,7 +10,7 @@ def page(report: Report) -> str:
     """All of it, in the order of the terminal."""
     lines = ["# rtdenoise latency report", "", f"{report.made}, took {report.took_s:.0f} s  ", report.machine.line, ""]
     lines += [f"- {label}: **{figure}** {meaning}" for label, figure, meaning in headline(report)]
-    lines += _list("Doubtful", report.warnings)
+    lines += _list("Warnings", report.warnings)
     for table in tables(report):
         right = ["---:" for _ in table.columns[1:]]
         lines += ["", f"## {table.title}", "", _row(table.columns), _row(["---", *right]), *map(_row, table.rows), ""]

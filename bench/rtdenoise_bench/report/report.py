@@ -25,7 +25,7 @@ from rtdenoise_bench.measure.stages import Engine, InRealTime
 from rtdenoise_bench.measure.start import Start
 from rtdenoise_bench.report.machine import Machine
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -68,16 +68,14 @@ def load(path: Path) -> Report:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as e:
-        raise UsageError(
-            f"{path}: not readable as a report ({e}); make one with `rtdenoise-bench --json {path}`"
-        ) from e
+        raise UsageError(f"{path}: not a readable report ({e}); make one with `rtdenoise-bench --json {path}`") from e
     found = data.get("format") if isinstance(data, dict) else None
     if found != FORMAT:
-        raise UsageError(f"{path}: a report of format {found}, this version reads {FORMAT}; make it again")
+        raise UsageError(f"{path}: a report in format {found}, this version reads format {FORMAT}; make a new one")
     try:
         return _built(Report, data)
     except (TypeError, KeyError) as e:
-        raise UsageError(f"{path}: not a whole report ({e}); make it again") from e
+        raise UsageError(f"{path}: an incomplete report ({e}); make a new one") from e
 
 
 def _built(kind: Any, value: Any) -> Any:

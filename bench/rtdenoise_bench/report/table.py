@@ -1,4 +1,4 @@
-"""Rows of a report: what was measured, seen and asked. Printed as Markdown, so that it pastes into a ticket."""
+"""Rows of a report: what was measured, and its limit. Printed as Markdown, which can be pasted into a ticket."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from rtdenoise_bench.report import machine
 
 @dataclass(frozen=True)
 class Row:
-    """One measure; ``ok`` is None where nothing is asked."""
+    """One measure; ``ok`` is None where there is no limit."""
 
     what: str
-    seen: str
-    asked: str = ""
+    measured: str
+    limit: str = ""
     ok: bool | None = None
 
 
@@ -27,12 +27,12 @@ def at_least(what: str, value: float, limit: float, unit: str, form: str = ".3g"
 
 
 def show(rows: list[Row], as_json: bool) -> int:
-    """Print the rows; returns 1 if one of them misses what is asked."""
+    """Print the rows; returns 1 if one of them misses its limit."""
     if as_json:
         print(json.dumps({"machine": machine.look().line, "rows": [asdict(r) for r in rows]}))
     else:
         print(machine.look().line, "\n")
-        print("| what | seen | asked | |\n|---|---|---|---|")
+        print("| what | measured | limit | |\n|---|---|---|---|")
         for r in rows:
-            print(f"| {r.what} | {r.seen} | {r.asked} | {'' if r.ok is None else 'ok' if r.ok else 'MISSED'} |")
+            print(f"| {r.what} | {r.measured} | {r.limit} | {'' if r.ok is None else 'ok' if r.ok else 'MISSED'} |")
     return int(any(r.ok is False for r in rows))

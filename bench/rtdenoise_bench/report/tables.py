@@ -29,26 +29,24 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
     """The few figures that answer "is it good?": label, figure, what it means."""
     found = []
     for live in report.live:
-        meaning = f"end to end, 95 % within {live.low_ms:.1f} to {live.high_ms:.1f}; floor {live.floor_ms:.1f}"
-        found.append((NAMES[live.server], f"{live.delay_ms:.1f} ms", meaning))
+        meaning = f"end to end, 95 % from {live.low_ms:.1f} to {live.high_ms:.1f}; floor {live.floor_ms:.1f}"
+        found.append((NAMES[live.server], f"{live.latency_ms:.1f} ms", meaning))
     if loop := report.loopback:
-        meaning = f"devices out and in; with the filter {loop.delay_ms + loop.filter_ms:.1f} ms"
-        found.append(("Round trip", f"{loop.delay_ms:.1f} ms", meaning))
+        meaning = f"devices out and in; with the filter {loop.latency_ms + loop.filter_ms:.1f} ms"
+        found.append(("Round trip", f"{loop.latency_ms:.1f} ms", meaning))
     if e := report.engine:
         name, us = e.hop.tail
-        meaning = f"of its {e.hop_us / 1000:.3g} ms; {name} {us / 1000:.2f} ms"
-        found.append(("A hop", f"{e.hop.median / 1000:.2f} ms", meaning))
+        meaning = f"of {e.hop_us / 1000:.3g} ms; {name} {us / 1000:.2f} ms"
+        found.append(("One hop", f"{e.hop.median / 1000:.2f} ms", meaning))
     if report.in_real_time:
-        late, count = sum(r.misses for r in report.in_real_time), sum(r.answer.count for r in report.in_real_time)
-        found.append(
-            ("Late hops", f"{late}", f"of {count:,} in real time, under {len(report.in_real_time)} conditions")
-        )
+        late, count = sum(r.misses for r in report.in_real_time), sum(r.completion.count for r in report.in_real_time)
+        found.append(("Late hops", f"{late}", f"of {count:,} in real time, in {len(report.in_real_time)} conditions"))
     if report.start:
         found.append(
             (
                 "Start",
                 f"{report.start.warm_s:.2g} s",
-                f"to the first sound; the first run ever {report.start.cold_s:.2g} s",
+                f"to the first output; {report.start.cold_s:.2g} s on the very first run",
             )
         )
     return found
@@ -56,7 +54,7 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
 
 def tables(report: Report) -> Iterator[Table]:
     """Every table that the report has figures for, in reading order."""
-    yield from (_way(live) for live in report.live)
+    yield from (_breakdown(live) for live in report.live)
     if report.loopback:
         yield _round_trip(report.loopback)
     if report.engine:
@@ -91,38 +89,40 @@ def percentiles(t: Times) -> list[str]:
     return [us(t.percentiles[name]) if name in t.percentiles else NONE for name in PERCENTILES]
 
 
-def _way(live: Live) -> Table:
+def _breakdown(live: Live) -> Table:
     total = live.sum_ms
-    rows = [[p.name, f"{p.ms:.2f}", f"{100 * p.ms / total:.1f} %", p.note] for p in live.parts]
+    rows = [[p.name, f"{p.ms:.2f}", f"{100 * p.ms / total:.1f} %", p.meaning] for p in live.stages]
     rows.append(
-        ["sum of the stages", f"{total:.2f}", "", f"{signed(total - live.delay_ms)} against the measured delay"]
+        ["sum of the stages", f"{total:.2f}", "", f"{signed(total - live.latency_ms)} from the measured latency"]
     )
     rows.append(
         [
-            "measured end to end",
-            f"{live.delay_ms:.2f}",
+            "measured end-to-end",
+            f"{live.latency_ms:.2f}",
             "",
             f"95 % of {live.windows} windows: {live.low_ms:.2f} to {live.high_ms:.2f}",
         ]
     )
-    rows.append(["floor", f"{live.floor_ms:.2f}", "", "window less a hop, and one block: none can be faster"])
+    rows.append(["floor", f"{live.floor_ms:.2f}", "", "window minus hop, plus one block: the minimum for this filter"])
     block = f"{live.block_in} in, {live.block_out} out" if live.block_in != live.block_out else f"{live.block_in}"
-    drift = f"; clocks {live.drift_ppm:+.0f} ppm apart" if live.drift_ppm is not None else ""
+    drift = f"; clock drift {live.drift_ppm:+.0f} ppm" if live.drift_ppm is not None else ""
     notes = [
         f"{live.route}; {live.model}, {live.rate} Hz, latency {live.latency}, blocks of {block} frames, "
         f"{live.worker} worker, {live.scheduling} priority{drift}",
-        f"{live.seconds:.1f} s: {counted(live.gaps, 'gap')}; {live.misses} late and {live.holds} held of "
-        f"{counted(live.answer.count, 'hop')}; {100 * live.clean_share:.0f} % of windows clean",
-        f"{live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB at most, {live.ready_s:.1f} s to start",
-        f"the product prints {live.printed_ms:.2f} ms from callback to callback; the driver claims "
-        f"{live.claimed_in_ms:.1f} ms in and {live.claimed_out_ms:.1f} ms out",
+        f"{live.seconds:.1f} s: {counted(live.underruns, 'underrun')}; of {counted(live.completion.count, 'hop')} "
+        f"{live.misses} late, {live.reused_gains} with reused gains; {100 * live.clean_share:.0f} % of windows clean",
+        f"{live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB peak memory, {live.ready_s:.1f} s to start",
+        f"the product reports {live.reported_ms:.2f} ms from callback to callback, the driver "
+        f"{live.driver_in_ms:.1f} ms in and {live.driver_out_ms:.1f} ms out",
     ]
     if live.server != "jack":
-        notes.append("both devices' sum is exact; how they share it may be off by what the recorders lag, some 4 ms")
+        notes.append(
+            "the sum of both devices is exact; its split between them is uncertain by the recorders' lag, about 4 ms"
+        )
     return Table(
-        f"way-{live.server}",
-        f"Where time goes: {NAMES[live.server]}",
-        ["stage", "ms", "share", "what it is"],
+        f"breakdown-{live.server}",
+        f"Latency breakdown: {NAMES[live.server]}",
+        ["stage", "ms", "share", "meaning"],
         rows,
         notes,
     )
@@ -130,22 +130,27 @@ def _way(live: Live) -> Table:
 
 def _round_trip(loop: Loopback) -> Table:
     spread = f"95 % of {loop.windows} windows: {loop.low_ms:.2f} to {loop.high_ms:.2f}"
-    total = loop.delay_ms + loop.filter_ms
+    total = loop.latency_ms + loop.filter_ms
     rows = [
-        ["devices, out and back in", f"{loop.delay_ms:.2f}", spread],
-        ["filter and its buffer", f"{loop.filter_ms:.2f}", f"its own delay, blocks of {loop.block} frames, one clock"],
-        ["together", f"{total:.2f}", "what the filter between these devices takes"],
+        ["devices, output to input", f"{loop.latency_ms:.2f}", spread],
         [
-            "the driver claims",
-            f"{loop.claimed_ms:.2f}",
-            f"{signed(loop.claimed_ms - loop.delay_ms)} against the round trip",
+            "filter and its buffer",
+            f"{loop.filter_ms:.2f}",
+            f"algorithmic latency, blocks of {loop.block} frames, one clock",
+        ],
+        ["total", f"{total:.2f}", "end-to-end latency with the filter between these devices"],
+        [
+            "reported by the driver",
+            f"{loop.driver_ms:.2f}",
+            f"{signed(loop.driver_ms - loop.latency_ms)} from the round trip",
         ],
     ]
     notes = [
-        f"{loop.output} -> {loop.input}, {loop.rate} Hz; what came back is {loop.likeness:.2f} like what went out",
-        "through the air, 3 ms of it are each metre between loudspeaker and microphone",
+        f"{loop.output} -> {loop.input}, {loop.rate} Hz; what came back correlates with what was played: "
+        f"{loop.correlation:.2f}",
+        "through the air, each metre between loudspeaker and microphone adds 3 ms",
     ]
-    return Table("loopback", "Round trip through the devices", ["what", "ms", "besides"], rows, notes)
+    return Table("loopback", "Round trip through the devices", ["what", "ms", "details"], rows, notes)
 
 
 def _stages(report: Report) -> Table:
@@ -155,27 +160,27 @@ def _stages(report: Report) -> Table:
     rows.append(["whole hop", *percentiles(e.hop), us(e.hop.most), f"{100 * e.hop.median / e.hop_us:.2f} %"])
     notes = [
         f"{e.model}, {e.rate} Hz, {counted(e.channels, 'channel')}, latency {e.latency}; {e.hop.count:,} hops "
-        f"back to back, {e.scheduling} priority, warm-up apart",
-        f"{counted(e.misses, 'hop')} took longer than the {e.hop_us / 1000:.3g} ms that a hop lasts; "
+        f"back to back, {e.scheduling} priority, after a warm-up",
+        f"{counted(e.misses, 'hop')} took longer than the {e.hop_us / 1000:.3g} ms of a hop; "
         f"real-time factor {e.rtf:.3f}",
-        f"medians of rounds lie {100 * e.noise:.1f} % apart; reading the clocks adds {e.measuring_us:.2f} us to a hop",
+        f"medians of rounds differ by {100 * e.noise:.1f} %; reading the clocks adds {e.measuring_us:.2f} us per hop",
     ]
     if e.hop.left_out:
         notes.append(f"left out: {e.hop.left_out}")
-    return Table("stages", "What a hop costs, us", ["stage", *PERCENTILES, "longest", "of a hop's time"], rows, notes)
+    return Table("stages", "Time per hop, us", ["stage", *PERCENTILES, "longest", "share of a hop"], rows, notes)
 
 
 def _in_real_time(report: Report) -> Table:
-    columns = ["condition", "hops", "wake p50", *PERCENTILES, "longest", "late", "held", "gaps"]
+    columns = ["condition", "hops", "wake-up p50", *PERCENTILES, "longest", "late", "reused gains", "underruns"]
     rows, left_out = [], ""
     for r in report.in_real_time:
-        figures = [f"{r.answer.count:,}", us(r.wake.median), *percentiles(r.answer), us(r.answer.most)]
-        rows.append([r.condition, *figures, str(r.misses), str(r.holds), str(r.gaps)])
-        left_out = r.answer.left_out or left_out
+        figures = [f"{r.completion.count:,}", us(r.wake_up.median), *percentiles(r.completion), us(r.completion.most)]
+        rows.append([r.condition, *figures, str(r.misses), str(r.reused_gains), str(r.underruns)])
+        left_out = r.completion.left_out or left_out
     shown = [i for i, name in enumerate(columns) if name == "condition" or any(row[i] != NONE for row in rows)]
     notes = [
-        "a clock plays the device: a hop in, a hop out, every 4 ms; from its call to the worker's start is wake, to "
-        "the hop written is what the percentiles tell; after the next call is late; a gap is what a listener hears",
+        "a timer simulates the device: a hop in, a hop out, every 4 ms. Wake-up is the time from its callback to the "
+        "worker's start; the percentiles are of the time to the finished hop; late is after the next callback",
         f"{report.in_real_time[0].scheduling} priority",
     ]
     if left_out:
@@ -192,10 +197,10 @@ def _matrix(report: Report) -> Table:
         line = [by_key.get((rate, channels, *side)) for side in sides]
         rows.append([f"{rate / 1000:g} kHz x {channels}", *(matrix_text(c) for c in line)])
     columns = ["rate x channels", *(f"{model}, {latency}" for model, latency in sides)]
-    delays = sorted({f"{c.latency} {c.delay_ms:.0f} ms" for c in report.matrix}, reverse=True)
+    latencies = sorted({f"{c.latency} {c.latency_ms:.0f} ms" for c in report.matrix}, reverse=True)
     notes = [
-        f"median us of a hop and its share of a hop's time; the filter's delay is {', '.join(delays)} at every rate",
-        f"visits to a cell differ by {100 * max(c.noise for c in report.matrix):.0f} % at most",
+        f"median us per hop and their share of a hop; the algorithmic latency is {', '.join(latencies)} at every rate",
+        f"repeated measurements of a cell differ by {100 * max(c.noise for c in report.matrix):.0f} % at most",
     ]
     return Table("matrix", "Models, rates, channels, latency modes", columns, rows, notes)
 
@@ -207,39 +212,39 @@ def matrix_text(cell: Cell | None) -> str:
 def _peers(report: Report) -> Table:
     rows = []
     for p in report.peers:
-        delay = f"{p.delay_ms:.2f}" if p.delay_ms is not None else NONE
-        rows.append([p.name, f"{p.rtf:.4f}", f"{1 / p.rtf:.0f} x", f"{p.start_s:.2f}", delay, f"{p.correlation:.2f}"])
+        latency = f"{p.latency_ms:.2f}" if p.latency_ms is not None else NONE
+        rows.append([p.name, f"{p.rtf:.4f}", f"{1 / p.rtf:.0f} x", f"{p.start_s:.2f}", latency, f"{p.correlation:.2f}"])
     notes = [
-        f"the whole command on one clip of {report.peers[0].clip_s:.0f} s; start is the same on a tenth of a second"
+        f"the whole command on one clip of {report.peers[0].clip_s:.0f} s; start-up is the same on a tenth of a second"
     ]
-    if any(p.delay_ms is None for p in report.peers):
-        notes.append("no delay where the output is too unlike the clip to be found in it")
-    columns = ["program", "time / clip", "speed", "start s", "output late by ms", "likeness"]
+    if any(p.latency_ms is None for p in report.peers):
+        notes.append("no latency where the output correlates too little with the clip")
+    columns = ["program", "RTF", "speed", "start-up s", "latency ms", "correlation"]
     return Table("peers", "Other programs on the same clip", columns, rows, notes)
 
 
 def _rest(report: Report) -> Table:
     rows = []
     if n := report.noise:
-        for priority, late in n.wake.items():
+        for priority, late in n.wake_up.items():
             name, tail = late.tail
             rows.append(
                 [
-                    f"a sleeping thread wakes late, {priority} priority",
+                    f"wake-up latency of a sleeping thread, {priority} priority",
                     f"{late.median:.0f} us",
                     f"{name} {tail:.0f}, longest {late.most:.0f} us ({late.count:,} times)",
                 ]
             )
-        lost = f"{100 * n.stolen_share:.2f} % of {n.spun_s:.2g} s lost, at most {n.longest_us:.0f} us at once"
-        rows.append(["stalls of a loop that does nothing", f"{n.stalls}", lost])
-        rows.append(["reading the clock", f"{n.reading_ns:.0f} ns", "no stage can be told finer"])
+        lost = f"{100 * n.stolen_share:.2f} % of {n.spun_s:.2g} s lost, at most {n.longest_us:.0f} us at a time"
+        rows.append(["stalls of an idle loop", f"{n.stalls}", lost])
+        rows.append(["reading the clock", f"{n.reading_ns:.0f} ns", "the resolution of every stage"])
     if s := report.start:
-        rows.append(["start to the first sound, warm", f"{s.warm_s:.2f} s", "a pipe's first byte, imports included"])
-        rows.append(["start, first run ever", f"{s.cold_s:.2f} s", "everything is compiled first"])
+        rows.append(["start to the first output, warm", f"{s.warm_s:.2f} s", "first byte of a pipe, imports included"])
+        rows.append(["start, very first run", f"{s.cold_s:.2f} s", "compiles everything first"])
         rows.append(["memory", f"{s.memory_mb:.0f} MB", "peak of the command on a pipe"])
     m = report.machine
     notes = [
-        f"{m.line}; {m.memory_gb:.0f} GB, FFT by {m.fft}, load before {m.load:.2f}"
+        f"{m.line}; {m.memory_gb:.0f} GB, FFT by {m.fft}, load average before {m.load:.2f}"
         + (f", governor {m.governor}" if m.governor else "")
     ]
-    return Table("machine", "This machine", ["what", "figure", "besides"], rows, notes)
+    return Table("machine", "This machine", ["what", "figure", "details"], rows, notes)

@@ -1,4 +1,4 @@
-"""The report on a terminal: tables, and the way of a sound as bars."""
+"""The report on a terminal: tables, and the latency breakdown as bars."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def show(report: Report, console: Console) -> None:
         console.print(Text.assemble((f"{label:>11}  ", "dim"), (f"{figure:>9}", "bold green"), f"  {meaning}"))
     for text in report.warnings:
         console.print(Text(f"! {text}", style="yellow"))
-    ways = iter(report.live)
+    measurements = iter(report.live)
     for table in tables(report):
-        _print(table, console, next(ways) if table.key.startswith("way-") else None)
+        _print(table, console, next(measurements) if table.key.startswith("breakdown-") else None)
     _list("What to change", report.advice, console)
     _list("Left out", report.left_out, console)
 
@@ -38,7 +38,7 @@ def _print(table: Table, console: Console, live: Live | None) -> None:
     console.print()
     console.print(Text(table.title, style="bold"))
     drawn = RichTable(box=SIMPLE_HEAD, header_style="dim", pad_edge=False)
-    last_is_text = table.columns[-1] in ("what it is", "besides")
+    last_is_text = table.columns[-1] in ("meaning", "details")
     bars = live if console.width >= WIDE_COLUMNS else None
     for k, name in enumerate(table.columns):
         text = k == 0 or (last_is_text and k == len(table.columns) - 1)
@@ -54,9 +54,9 @@ def _print(table: Table, console: Console, live: Live | None) -> None:
 
 def _bar(live: Live, k: int) -> Text:
     """A stage from where the stages before it end."""
-    if k >= len(live.parts):
+    if k >= len(live.stages):
         return Text()
-    before, ms = sum(p.ms for p in live.parts[:k]), live.parts[k].ms
+    before, ms = sum(p.ms for p in live.stages[:k]), live.stages[k].ms
     scale = BAR_CELLS / live.sum_ms
     first, last = round(before * scale), round((before + ms) * scale)
     return Text(" " * first) + Text("█" * (last - first) or "▏", style=COLOURS[k])

@@ -1,4 +1,4 @@
-"""Faults planted on purpose, to see that measurements find them: a model that stalls, and a model that takes no time.
+"""Faults injected on purpose, to check that measurements find them: a model that stalls, and one that takes no time.
 
 Both take the place of ONNX Runtime's ``Run`` in the arguments of a compiled model step, so the worker around them is
 the one that runs live.

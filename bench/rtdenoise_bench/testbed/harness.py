@@ -17,7 +17,6 @@ from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.callback import capture, duplex_callback, play
-from rtdenoise.live.marks import make_marks
 from rtdenoise.live.ring import Rings, now_ns
 from rtdenoise.live.worker import Worker, next_hops
 from rtdenoise.model.contract import Model
@@ -32,7 +31,7 @@ PAUSE_S = 0.002
 
 
 @jit
-def back_to_back(hops, heard, target, log, arguments, marks):
+def back_to_back(hops, heard, target, log, arguments, trace):
     """Hops one after the other, without waiting; returns how many there were."""
     control = arguments[0]
     hop, done = control[ring.HOP], 0
@@ -43,7 +42,7 @@ def back_to_back(hops, heard, target, log, arguments, marks):
         capture(control, pointer(heard.ctypes.data + at), hop)
         if log is not None:
             log[k, CAPTURED] = now_ns(control, ring.CAPTURE_SCRATCH)
-        done += next_hops(*arguments, marks)
+        done += next_hops(*arguments, trace)
         if log is not None:
             log[k, PLAYING] = now_ns(control, ring.PLAY_SCRATCH)
         play(control, pointer(target.ctypes.data), hop)
@@ -75,15 +74,15 @@ def syllables(rate: int, channels: int, seconds: float = HEARD_S) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """``log`` of the device and ``marks`` of the worker, int64, a row a hop; ``scheduling`` that the worker got."""
+class Run:
+    """``log`` of the device and ``trace`` of the worker, int64, a row a hop; ``scheduling`` that the worker got."""
 
     log: np.ndarray
-    marks: np.ndarray
+    trace: np.ndarray
     scheduling: str
 
 
-class Rig:
+class Harness:
     """One `HopDenoiser` with worker and rings. `UsageError` where the model cannot run without the GIL."""
 
     def __init__(self, model: Model | str, rate: int = 48_000, channels: int = 1, latency: Latency = "normal"):
@@ -103,27 +102,27 @@ class Rig:
     def close(self) -> None:
         self.worker.stop()
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> Harness:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def back_to_back(self, hops: int) -> Ran:
+    def back_to_back(self, hops: int) -> Run:
         """Hops in bursts without waiting, at the priority a worker has."""
         parts = []
         for first in range(0, hops, BURST_HOPS):
-            log, marks = np.zeros((min(BURST_HOPS, hops - first), 6), np.int64), make_marks(BURST_HOPS)
+            log, trace = np.zeros((min(BURST_HOPS, hops - first), 6), np.int64), make_trace(BURST_HOPS)
             start = int(self.control[ring.HOPS]) % BURST_HOPS
-            _, got = self.burst(len(log), log, marks)
-            parts.append((log, np.roll(marks, -start, 0)[: len(log)]))
+            _, got = self.burst(len(log), log, trace)
+            parts.append((log, np.roll(trace, -start, 0)[: len(log)]))
             time.sleep(PAUSE_S)
-        logs, marked = zip(*parts, strict=True)
-        return Ran(np.concatenate(logs), np.concatenate(marked), got)
+        logs, traces = zip(*parts, strict=True)
+        return Run(np.concatenate(logs), np.concatenate(traces), got)
 
-    def burst(self, hops: int, log: np.ndarray | None, marks: np.ndarray | None) -> tuple[float, str]:
-        """Some hops back to back; log and marks may be None, to see what they cost. Microseconds, and scheduling."""
-        arguments = self.worker.hop_arguments, marks
+    def burst(self, hops: int, log: np.ndarray | None, trace: np.ndarray | None) -> tuple[float, str]:
+        """Some hops back to back; log and trace may be None, to see what they cost. Microseconds, and scheduling."""
+        arguments = self.worker.hop_arguments, trace
 
         def run() -> float:
             began = time.perf_counter_ns()
@@ -132,11 +131,11 @@ class Rig:
 
         return at_priority(realtime.WORKER_PRIORITY, run)
 
-    def in_real_time(self, hops: int) -> Ran:
-        """The worker's thread and a device's thread, in real time. The rig can be used for nothing else afterwards."""
-        marks, log = make_marks(hops), np.zeros((hops, 6), np.int64)
+    def in_real_time(self, hops: int) -> Run:
+        """The worker's thread and a device's thread, in real time. The harness cannot be used again afterwards."""
+        trace, log = make_trace(hops), np.zeros((hops, 6), np.int64)
         first = int(self.control[ring.HOPS]) % hops
-        self.worker.keep_marks(marks)
+        self.worker.record_trace(trace)
         device = self.control, duplex_callback.address, self._heard, self._target
         clock = sleep_address(), np.zeros(2, np.int64)
         paced(*device, log[:0], *clock)  # compiles
@@ -144,7 +143,7 @@ class Rig:
         at_priority(realtime.CALLBACK_PRIORITY, lambda: paced(*device, log, *clock))
         self._settle()
         self.worker.stop()
-        return Ran(log, np.roll(marks, -first, 0), self.worker.scheduling)
+        return Run(log, np.roll(trace, -first, 0), self.worker.scheduling)
 
     def _settle(self) -> None:
         end = time.monotonic() + 5

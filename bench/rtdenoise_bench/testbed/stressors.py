@@ -1,4 +1,4 @@
-"""What may disturb audio, on purpose: a core that another process burns, a thread that keeps the interpreter's lock."""
+"""What may disturb audio, on purpose: a process that keeps a core busy, a thread that holds the GIL."""
 
 from __future__ import annotations
 

@@ -18,13 +18,14 @@ import numpy as np
 
 from rtdenoise.arguments import count, number
 from rtdenoise.live import callback
-from rtdenoise.live.marks import WRITTEN, make_marks
+from rtdenoise.live.trace import WRITTEN, make_trace
 from rtdenoise.live.session import LiveDenoiser
+from rtdenoise.live.trace import WRITTEN, make_trace
 from rtdenoise_bench.measure.correlation import RATE
 from rtdenoise_bench.testbed.stressors import HOGS
 from rtdenoise_bench.testbed.traced_callback import Observer
 
-MARKED_HOPS = 1 << 16  # the last four minutes
+TRACED_HOPS = 1 << 16  # the last four minutes
 
 
 def _hurry_output(ppm: float) -> None:
@@ -46,19 +47,19 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--hog", choices=HOGS)
     parser.add_argument("--worker", choices=("native", "python"))
-    parser.add_argument("--budget", type=number(0.1, 10_000, "ms"))
+    parser.add_argument("--fixed-latency", type=number(0.1, 10_000, "ms"))
     parser.add_argument(
-        "--ppm", type=number(-100_000, 100_000), default=0.0, help="run the output's clock this much faster"
+        "--ppm", type=number(-100_000, 100_000), default=0.0, help="run the output's clock faster by this much"
     )
     parser.add_argument("--bypass", action="store_true")
     parser.add_argument("--latency", default="normal")
     parser.add_argument("--blocksize", type=count(1, 65_536))
-    parser.add_argument("--watch", type=Path, help="write what the clocks saw to this .npz file")
+    parser.add_argument("--trace", type=Path, help="write the trace points to this .npz file")
     parser.add_argument(
-        "--plant",
+        "--inject-delay",
         type=number(0, 10_000, "ms"),
         default=0.0,
-        help="delay the output by so many ms, unseen by the session",
+        help="delay the output by this much, unknown to the session",
     )
     parser.add_argument(
         "--settle",
@@ -69,13 +70,18 @@ def main() -> None:
     args = parser.parse_args()
     if args.ppm:
         _hurry_output(args.ppm)
-    observer = Observer(round(args.plant * RATE / 1000)) if args.watch or args.plant else None
+    observer = Observer(round(args.inject_delay * RATE / 1000)) if args.trace or args.inject_delay else None
     stop = threading.Event()
-    settings = {"budget_ms": args.budget, "worker": args.worker, "latency": args.latency, "blocksize": args.blocksize}
+    settings = {
+        "fixed_latency_ms": args.fixed_latency,
+        "worker": args.worker,
+        "latency": args.latency,
+        "blocksize": args.blocksize,
+    }
     live = LiveDenoiser(args.input, args.output, args.model, **settings)
-    marks = make_marks(MARKED_HOPS)
-    if args.watch:
-        live._worker.keep_marks(marks)
+    trace = make_trace(TRACED_HOPS)
+    if args.trace:
+        live._worker.record_trace(trace)
     with live:
         live.bypass = args.bypass
         print("running", flush=True)
@@ -89,9 +95,9 @@ def main() -> None:
         after |= {"grown_kb": _memory_kb() - memory_kb, "threads": [threads, _threads()], "ready_s": ready_s}
         after |= {"settled_underruns": before.underruns, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
         stop.set()
-    if observer and args.watch:
-        told = observer.seen() | {"marks": marks[marks[:, WRITTEN] >= 0], "split": np.array(live._split)}
-        np.savez(args.watch, allow_pickle=False, **told)
+    if observer and args.trace:
+        recorded = observer.recorded() | {"trace": trace[trace[:, WRITTEN] >= 0], "split": np.array(live._split)}
+        np.savez(args.trace, allow_pickle=False, **recorded)
     print(json.dumps(after))
 
 

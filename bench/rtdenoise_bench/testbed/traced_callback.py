@@ -1,7 +1,7 @@
-"""The audio callbacks with an observer around them: when each came, which frames it moved, what the driver claims.
+"""The audio callbacks with an observer around them: when each came, which frames it moved, what the driver reports.
 
-The live callbacks themselves stay as they are; this one calls them by address and notes a row. It can also plant a
-delay that only a measurement from outside can see: the stages then add up to so much less.
+The live callbacks themselves stay as they are; this one calls them by address and records a row. It can also inject
+a delay that only a measurement from outside can see: the stages then add up to that much less.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rtdenoise.native import compilation
 from rtdenoise.native.intrinsics import call8, pointer
 
 # Columns of the log: monotonic ns, first frame of the captured and of the played timeline, frames, and the driver's
-# claims: ns that the block's first frame is old when the callback comes, and ns until its first frame will be heard
+# report: ns that the block's first frame is old when the callback comes, and ns until its first frame will be heard
 AT, IN_FROM, OUT_FROM, FRAMES, HEARD_AGO, HEARD_IN, COLUMNS = range(7)
 ROWS = 1 << 17  # three minutes of blocks of 64 frames
 AUDIO_FRAMES = 1 << 19  # of the first channel, as it came in and as it went out: 11 s at 48 kHz
@@ -28,7 +28,7 @@ WORD = types.int64
 
 
 @compilation.callback(types.intc(WORD, WORD, callback.ULONG, WORD, callback.ULONG, WORD), error_model="numpy")
-def _watched(source, target, frames, clock, flags, user):
+def _traced_callback(source, target, frames, clock, flags, user):
     plan = carray(pointer(user), (SLOTS,), np.int64)
     control = carray(pointer(plan[CONTROL]), (ring.SLOTS,), np.int64)
     log = carray(pointer(plan[LOG]), (ROWS, COLUMNS), np.int64)
@@ -62,7 +62,7 @@ def _watched(source, target, frames, clock, flags, user):
 
 
 class Observer:
-    """Watches every stream that the session opens from now on; ``delay_frames`` are planted in what it plays."""
+    """Traces every stream that the session opens from now on; ``delay_frames`` are added to what it plays."""
 
     def __init__(self, delay_frames: int = 0):
         self._delay_frames = delay_frames
@@ -86,14 +86,14 @@ class Observer:
         plan[CHANNELS_IN], plan[CHANNELS_OUT], plan[IS_INPUT] = *ends, kind != "output"
         self._kept += [line, rings]
         self._plans[kind], self._logs[kind], self._audio[kind] = plan, log, audio
-        callback.CALLBACKS[kind] = _watched
+        callback.CALLBACKS[kind] = _traced_callback
         try:
             return self._real(kind, SimpleNamespace(address=plan.ctypes.data), **settings)  # type: ignore[arg-type]
         finally:
             callback.CALLBACKS[kind] = self._callbacks[kind]
 
-    def seen(self) -> dict[str, np.ndarray]:
-        """What the callbacks noted, oldest first (``log_in``, ``log_out``), and what of the sound they kept
+    def recorded(self) -> dict[str, np.ndarray]:
+        """What the callbacks recorded, oldest first (``log_in``, ``log_out``), and what of the sound they kept
         (``audio_in``, ``audio_out``, the frame at ``position % AUDIO_FRAMES``)."""
         ends = {"in": self._logs.keys() & {"duplex", "input"}, "out": self._logs.keys() & {"duplex", "output"}}
         found = {}

@@ -15,29 +15,29 @@ from rtdenoise.native.fft import jit
 IN_AT, OUT_AT, ACTION, OPENED, ANALYSED, STEPPED, BLENDED, WRITTEN = range(8)
 
 
-def make_marks(hops: int) -> np.ndarray:
-    """int64 ``[hops, 8]`` for `Worker.keep_marks`; hop k is row ``k % hops``. Touched, so that no page is missing."""
+def make_trace(hops: int) -> np.ndarray:
+    """int64 ``[hops, 8]`` for `Worker.record_trace`; hop k is row ``k % hops``. Touched, so that no page is missing."""
     return np.full((hops, 8), -1, np.int64)
 
 
 @jit
-def mark(marks: np.ndarray | None, control: np.ndarray, column: int) -> None:
+def record_time(trace: np.ndarray | None, control: np.ndarray, column: int) -> None:
     """Note the time in the row of the hop at hand."""
-    if marks is not None:
-        marks[control[ring.HOPS] % marks.shape[0], column] = now_ns(control, ring.WORKER_SCRATCH)
+    if trace is not None:
+        trace[control[ring.HOPS] % trace.shape[0], column] = now_ns(control, ring.WORKER_SCRATCH)
 
 
 @jit
-def repeat(marks: np.ndarray | None, control: np.ndarray) -> None:
+def repeat_times(trace: np.ndarray | None, control: np.ndarray) -> None:
     """The hop at hand has been through the model with the one before it: up to there the times are the same."""
-    if marks is not None:
-        row, before = control[ring.HOPS] % marks.shape[0], (control[ring.HOPS] - 1) % marks.shape[0]
+    if trace is not None:
+        row, before = control[ring.HOPS] % trace.shape[0], (control[ring.HOPS] - 1) % trace.shape[0]
         for column in (OPENED, ANALYSED, STEPPED):
-            marks[row, column] = marks[before, column]
+            trace[row, column] = trace[before, column]
 
 
 @jit
-def note(marks: np.ndarray | None, control: np.ndarray, column: int, value: int) -> None:
+def record(trace: np.ndarray | None, control: np.ndarray, column: int, value: int) -> None:
     """Note a number in the row of the hop at hand."""
-    if marks is not None:
-        marks[control[ring.HOPS] % marks.shape[0], column] = value
+    if trace is not None:
+        trace[control[ring.HOPS] % trace.shape[0], column] = value

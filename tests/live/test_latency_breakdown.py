@@ -1,4 +1,4 @@
-"""The report's live measurement finds a planted delay, and its stages add up to what is measured from outside."""
+"""The report's live measurement finds an injected delay, and its stages add up to what is measured from outside."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import sys
 import pytest
 
 from rtdenoise_bench.measure import live, probes
-from rtdenoise_bench.measure.latency_breakdown import WAY
+from rtdenoise_bench.measure.latency_breakdown import STAGES
 from rtdenoise_bench.report.report import load
 from rtdenoise_bench.testbed import servers
 
-PLANTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
+INJECTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
 
 
 # Off by at most 0.02 ms in four runs each on JACK, whose clock is exact, and by 0.08 on PulseAudio, whose creeps
 @pytest.mark.parametrize(("server", "within_ms"), [("jack", 0.1), ("pulse", 0.5)])
-def test_a_planted_delay_is_found_and_all_else_adds_up(server, within_ms, plain_path):
-    """What is planted behind the product's back shows from outside only: the stages lack exactly so much."""
+def test_an_injected_delay_is_found_and_all_else_adds_up(server, within_ms, plain_path):
+    """What is injected behind the product's back shows from outside only: the stages lack exactly so much."""
     if reason := servers.missing(*live.NEEDS[server]):
         pytest.skip(reason)
-    way = live.measure(server, str(plain_path), 2.5, plant_ms=PLANTED_MS)
-    assert way.delay_ms - way.sum_ms == pytest.approx(1000 * FRAMES / way.rate, abs=within_ms)
-    assert way.low_ms <= way.delay_ms <= way.high_ms
-    assert [p.name for p in way.parts] == list(WAY)
-    assert all(p.ms > -0.5 for p in way.parts)
-    assert way.answer.count > 200
+    through = live.measure(server, str(plain_path), 2.5, injected_ms=INJECTED_MS)
+    assert through.latency_ms - through.sum_ms == pytest.approx(1000 * FRAMES / through.rate, abs=within_ms)
+    assert through.low_ms <= through.latency_ms <= through.high_ms
+    assert [p.name for p in through.stages] == list(STAGES)
+    assert all(p.ms > -0.5 for p in through.stages)
+    assert through.completion.count > 200
 
 
 def test_a_round_trip_through_devices_is_found(tmp_path):
@@ -40,6 +40,6 @@ def test_a_round_trip_through_devices_is_found(tmp_path):
         done = subprocess.run(line, env=env | probes.import_path() | ends, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     loop = load(path).loopback
-    assert loop.likeness > 0.9
-    assert 0 < loop.low_ms <= loop.delay_ms <= loop.high_ms < 300
+    assert loop.correlation > 0.9
+    assert 0 < loop.low_ms <= loop.latency_ms <= loop.high_ms < 300
     assert "Round trip" in done.stdout
