@@ -272,7 +272,7 @@ def test_piped_wav_without_audio_leaves_no_output(tmp_path, capfd):
         (["--latency", "none"], "none"),
         (["--jobs", "0"], "--jobs: '0'"),
         (["--jobs", "2"], "for folders"),
-        (["--raw", "s16le"], "for pipes"),
+        (["--raw", "s16le"], "only valid with a pipe"),
         (["--rate", "16000"], "--raw"),
         (["--stregth", "3"], "did you mean --strength?"),
     ],

@@ -49,7 +49,7 @@ def test_a_flag_of_the_file_can_be_taken_back(path, tmp_path, capfd):
         ("live = 3", "live must be a table, not 3"),
         ('[live]\nrate = "high"', "rate must be int"),
         ("latency = ", "is not valid TOML"),
-        ('latency = "lowest"', "latency: 'lowest' is neither normal, low, economy nor"),
+        ('latency = "lowest"', "latency: 'lowest' is not normal, low, economy or a number of ms"),
         ("strength = -3", "strength: '-3.0' is out of range"),
         ("strength = nan", "strength: 'nan' is out of range"),
         ("latency = 1e9", "latency: "),

@@ -49,7 +49,7 @@ def test_snippets_that_need_a_microphone_name_what_exists(page, snippets):
 @pytest.mark.parametrize(("page", "snippets"), blocks("sh"))
 def test_commands_that_are_shown_exist_with_their_options(page, snippets):
     from rtdenoise.cli.main import COMMANDS, parsers
-    from rtdenoise_bench.cli import PARTS
+    from rtdenoise_bench.cli import COMMANDS as BENCH_COMMANDS
     from rtdenoise_bench.cli import parsers as bench_parsers
 
     pytest.importorskip("torch", reason="the parsers of training need pip install 'rtdenoise[train]'")
@@ -60,7 +60,7 @@ def test_commands_that_are_shown_exist_with_their_options(page, snippets):
     ]
     for use in uses:
         program, *words = use.split()
-        names = COMMANDS if program == "rtdenoise" else PARTS
+        names = COMMANDS if program == "rtdenoise" else BENCH_COMMANDS
         default = program if program == "rtdenoise" else f"{program} report"
         parser = known[f"{program} {words[0]}" if words and words[0] in names else default]
         options = {word.split("=")[0] for word in words if word.startswith("--")} - {"--help", "--version"}

@@ -59,8 +59,12 @@ LIVE_REQUESTS = {
     "tee": Case(["--in", "mic", "--out", "speakers", "--tee", "d.wav"], DEVICES, {"tee": "d.wav"}),
     "low": Case(["--in", "mic", "--out", "speakers", "--latency", "low"], DEVICES, {"latency": "low"}),
     "economy": Case(["--in", "mic", "--out", "4", "--latency", "economy"], DEVICES, {"latency": "economy"}),
-    "figure": Case(["--in", "mic", "--out", "speakers", "--latency", "35"], DEVICES - {"fixed_latency"}, {"latency": 35.0}),
-    "fixed latency": Case(["--in", "mic", "--out", "speakers", "--budget", "50"], DEVICES - {"figure"}, {"fixed_latency": 50.0}),
+    "figure": Case(
+        ["--in", "mic", "--out", "speakers", "--latency", "35"], DEVICES - {"fixed_latency"}, {"latency": 35.0}
+    ),
+    "fixed latency": Case(
+        ["--in", "mic", "--out", "speakers", "--budget", "50"], DEVICES - {"figure"}, {"fixed_latency": 50.0}
+    ),
     "taken back": Case(
         "--in mic --out virtual-mic --strength none --latency normal --rate default --channels default --blocksize "
         "default --fixed-latency default --worker default --no-monitor --no-quiet".split(),

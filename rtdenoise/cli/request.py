@@ -243,7 +243,9 @@ def _check_files(args: argparse.Namespace) -> None:
                 f"--{option} is only valid for live audio, and neither --in nor --out is a device; remove it"
             )
     if args.latency not in MODES:
-        raise UsageError(f"--latency {args.latency}: must be normal or low for files; other values are only valid for live audio")
+        raise UsageError(
+            f"--latency {args.latency}: must be normal or low for files; other values are only valid for live audio"
+        )
     if args.kind == "folder":
         if args.raw or args.rate or args.channels:
             raise UsageError("--raw, --rate and --channels are only valid for pipes; remove them for a folder")

@@ -18,8 +18,8 @@ from rtdenoise.core.frames import begin, finish
 from rtdenoise.core.stft import HOP
 from rtdenoise.live import ring
 from rtdenoise.live.drift import resample, restart, steer
-from rtdenoise.live.trace import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, record, record_time, repeat_times
 from rtdenoise.live.ring import count_duration, now_ns
+from rtdenoise.live.trace import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, record, record_time, repeat_times
 from rtdenoise.native.fft import Bundle, inline, jit
 from rtdenoise.native.intrinsics import load_acquire, store_release
 

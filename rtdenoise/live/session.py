@@ -50,8 +50,8 @@ class LiveDenoiser:
         figure is a latency in ms (as `latency_ms` counts it) that `start` must reach, or raises `UsageError`.
     blocksize : int, optional
         Frames in a callback; None is what suits the device.
-    budget_ms : float, optional
-        Fixed latency to hold, dropouts or not. None is the least that the devices allow. Means nothing beside a file.
+    fixed_latency_ms : float, optional
+        Latency to hold even if it causes dropouts. None is the least that the devices allow. Ignored beside a file.
     worker : {"native", "python"}, optional
         How the model is run (see `rtdenoise.live.worker`); None is the first that works.
     tee : str or Path, optional

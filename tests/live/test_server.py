@@ -103,7 +103,7 @@ def test_mic_is_not_our_microphone_though_it_is_the_default(env):
         pactl(env, "unload-module", "module-pipe-source")
         alone = ask()
         assert alone.stdout == ""
-        assert "rtdenoise's own, and there is no other; there are: " in alone.stderr.splitlines()[-1]
+        assert "rtdenoise's own, and there is no other; available: " in alone.stderr.splitlines()[-1]
     finally:
         pactl(env, "set-default-source", "A.monitor")
         pactl(env, "unload-module", made)
@@ -150,7 +150,7 @@ def test_a_server_that_refuses_once_is_asked_again(monkeypatch, tmp_path):
         refusing.join(10)
         assert len(os.listdir("/proc/self/fd")) == before
     assert len(taken) == server.ATTEMPTS
-    assert "does not answer" in server.refusal[0]
+    assert "does not respond" in server.refusal[0]
     path.unlink()
     with server.connection() as client:
         assert client is None
@@ -169,7 +169,7 @@ def test_a_server_that_ends_while_it_is_asked_is_one_error(monkeypatch):
                 for _ in range(100):
                     client.sink_list()
 
-        with pytest.raises(DeviceError, match="went away"):
+        with pytest.raises(DeviceError, match="closed the connection"):
             end()
 
 
@@ -186,7 +186,7 @@ def test_a_server_that_never_answers_is_given_up(monkeypatch):
                 client.sink_list()
 
         try:
-            with pytest.raises(DeviceError, match="no answer in"):
+            with pytest.raises(DeviceError, match="no response in"):
                 ask()
             with server.connection() as client:
                 assert client is None

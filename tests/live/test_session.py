@@ -79,7 +79,7 @@ def session(model, **settings) -> LiveDenoiser:
 @pytest.mark.parametrize(
     "setting",
     [
-        *({"budget_ms": v} for v in (math.nan, math.inf, -1, 0, 1e9, True, "40", np.float32("nan"))),
+        *({"fixed_latency_ms": v} for v in (math.nan, math.inf, -1, 0, 1e9, True, "40", np.float32("nan"))),
         *({"latency": v} for v in (math.nan, math.inf, -1, 0, 1e9, True, "40", "lo", None)),
         *({"blocksize": v} for v in (-5, 0, 1 << 40, 1.5, math.nan, True, "64")),
         *({"rate": v} for v in (-1, 0, 999, 1 << 40, 48_000.5, math.nan, True, "48000")),
@@ -101,7 +101,7 @@ def test_an_empty_name_is_no_default_device(plain, heard, played):
 
 
 def test_numbers_of_any_kind_are_numbers(plain):
-    settings = {"blocksize": np.int32(256), "budget_ms": np.float32(40)}
+    settings = {"blocksize": np.int32(256), "fixed_latency_ms": np.float32(40)}
     assert LiveDenoiser("A.monitor", "B", plain, rate=np.int64(48_000), **settings).state == "made"
 
 

@@ -98,5 +98,13 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(live_view.draw(Stats(**fields | texts | shown | nothing), "a note"))
     text = console.export_text()
-    for part in ("a mike", "24.1 ms, target 24.0", "7 (0 ms of dropout)", "65 s recorded", "+12 ppm", "disk is full", "a note"):
+    for part in (
+        "a mike",
+        "24.1 ms, target 24.0",
+        "7 (0 ms of dropout)",
+        "65 s recorded",
+        "+12 ppm",
+        "disk is full",
+        "a note",
+    ):
         assert part in text

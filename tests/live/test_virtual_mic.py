@@ -88,7 +88,7 @@ def test_a_killed_run_whose_parent_has_not_looked_is_dead(env, plain_path):
 
 def test_one_that_stays_is_made_used_and_removed(env, plain_path):
     before = modules(env)
-    assert "is there" in command(env, "virtual-mic", "create").stderr
+    assert "exists" in command(env, "virtual-mic", "create").stderr
     made = modules(env)
     process = start(env, plain_path)
     process.send_signal(signal.SIGINT)
@@ -138,7 +138,7 @@ def test_a_monitor_that_the_input_records_is_refused(env, plain_path):
     ends = ("--in", "A.monitor", "--out", "virtual-mic", "--monitor")
     answer = command(env, *ends, "--model", str(plain_path))
     assert answer.returncode == 2
-    assert "a loop" in answer.stderr
+    assert "a feedback loop" in answer.stderr
     assert modules(env) == before
 
 

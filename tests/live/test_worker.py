@@ -122,7 +122,9 @@ def test_two_channels_low_latency(delay, rng, kind):
         harness.stop_clock()
         y = harness.run(x)
     assert harness.control[ring.UNDERRUNS] == harness.control[ring.HOLDS] == 0
-    assert_delayed(y, Denoiser(delay, 48_000, 2, latency="low").process(x), harness.denoiser, harness.delay, 3 * harness.delay)
+    assert_delayed(
+        y, Denoiser(delay, 48_000, 2, latency="low").process(x), harness.denoiser, harness.delay, 3 * harness.delay
+    )
 
 
 @pytest.mark.parametrize(("name", "tolerance"), [("delay", FLOAT32_STEPS), ("unet", 1e-5)])

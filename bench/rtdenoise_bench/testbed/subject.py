@@ -18,7 +18,6 @@ import numpy as np
 
 from rtdenoise.arguments import count, number
 from rtdenoise.live import callback
-from rtdenoise.live.trace import WRITTEN, make_trace
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.trace import WRITTEN, make_trace
 from rtdenoise_bench.measure.correlation import RATE
