@@ -19,6 +19,27 @@ os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configu
 # A shell's background job ignores SIGINT, and so would every command that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LIVE = Path(__file__).resolve().parent / "live"
+TIMED = {"test_bench", "test_latency_report"}  # measure how long something takes, as the live tests do
+NICE = 10  # how far the processes that measure nothing give way
+FIRST_PROCESS = "gw0"  # of pytest-xdist, which gives it the largest group
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if os.environ.get("PYTEST_XDIST_WORKER", FIRST_PROCESS) != FIRST_PROCESS and hasattr(os, "nice"):
+        os.nice(NICE)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Several processes of pytest-xdist share the tests by files. Those that measure time are one group, so that none
+    runs beside another: the largest group, hence begun first, in the one process that does not give way."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            timed = LIVE in item.path.parents or item.path.stem in TIMED
+            item.add_marker(pytest.mark.xdist_group("timed" if timed else item.path.stem))
+
+
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 SHIPPED = [info.name for info in list_models()]
 
