@@ -44,11 +44,11 @@ STEPS_TIMED = 500
 
 @dataclass(frozen=True)
 class System:
-    """A recipe, what is different from it here, and what its origin said of itself."""
+    """A recipe, what is different from it here, and what its origin reported."""
 
     recipe: str
     rate: int
-    said: str = "-"
+    reported: str = "-"
     linked: bool | None = None  # None: the network knows no links
 
 
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         cards.around(args.into, "table")  # raises now what would else be raised after the trainings
     torch.set_num_threads(1)
     pairs = find_pairs(args.pairs)
-    rows = {"noisy": judged(pairs, lambda x, rate: x)}
+    rows = {"noisy": scored(pairs, lambda x, rate: x)}
     for name in args.only:
         done = args.work / name / "row.json"
         if not done.exists():
@@ -106,7 +106,7 @@ def recipe_path(name: str) -> str | Path:
 
 
 def recipe_for(name: str, args: argparse.Namespace) -> Recipe:
-    """The recipe on the common audio: its own network, band and loss; rate, levels and chances alike for all."""
+    """The recipe on the common audio: its own network, band and loss; rate, levels and mixtures alike for all."""
     system = SYSTEMS[name]
     recipe, common = load_recipe(recipe_path(system.recipe)), Recipe()
     clean, noise, rooms = (tuple(map(str, folders)) for folders in (args.clean, args.noise, args.rir))
@@ -115,7 +115,7 @@ def recipe_for(name: str, args: argparse.Namespace) -> Recipe:
     )
     options = recipe.options if system.linked is None else recipe.options | {"linked": system.linked}
     return replace(
-        recipe, options=options, data=data, chances=common.chances, schedule=replace(recipe.schedule, seed=args.seed)
+        recipe, options=options, data=data, mix=common.mix, schedule=replace(recipe.schedule, seed=args.seed)
     )
 
 
@@ -135,7 +135,7 @@ def trained(name: str, args: argparse.Namespace) -> Path:
         plan = {"steps": steps, "warmup": max(1, steps // 20), "all_frames_from": 1.0}
         trainer = Trainer(replace(recipe, schedule=replace(recipe.schedule, **plan)), folder, cache, "cpu", None)
     schedule = trainer.recipe.schedule
-    batches = Batches(trainer.mixer, trainer.step, schedule.steps, trainer.recipe.data.batch, trainer.peers)
+    batches = Batches(trainer.mixer, trainer.step, schedule.steps, trainer.recipe.data.batch, trainer.ranks)
     for k in range(len(batches)):  # no choosing of a best one on the way: the last averages count
         loss, _ = trainer.train_step(*batches[k])
         if trainer.step % schedule.save_every == 0 or trainer.step == schedule.steps:
@@ -146,7 +146,7 @@ def trained(name: str, args: argparse.Namespace) -> Path:
 
 def seconds_a_step(trainer: Trainer) -> float:
     """Work of one core for mixing and learning one batch, however busy the machine is; the first one warms up."""
-    batches = Batches(trainer.mixer, 0, PROBE_STEPS, trainer.recipe.data.batch, trainer.peers)
+    batches = Batches(trainer.mixer, 0, PROBE_STEPS, trainer.recipe.data.batch, trainer.ranks)
     spent = []
     for k in range(PROBE_STEPS):
         begin = time.process_time()
@@ -173,7 +173,7 @@ def row_of(name: str, checkpoint: Path, pairs: list[Pair]) -> dict[str, Any]:
         stream.step(1)
         spent.append(time.perf_counter() - begin)
     data, steps = recipe.data, recipe.schedule.steps
-    return judged(pairs, lambda x, rate: denoise(x, rate, model)) | {
+    return scored(pairs, lambda x, rate: denoise(x, rate, model)) | {
         "parameters": model.info.parameters,
         "step_ms": float(np.median(spent)) * 1000,
         "delay_ms": Denoiser(model, 48000).latency_ms,
@@ -182,7 +182,7 @@ def row_of(name: str, checkpoint: Path, pairs: list[Pair]) -> dict[str, Any]:
     }
 
 
-def judged(pairs: list[Pair], system: Any) -> dict[str, Any]:
+def scored(pairs: list[Pair], system: Any) -> dict[str, Any]:
     """Mean scores over the pairs, at 16 kHz."""
     rows = []
     for pair in pairs:
@@ -215,7 +215,7 @@ def as_markdown(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> st
             continue
         loss = ", ".join(f"{k} {v:g}" for k, v in row["loss"].items())
         cost = [f"{row['parameters']:,}", f"{row['step_ms']:.2f} ms", f"{row['delay_ms']:.0f} ms"]
-        lines.append([name, *scores, *cost, f"{row['hours_heard']:.1f} h", loss, SYSTEMS[name].said])
+        lines.append([name, *scores, *cost, f"{row['hours_heard']:.1f} h", loss, SYSTEMS[name].reported])
     pairs = len(find_pairs(args.pairs))
     budget = f"{args.minutes:g} minutes of one core's work for each training, seed {args.seed}, {pairs} pairs"
     return f"{machine.look().line}; {budget}.\n\n{table(titles, lines)}"

@@ -33,7 +33,7 @@ RECIPES = ["noise-subtraction", "db-minmax", "deep-unet", "crced-mse", "tape"]
 RATES_HZ = {"noise-subtraction": 8000, "deep-unet": 22050, "tape": 44100}
 TOY = {
     "data": {"seconds": 1.0, "batch": 4},
-    "chances": {"noise_only": 0.0, "clean_only": 0.0, "snr_db": [0.0, 10.0]},
+    "mix": {"noise_only": 0.0, "clean_only": 0.0, "snr_db": [0.0, 10.0]},
     "schedule": {"steps": 40, "warmup": 3, "learning_rate": 4e-3, "save_every": 10, "validate_every": 40},
 }
 
@@ -102,14 +102,14 @@ def test_each_learns_by_its_recipe(forebear, folders):
     recipe = recipe_from_json(state["recipe"])
     audio = [folders / "clean"], [TAPE] if name == "tape" else [folders / "noise"], []
     banks = Banks.open(*audio, recipe.data.rate, folders / "cache")
-    pairs = mixer_for(banks, 2.0, seed=99, chances=recipe.chances, part="all").batch(0, 6)
+    pairs = mixer_for(banks, 2.0, seed=99, config=recipe.mix, part="all").batch(0, 6)
     torch.manual_seed(recipe.schedule.seed)
     losses, net = [], build(recipe.network, recipe.options).eval()
     for weights in (net.state_dict(), state["ema"]):
         net.load_state_dict(weights)
         noisy, target = (to_spectra(torch.from_numpy(x), recipe.data.rate, net.framing) for x in pairs)
         with torch.no_grad():
-            losses.append(spectral_loss(*net.judged(net(noisy), target), recipe.loss)[0].item())
+            losses.append(spectral_loss(*net.loss_target(net(noisy), target), recipe.loss)[0].item())
     assert losses[1] < losses[0], f"{name}: {losses}"
 
 

@@ -18,7 +18,7 @@ from rtdenoise.cli.main import main  # noqa: E402
 from rtdenoise.model.registry import load_model  # noqa: E402
 from rtdenoise.training import metrics  # noqa: E402
 from rtdenoise.training.data import tape_noise  # noqa: E402
-from rtdenoise.training.data.mixer import Banks, Chances  # noqa: E402
+from rtdenoise.training.data.mixer import Banks, MixConfig  # noqa: E402
 from rtdenoise.training.data.tape_mixer import TapeMixer, mixer_for  # noqa: E402
 from rtdenoise.training.networks import build  # noqa: E402
 from rtdenoise.training.onnx_export.export import export  # noqa: E402
@@ -84,7 +84,7 @@ def test_music_on_tape_has_the_snr_asked_for():
 
 
 def test_tape_pairs_are_stereo_finite_and_depend_on_seed_and_number_alone(banks):
-    one, two = (mixer_for(banks, 1.0, 3, Chances()) for _ in range(2))
+    one, two = (mixer_for(banks, 1.0, 3, MixConfig()) for _ in range(2))
     assert isinstance(one, TapeMixer)
     two.pair(0)
     assert all(np.array_equal(a, b) for a, b in zip(one.pair(5)[:2], two.pair(5)[:2], strict=True))

@@ -15,12 +15,12 @@ from rtdenoise.cli.main import main  # noqa: E402
 from rtdenoise.errors import RtdenoiseError, UsageError  # noqa: E402
 from rtdenoise.model.registry import load_model, models_folder  # noqa: E402
 from rtdenoise.training.data.clips import open_bank  # noqa: E402
-from rtdenoise.training.data.mixer import Banks, Chances, Mixer  # noqa: E402
+from rtdenoise.training.data.mixer import Banks, MixConfig, Mixer  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
 from rtdenoise.training.networks import build, load_weights  # noqa: E402
 from rtdenoise.training.networks.memory import sub_bands  # noqa: E402
 from rtdenoise.training.onnx_export.export import export  # noqa: E402
-from rtdenoise.training.recipe import load_recipe  # noqa: E402
+from rtdenoise.training.recipe import load_recipe, recipe_from_json  # noqa: E402
 from rtdenoise.training.scoring.systems import open_systems  # noqa: E402
 from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
 from rtdenoise.training.trainer import Trainer, load_checkpoint  # noqa: E402
@@ -266,7 +266,7 @@ def test_mixing_is_repeatable_and_keeps_the_snr_it_states(folders, tmp_path):
 
 def test_a_pair_depends_on_seed_and_number_alone(folders):
     banks = Banks.open([folders / "clean"], [folders / "noise"], [folders / "rir"], RATE, folders / "cache")
-    one, two = (Mixer(banks, 1.0, 3, Chances()) for _ in range(2))
+    one, two = (Mixer(banks, 1.0, 3, MixConfig()) for _ in range(2))
     two.pair(0)
     assert all(np.array_equal(a, b) for a, b in zip(one.pair(7)[:2], two.pair(7)[:2], strict=True))
     for k in range(60):
@@ -280,8 +280,8 @@ def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
     monkeypatch.setattr("rtdenoise.training.data.mixer.BLOCK", 50)
     banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
     quiet = dict.fromkeys(("clean_only", "noise_only", "band_limited", "clipped", "coded", "low_noise"), 0)
-    chances = Chances(**quiet, snr_db=(-5.0, 0.0), synthetic={"coloured": 1.0})
-    mixer, met, made = Mixer(banks, 0.5, 3, chances, reuse=3), [], Mixer._noise_bed
+    config = MixConfig(**quiet, snr_db=(-5.0, 0.0), synthetic={"coloured": 1.0})
+    mixer, met, made = Mixer(banks, 0.5, 3, config, reuse=3), [], Mixer._noise_bed
     monkeypatch.setattr(Mixer, "_noise_bed", lambda self, random: (met.append(1), made(self, random))[1])
     pairs = [mixer.pair(k)[:2] for k in range(300)]
     assert len(met) == 100, "each noise is made once"
@@ -292,7 +292,7 @@ def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
         return spectrum / (np.linalg.norm(spectrum) + 1e-9)
 
     directions = [[direction(x) for x in (target, noisy - target)] for noisy, target in pairs]
-    again = Mixer(banks, 0.5, 3, chances, reuse=3)
+    again = Mixer(banks, 0.5, 3, config, reuse=3)
     for k in (170, 299):
         assert np.array_equal(again.pair(k)[0], pairs[k][0]), "only the number decides"
     for k in (0, 49):
@@ -307,7 +307,7 @@ def test_used_again_voices_and_noises_always_meet_others(folders, monkeypatch):
 def test_using_voices_less_than_once_makes_no_sense(folders):
     banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
     with pytest.raises(UsageError, match="reuse 0"):
-        Mixer(banks, 0.5, 3, Chances(), reuse=0)
+        Mixer(banks, 0.5, 3, MixConfig(), reuse=0)
 
 
 def test_an_exported_model_that_differs_from_torch_is_refused(monkeypatch):
@@ -378,6 +378,21 @@ def test_a_misspelt_recipe_key_names_the_nearest(tmp_path):
 @pytest.mark.parametrize("name", ["unet", "unet_bands", "crced"])
 def test_shipped_recipes_load(name):
     assert load_recipe(name).network in name
+
+
+def test_the_old_name_of_a_section_still_works(tmp_path):
+    recipe = tmp_path / "r.toml"
+    recipe.write_text("[chances]\nroom = 0.7\nsynthetic = {rain = 0.5}\n")
+    assert load_recipe(recipe).mix.room == 0.7
+    assert load_recipe(recipe).mix.synthetic == {"rain": 0.5}
+
+
+@pytest.mark.parametrize("name", ["unet", "crced", "tape"])
+def test_shipped_checkpoints_load_with_their_recipes(name):
+    checkpoint = load_checkpoint(models_folder() / f"{name}.pt")
+    recipe = recipe_from_json(checkpoint["recipe"])
+    assert recipe.mix.level_dbfs[1] - recipe.mix.level_dbfs[0] > 0
+    load_weights(build(recipe.network, recipe.options), checkpoint["ema"])
 
 
 def test_folders_that_cannot_be_mixed_say_why(folders, tmp_path):

@@ -179,7 +179,7 @@ def test_scores_kept_from_before_are_compared_with(tmp_path):
         comparison.read_kept(paths[:1] * 2, {"dev": ["a", "b"]})
     for text in ("", "[]", "{}", '{"metrics": ["x"], "pairs": ["a"], "scores": {"p": []}}'):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(UsageError, match="holds no scores"):
+        with pytest.raises(UsageError, match="contains no scores"):
             comparison.read_kept([tmp_path / "bad.json"], {"dev": ["a"]})
 
 
@@ -245,7 +245,7 @@ def test_dnsmos_repeats_a_short_sound_and_maps_to_opinions(samples_picker):
 
 
 def test_dnsmos_refuses_other_files(samples_picker, tmp_path):
-    with pytest.raises(UsageError, match="no P\\.835 model"):
+    with pytest.raises(UsageError, match="not a P\\.835 model"):
         Dnsmos(samples_picker(0, 1, 2, samples=1000))
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     for name in ("broken.onnx", "missing.onnx"):

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch")
 
 from rtdenoise.training.data import synthetic_noise  # noqa: E402
 from rtdenoise.training.data.clips import open_bank  # noqa: E402
-from rtdenoise.training.data.mixer import Banks, Chances, Mixer  # noqa: E402
-from rtdenoise.training.data.sampling import clip_weights, dynamic_range_db, voice_chances  # noqa: E402
+from rtdenoise.training.data.mixer import Banks, MixConfig, Mixer  # noqa: E402
+from rtdenoise.training.data.sampling import clip_weights, dynamic_range_db, voice_probabilities  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -41,9 +41,9 @@ def folders(tmp_path):
     return tmp_path
 
 
-def _mixer(folders, **chances) -> Mixer:
+def _mixer(folders, **config) -> Mixer:
     banks = Banks.open([folders / "clean"], [folders / "noise"], [], RATE, folders / "cache")
-    return Mixer(banks, 2.0, 5, Chances(**(PLAIN | chances)))
+    return Mixer(banks, 2.0, 5, MixConfig(**(PLAIN | config)))
 
 
 def test_a_target_begins_at_60_hz_while_the_mixture_keeps_what_the_recording_holds_below(folders):
@@ -103,18 +103,18 @@ def test_ten_speakers_are_drawn_more_than_one_with_as_many_minutes(tmp_path):
     _voices(tmp_path / "many", {f"s{k}": 4 for k in range(10)})
     _voices(tmp_path / "one", {"talker": 40})
     bank = open_bank([tmp_path / "many", tmp_path / "one"], "speech", RATE, tmp_path / "cache")
-    chances = voice_chances(bank)
-    many, one = (chances[[c.source == name for c in bank.clips]].sum() for name in ("many", "one"))
+    probabilities = voice_probabilities(bank)
+    many, one = (probabilities[[c.source == name for c in bank.clips]].sum() for name in ("many", "one"))
     assert 1.3 * one < many < 3 * one
-    assert clip_weights(bank, chances, "all")[-1] == pytest.approx(chances.sum())
+    assert clip_weights(bank, probabilities, "all")[-1] == pytest.approx(probabilities.sum())
 
 
 def test_a_recording_that_is_itself_noisy_is_drawn_seldom(tmp_path):
     _voices(tmp_path / "quiet", {"a": 6}, floor_db=-80)
     _voices(tmp_path / "hissing", {"b": 6}, floor_db=-45)
     bank = open_bank([tmp_path / "quiet", tmp_path / "hissing"], "speech", RATE, tmp_path / "cache")
-    ranges = {c.who: dynamic_range_db(bank, i) for i, c in enumerate(bank.clips)}
+    ranges = {c.speaker: dynamic_range_db(bank, i) for i, c in enumerate(bank.clips)}
     assert ranges["a"] == pytest.approx(57, abs=3)  # 0.1 / sqrt(2) against -80 dB
     assert ranges["b"] == pytest.approx(22, abs=3)
-    chances = dict(zip([c.who for c in bank.clips], voice_chances(bank), strict=True))
-    assert chances["b"] < 0.02 * chances["a"]
+    probabilities = dict(zip([c.speaker for c in bank.clips], voice_probabilities(bank), strict=True))
+    assert probabilities["b"] < 0.02 * probabilities["a"]

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import nn
 
 
-class Peers:
-    """This process among those of a training. Alone (``count`` 1), nothing is exchanged."""
+class Ranks:
+    """The rank of this process among those of a training. Alone (``count`` 1), nothing is exchanged."""
 
     def __init__(self, rank: int = 0, count: int = 1):
         self.rank, self.count = rank, count
@@ -46,9 +46,9 @@ class Peers:
 
 
 def run_together(count: int, train: Callable[..., Any], *arguments: Any) -> None:
-    """Call ``train(peers, *arguments)`` in ``count`` processes, this one being the first; they meet through a file."""
+    """Call ``train(ranks, *arguments)`` in ``count`` processes, this one being the first; they meet through a file."""
     if count == 1:
-        train(Peers(), *arguments)
+        train(Ranks(), *arguments)
         return
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder) / "meeting"
@@ -69,6 +69,6 @@ def _join(meeting: Path, rank: int, count: int, train: Callable[..., Any], argum
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
     dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=count)
     try:
-        train(Peers(rank, count), *arguments)
+        train(Ranks(rank, count), *arguments)
     finally:
         dist.destroy_process_group()

@@ -9,11 +9,11 @@ from typing import Any
 
 from rtdenoise.errors import UsageError
 from rtdenoise.toml_dataclass import fill, read_table
-from rtdenoise.training.data.mixer import Chances
+from rtdenoise.training.data.mixer import MixConfig
 from rtdenoise.training.losses import LossWeights
 
 HOME = Path(__file__).parent / "recipes"
-RETIRED = {"rumble", "pops"}  # chances of earlier versions, which counted both as part of the voice
+RETIRED = {"rumble", "pops"}  # Keys of earlier versions, which counted both as part of the voice.
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Recipe:
     stage: str = "core"
     options: dict[str, Any] = field(default_factory=dict)
     data: Data = field(default_factory=Data)
-    chances: Chances = field(default_factory=Chances)
+    mix: MixConfig = field(default_factory=MixConfig)
     loss: LossWeights = field(default_factory=LossWeights)
     schedule: Schedule = field(default_factory=Schedule)
 
@@ -65,11 +65,16 @@ def load_recipe(path: str | Path) -> Recipe:
     except FileNotFoundError:
         known = ", ".join(sorted(p.stem for p in HOME.glob("*.toml")))
         raise UsageError(f"no recipe {path}; give a .toml file or one of: {known}") from None
-    return fill(Recipe(), table, file.name)
+    return fill(Recipe(), _renamed(table), file.name)
 
 
 def recipe_from_json(text: str) -> Recipe:
-    """The recipe inside a checkpoint; chances that no longer exist are left aside."""
-    table = json.loads(text)
-    table["chances"] = {k: v for k, v in table.get("chances", {}).items() if k not in RETIRED}
+    """The recipe inside a checkpoint; keys of ``mix`` that no longer exist are ignored."""
+    table = _renamed(json.loads(text))
+    table["mix"] = {k: v for k, v in table.get("mix", {}).items() if k not in RETIRED}
     return fill(Recipe(), table, "the checkpoint's recipe")
+
+
+def _renamed(table: dict[str, Any]) -> dict[str, Any]:
+    """A recipe under today's names: until 0.1 the section ``mix`` was called ``chances``."""
+    return {"mix" if key == "chances" else key: value for key, value in table.items()}

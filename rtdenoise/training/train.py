@@ -17,7 +17,7 @@ from rtdenoise import console
 from rtdenoise.arguments import count
 from rtdenoise.errors import UsageError
 from rtdenoise.model.registry import models_folder
-from rtdenoise.training.distributed import Peers, run_together
+from rtdenoise.training.distributed import Ranks, run_together
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.trainer import Trainer, load_checkpoint
 
@@ -31,35 +31,45 @@ FINE_TUNING: dict[str, Any] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help="a recipe file, or crced, unet, unet_bands")
-    parser.add_argument(
-        "--from", dest="origin", metavar="MODEL", help="start from a shipped model's name or a checkpoint"
-    )
+    parser.add_argument("recipe", nargs="?", help="a recipe file, or crced, tape, unet, unet_bands")
+    parser.add_argument("--from", dest="origin", metavar="MODEL", help="fine-tune a shipped model or a checkpoint")
     parser.add_argument("--out", type=Path, default=Path("training"), help="folder for checkpoints and the log")
-    parser.add_argument("--resume", action="store_true", help="go on from last.pt in --out")
-    parser.add_argument("--trunk", type=Path, metavar="DIR", help="go on from another training's last.pt, with --decay")
+    parser.add_argument("--resume", action="store_true", help="resume from last.pt in --out")
+    parser.add_argument(
+        "--trunk", type=Path, metavar="DIR", help="with --decay: continue from another training's last.pt"
+    )
     parser.add_argument(
         "--decay",
         type=count(),
         metavar="STEPS",
         help="let the learning rate fall from the trunk's to zero within STEPS",
     )
-    parser.add_argument("--clean", type=Path, nargs="+", metavar="DIR", help="speech, instead of the recipe's")
-    parser.add_argument("--noise", type=Path, nargs="+", metavar="DIR", help="noise, instead of the recipe's")
-    parser.add_argument("--rir", type=Path, nargs="+", metavar="DIR", help="room responses, instead of the recipe's")
-    parser.add_argument("--steps", type=count(), help="length of the schedule, instead of the recipe's")
+    parser.add_argument(
+        "--clean", type=Path, nargs="+", metavar="DIR", help="folders with clean speech, instead of the recipe's"
+    )
+    parser.add_argument(
+        "--noise", type=Path, nargs="+", metavar="DIR", help="folders with noise, instead of the recipe's"
+    )
+    parser.add_argument(
+        "--rir",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="folders with room impulse responses, instead of the recipe's",
+    )
+    parser.add_argument("--steps", type=count(), help="number of steps, instead of the recipe's")
     parser.add_argument(
         "--processes",
         type=count(1, 1_000),
         default=1,
-        help="train with this many processes, each with batches of its own",
+        help="number of training processes, each with its own batches (default 1)",
     )
-    parser.add_argument("--cache", type=Path, help="where decoded audio is kept (default: OUT/cache)")
+    parser.add_argument("--cache", type=Path, help="folder for decoded audio (default: OUT/cache)")
 
 
 def run(args: argparse.Namespace) -> int:
     if (args.trunk is None) != (args.decay is None) or (args.trunk and args.resume):
-        raise UsageError("--trunk DIR and --decay STEPS go together, and begin a new training in --out")
+        raise UsageError("--trunk DIR and --decay STEPS must be given together, and begin a new training in --out")
     if args.decay is not None and args.decay < 1:
         raise UsageError(f"--decay {args.decay}: give a number of steps above 0")
     recipe, weights = _choose_recipe(args), None
@@ -67,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
         weights = load_checkpoint(_checkpoint_of(args.origin))["ema"]
     args.out.mkdir(parents=True, exist_ok=True)
     if (args.out / "last.pt").exists() and not args.resume:
-        raise UsageError(f"{args.out} holds a training; add --resume to go on with it, or choose another --out")
+        raise UsageError(f"{args.out} contains a training; add --resume to continue it, or choose another --out")
     cache = args.cache or args.out / "cache"
     branch = (args.trunk, args.decay) if args.trunk else None
     run_together(args.processes, _train, recipe, args.out, cache, weights, args.resume, branch)
@@ -76,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(
-    peers: Peers,
+    ranks: Ranks,
     recipe: Recipe,
     out: Path,
     cache: Path,
@@ -85,12 +95,12 @@ def _train(
     branch: tuple[Path, int] | None,
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(recipe, out, cache, device, weights, peers)
+    trainer = Trainer(recipe, out, cache, device, weights, ranks)
     if branch:
         trainer.decay(*branch)
     if resume:
         trainer.resume()
-    if peers.rank:
+    if ranks.rank:
         trainer.run(print)
         return
     with (out / "log.jsonl").open("a") as log:
@@ -134,7 +144,7 @@ def _checkpoint_of(origin: str) -> Path:
         return beside
     if beside.with_suffix(".onnx").exists() and not Path(origin).exists():
         raise UsageError(
-            f"no {beside}: wheels leave checkpoints out; unpack the source archive (sdist) of this version "
-            f"and say --from models/{origin}.pt"
+            f"no {beside}: wheels do not contain checkpoints; unpack the source archive (sdist) of this version "
+            f"and use --from models/{origin}.pt"
         )
     return Path(origin)

@@ -23,7 +23,7 @@ from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import replacing
 from rtdenoise.training.data.mixer import Banks, Mixer
 from rtdenoise.training.data.tape_mixer import TapeMixer, mixer_for
-from rtdenoise.training.distributed import Peers
+from rtdenoise.training.distributed import Ranks
 from rtdenoise.training.losses import spectral_loss, wave_loss
 from rtdenoise.training.muon import MuonAdamW
 from rtdenoise.training.networks import build, load_weights
@@ -35,14 +35,14 @@ from rtdenoise.training.validate import Validation
 class Batches(torch.utils.data.Dataset):
     """Batches of one process in a training, float32 ``[2, batch, samples]``: noisy and target."""
 
-    def __init__(self, mixer: Mixer | TapeMixer, first: int, last: int, size: int, peers: Peers):
-        self.mixer, self.first, self.last, self.size, self.peers = mixer, first, last, size, peers
+    def __init__(self, mixer: Mixer | TapeMixer, first: int, last: int, size: int, ranks: Ranks):
+        self.mixer, self.first, self.last, self.size, self.ranks = mixer, first, last, size, ranks
 
     def __len__(self) -> int:
         return self.last - self.first
 
     def __getitem__(self, i: int) -> torch.Tensor:
-        number = (self.first + i) * self.peers.count + self.peers.rank
+        number = (self.first + i) * self.ranks.count + self.ranks.rank
         return torch.from_numpy(np.stack(self.mixer.batch(number, self.size)))
 
 
@@ -56,9 +56,9 @@ class Trainer:
         cache: Path,
         device: str,
         weights: dict[str, torch.Tensor] | None,
-        peers: Peers | None = None,
+        ranks: Ranks | None = None,
     ):
-        self.recipe, self.folder, self.device, self.peers = recipe, folder, device, peers or Peers()
+        self.recipe, self.folder, self.device, self.ranks = recipe, folder, device, ranks or Ranks()
         torch.manual_seed(recipe.schedule.seed)
         self.net = build(recipe.network, recipe.options).to(device)
         if weights is not None:
@@ -71,10 +71,10 @@ class Trainer:
         self.falling: tuple[int, int] | None = None  # steps between which a branch's rate falls
         data = recipe.data
         clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
-        with self.peers.in_turn():
+        with self.ranks.in_turn():
             banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
-        self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.chances, reuse=data.reuse)
-        if self.peers.rank == 0:
+        self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.mix, reuse=data.reuse)
+        if self.ranks.rank == 0:
             self.validation = Validation(banks, recipe)
 
     def learning_rate(self) -> float:
@@ -98,15 +98,15 @@ class Trainer:
         noisy, target = (to_spectra(x, rate, self.net.framing) for x in (noisy, target))
         with torch.autocast(self.device, self.half, enabled=self.half is not None):
             estimate = self.net(noisy, start, step)
-        judged, wanted = self.net.judged(estimate, target[:, start::step])
-        loss, snr_db = spectral_loss(judged, wanted, self.recipe.loss, step)
+        compared, wanted = self.net.loss_target(estimate, target[:, start::step])
+        loss, snr_db = spectral_loss(compared, wanted, self.recipe.loss, step)
         if every_frame:
             loss = loss + self.recipe.loss.wave * wave_loss(
                 estimate, target[..., : estimate.shape[-1]], rate, self.net.framing
             )
         self.optimizer.zero_grad()
         loss.backward()
-        self.peers.average_gradients(self.net)
+        self.ranks.average_gradients(self.net)
         size = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
         if not (torch.isfinite(loss) and torch.isfinite(size)):
             raise RtdenoiseError(
@@ -123,14 +123,14 @@ class Trainer:
     def run(self, report: Any) -> None:
         """Train to the last step of the schedule; ``report(dict)`` is told about progress."""
         s, data = self.recipe.schedule, self.recipe.data
-        batches = Batches(self.mixer, self.step, s.steps, data.batch, self.peers)
+        batches = Batches(self.mixer, self.step, s.steps, data.batch, self.ranks)
         loader = torch.utils.data.DataLoader(batches, batch_size=None, num_workers=data.workers)
         begin, seen = time.monotonic() - self.spent_s, []
         for batch in loader:
             signals.raise_dropped()
             seen.append(self.train_step(*batch.to(self.device)))
             self.spent_s = time.monotonic() - begin
-            if self.peers.rank:
+            if self.ranks.rank:
                 continue
             if self.step % s.save_every == 0 or self.step == s.steps:
                 loss, snr_db = np.mean(seen, 0)
@@ -152,7 +152,7 @@ class Trainer:
         return {
             "step": self.step,
             "steps": s.steps,
-            "hours_mixed": round(self.step * self.peers.count * data.batch * data.seconds / 3600, 2),
+            "hours_mixed": round(self.step * self.ranks.count * data.batch * data.seconds / 3600, 2),
             "loss": round(loss, 4),
             "snr_db": round(snr_db, 2),
             "learning_rate": self.learning_rate(),
@@ -202,7 +202,7 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise UsageError(
-                f"{folder} holds a training of another network or optimizer; begin a new one with --from "
+                f"{folder} contains a training of another network or optimizer; begin a new one with --from "
                 f"{folder / 'best.pt'} and another --out"
             ) from error
         self.step = state["step"]
@@ -212,7 +212,7 @@ class Trainer:
 def _half(s: Schedule, device: str) -> torch.dtype | None:
     """What products are computed in, where that is not float32."""
     if s.precision not in ("auto", "float32", "bfloat16"):
-        raise UsageError(f"unknown precision {s.precision!r}; take auto, float32 or bfloat16")
+        raise UsageError(f"unknown precision {s.precision!r}; use auto, float32 or bfloat16")
     instructions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch 2.4 knows neither name
     has_any = any(getattr(torch.cpu, name, lambda: False)() for name in instructions)
     quick = torch.cuda.is_bf16_supported() if device == "cuda" else has_any
@@ -223,7 +223,7 @@ def _optimizer(net: nn.Module, s: Schedule, dtype: torch.dtype) -> Any:
     if s.optimizer == "muon":
         return MuonAdamW(net, s.learning_rate, s.weight_decay, dtype)
     if s.optimizer != "adamw":
-        raise UsageError(f"unknown optimizer {s.optimizer!r}; take adamw or muon")
+        raise UsageError(f"unknown optimizer {s.optimizer!r}; use adamw or muon")
     parameters = [p for p in net.parameters() if p.requires_grad]
     return torch.optim.AdamW(parameters, s.learning_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay)
 
@@ -231,8 +231,8 @@ def _optimizer(net: nn.Module, s: Schedule, dtype: torch.dtype) -> Any:
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """Tensors and plain values only: a checkpoint cannot run code."""
     if not path.exists():
-        raise UsageError(f"no checkpoint {path}; train first, or give the file")
+        raise UsageError(f"no checkpoint {path}; train first, or name the file")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise RtdenoiseError(f"{path} is no checkpoint of this program ({error}); use best.pt or last.pt") from error
+        raise RtdenoiseError(f"{path} is not a checkpoint of this program ({error}); use best.pt or last.pt") from error

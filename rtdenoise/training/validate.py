@@ -17,7 +17,7 @@ from rtdenoise.training.spectra import to_spectra, to_waves
 
 PAIRS, SECONDS, SEED = 30, 4.0, 2024
 SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)
-QUIET_CHANCES: dict[str, Any] = {
+QUIET_MIX: dict[str, Any] = {
     "noise_only": 0,
     "clean_only": 0,
     "band_limited": 0,
@@ -35,8 +35,8 @@ class Validation:
         self.rate, self.pairs = recipe.data.rate, []
         for k in range(PAIRS):
             snr_db = SNRS_DB[k % len(SNRS_DB)]
-            chances = replace(recipe.chances, snr_db=(snr_db, snr_db), synthetic={}, **QUIET_CHANCES)
-            self.pairs.append(mixer_for(banks, SECONDS, SEED, chances, part="dev").pair(k)[:2])
+            config = replace(recipe.mix, snr_db=(snr_db, snr_db), synthetic={}, **QUIET_MIX)
+            self.pairs.append(mixer_for(banks, SECONDS, SEED, config, part="dev").pair(k)[:2])
 
     def scores(self, net: Any) -> dict[str, float]:
         """Means over the pairs, and ``mark``, the one number to choose by. PESQ and ESTOI count where installed."""

@@ -120,10 +120,10 @@ def test_a_tee_is_written_while_devices_play(pulse_env, tmp_path, plain_path):
     [
         (("--in", "A.monitor", "--out", "no/folder/a.wav"), "no/folder does not exist; create it first"),
         (("--in", "no.wav", "--out", "speakers"), "no.wav does not exist; check the name"),
-        (("--in", "-", "--out", "speakers"), "a device and a pipe do not go together"),
+        (("--in", "-", "--out", "speakers"), "a device and a pipe cannot be combined"),
         (("--in", "mic", "--out", "a.wav", "--tee", "b.wav"), "remove one of them"),
         (("--in", __file__, "--out", "speakers", "--tee", __file__), "is the input itself"),
-        (("--in", "mic", "--out", "speakers", "--monitor"), "--monitor goes with --out virtual-mic"),
+        (("--in", "mic", "--out", "speakers", "--monitor"), "--monitor is only valid with --out virtual-mic"),
         (("--in", "A.monitor", "--out", "B", "--latency", "3"), "the filter alone takes"),
     ],
 )

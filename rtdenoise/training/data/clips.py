@@ -35,16 +35,16 @@ DEV_SHARE, DEV_REST = 20, 9  # the clips whose name hashes to this rest: about 4
 
 @dataclass(frozen=True)
 class Clip:
-    """One audio file: where it is, the collection it came from, and who or what it holds."""
+    """One audio file: where it is, its collection, and its speaker or kind of noise (column ``who`` of a manifest)."""
 
     path: Path
     source: str
-    who: str
+    speaker: str
 
     @property
     def is_dev(self) -> bool:
         """Kept out of training, to choose between checkpoints: fixed by its name, so it never changes sides."""
-        return zlib.crc32(f"{self.source}/{self.who}".encode()) % DEV_SHARE == DEV_REST
+        return zlib.crc32(f"{self.source}/{self.speaker}".encode()) % DEV_SHARE == DEV_REST
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus", type=Path, nargs="+", required=True, metavar="DIR", help="folders with a manifest.csv, as for train"
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets dev/ and foreign/")
-    parser.add_argument("--pairs", type=count(), default=40, metavar="N", help="pairs of each set (default 40)")
-    parser.add_argument("--seconds", type=number(1, 3_600, "seconds"), default=4.5, help="of a pair (default 4.5)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for dev/ and foreign/")
+    parser.add_argument(
+        "--pairs", type=count(), default=40, metavar="N", help="number of pairs in each set (default 40)"
+    )
+    parser.add_argument(
+        "--seconds", type=number(1, 3_600, "seconds"), default=4.5, help="length of a pair (default 4.5)"
+    )
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="SOURCE", help="collections to leave out, such as synthetic voices"
     )
@@ -91,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
             console.say(f"no {name} pairs: no speech or no noise with nc = 1 in the corpus")
             continue
         if (args.out / name).exists():
-            raise UsageError(f"{args.out / name} is there already; remove it, or give --out another folder")
+            raise UsageError(f"{args.out / name} already exists; remove it, or give --out another folder")
         build(args.out / name, of, np.random.default_rng([args.seed, k]), args.pairs, args.seconds)
         console.say(f"{args.out / name}: {args.pairs} pairs of {len(of.voices)} voices and {len(of.noises)} noises")
     return 0
@@ -110,7 +114,7 @@ def sources(corpus: Sequence[Path], without: set[str]) -> dict[str, Sources]:
 
 
 def rumbles_by_name(clip: Clip) -> bool:
-    return bool(RUMBLES & {*re.split(r"[^a-z0-9]+", clip.who.lower())})
+    return bool(RUMBLES & {*re.split(r"[^a-z0-9]+", clip.speaker.lower())})
 
 
 def build(folder: Path, of: Sources, random: Random, pairs: int, seconds: float) -> None:
@@ -141,17 +145,17 @@ def build(folder: Path, of: Sources, random: Random, pairs: int, seconds: float)
             heard = heard + at_snr(low, level, rumble_snr_db)
         gain = 10 ** (random.uniform(*LEVEL_DBFS) / 20) / level
         gain = min(gain, PEAK / float(np.abs(heard).max()))
-        words = [f"{folder.name}{k:03d}", voice.source, noise.source, noise.who, f"{snr_db:g}dB"]
+        words = [f"{folder.name}{k:03d}", voice.source, noise.source, noise.speaker, f"{snr_db:g}dB"]
         pair = "_".join(re.sub(r"[^\w.+-]+", "-", word) for word in words) + "_rumble" * bool(rumble)
         write(folder / "noisy" / f"{pair}.flac", gain * heard, rate)
         write(folder / "clean" / f"{pair}.flac", gain * high_passed(spoken, VOICE_FROM_HZ, rate), rate)
         rows.append(
             {
                 "pair": pair,
-                "voice": f"{voice.source}/{voice.who}",
-                "noise": f"{noise.source}/{noise.who}",
+                "voice": f"{voice.source}/{voice.speaker}",
+                "noise": f"{noise.source}/{noise.speaker}",
                 "snr_db": snr_db,
-                "rumble": f"{rumble.source}/{rumble.who}" if rumble else "",
+                "rumble": f"{rumble.source}/{rumble.speaker}" if rumble else "",
                 "rumble_snr_db": f"{rumble_snr_db:.1f}" if rumble else "",
                 "room": f"{room.source}/{room.path.stem}" if room else "",
                 "rate": rate,

@@ -15,7 +15,7 @@ from rtdenoise import console
 from rtdenoise.arguments import RATE, count, number
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import replacing, write_text
-from rtdenoise.training.data.mixer import Banks, Chances
+from rtdenoise.training.data.mixer import Banks, MixConfig
 from rtdenoise.training.data.tape_mixer import mixer_for
 
 REPORT_EVERY = 100  # pairs
@@ -24,20 +24,34 @@ REPORT_EVERY = 100  # pairs
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clean", type=Path, nargs="+", required=True, metavar="DIR", help="folders with clean speech")
     parser.add_argument(
-        "--noise", type=Path, nargs="+", required=True, metavar="DIR", help="folders with noise; or `tape`: made"
+        "--noise",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders with noise, or `tape` for synthetic tape noise",
     )
-    parser.add_argument("--rir", type=Path, nargs="+", default=[], metavar="DIR", help="folders with room responses")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets noisy/, clean/ and manifest.csv")
     parser.add_argument(
-        "--hours", type=number(0.0001, 10_000, "hours"), default=1.0, help="how much to write (default 1)"
+        "--rir", type=Path, nargs="+", default=[], metavar="DIR", help="folders with room impulse responses"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for noisy/, clean/ and manifest.csv"
+    )
+    parser.add_argument(
+        "--hours", type=number(0.0001, 10_000, "hours"), default=1.0, help="total length of the pairs (default 1)"
     )
     parser.add_argument(
         "--seconds", type=number(0.1, 3_600, "seconds"), default=5.0, help="length of a pair (default 5)"
     )
     parser.add_argument(
-        "--snr", type=number(-100, 100, "dB"), nargs=2, default=(-5.0, 20.0), metavar=("LO", "HI"), help="range in dB"
+        "--snr",
+        type=number(-100, 100, "dB"),
+        nargs=2,
+        default=(-5.0, 20.0),
+        metavar=("LO", "HI"),
+        help="range of the SNR in dB",
     )
-    parser.add_argument("--rate", type=RATE, default=48000, help="sampling rate of the files (default 48000)")
+    parser.add_argument("--rate", type=RATE, default=48000, help="sample rate of the files (default 48000)")
     parser.add_argument("--seed", type=count(0), default=0)
     parser.add_argument("--cache", type=Path, metavar="DIR", help="where decoded audio is kept (default: OUT/cache)")
 
@@ -48,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
     if args.hours <= 0 or args.seconds < 1:
         raise UsageError("--hours must be above 0 and --seconds at least 1")
     banks = Banks.open(args.clean, args.noise, args.rir, args.rate, args.cache or args.out / "cache")
-    chances = replace(Chances(), snr_db=tuple(args.snr), snr_spread_db=0.0, clean_only=0.0, noise_only=0.0)
-    mixer = mixer_for(banks, args.seconds, args.seed, chances, part="all")
+    config = replace(MixConfig(), snr_db=tuple(args.snr), snr_spread_db=0.0, clean_only=0.0, noise_only=0.0)
+    mixer = mixer_for(banks, args.seconds, args.seed, config, part="all")
     count = max(1, round(args.hours * 3600 / args.seconds))
     rows = []
     for side in ("noisy", "clean"):

@@ -16,7 +16,7 @@ from scipy import fft
 from rtdenoise.errors import UsageError
 from rtdenoise.training.data import augment, synthetic_noise
 from rtdenoise.training.data.clips import Bank, open_bank
-from rtdenoise.training.data.sampling import Part, clip_weights, noise_chances, voice_chances
+from rtdenoise.training.data.sampling import Part, clip_weights, noise_probabilities, voice_probabilities
 
 ROOM_S = 0.6
 TAIL_S = 0.25  # zeros behind a clip before filtering, so that little of a room's tail wraps round to its start
@@ -29,7 +29,7 @@ ALONE_DB = (-30.0, -12.0)  # the other noises' level where a low noise is nearly
 
 
 @dataclass(frozen=True)
-class Chances:
+class MixConfig:
     """How often each thing happens to a pair (probabilities), and the ranges of its levels."""
 
     snr_db: tuple[float, float] = (-8.0, 35.0)
@@ -71,8 +71,8 @@ class Chances:
 
 @dataclass(frozen=True)
 class Banks:
-    """The banks a mixer draws from; without ``room`` there are no rooms, without ``noise`` tape noise is made, and the
-    speech (or music) is stereo."""
+    """The banks a mixer draws from. Without ``room`` there are no rooms; without ``noise`` it is synthetic tape noise,
+    and the speech (or music) is stereo."""
 
     speech: Bank
     noise: Bank | None
@@ -110,52 +110,54 @@ class Mixer:
     its recording holds below `VOICE_FROM_HZ` stays in the mixture and leaves the target, as every rumble does.
     """
 
-    def __init__(self, banks: Banks, seconds: float, seed: int, chances: Chances, part: Part = "train", reuse: int = 1):
+    def __init__(
+        self, banks: Banks, seconds: float, seed: int, config: MixConfig, part: Part = "train", reuse: int = 1
+    ):
         if reuse < 1:
             raise UsageError(f"reuse {reuse}; give 1 (nothing is used again) or more")
-        self.banks, self.rate, self.seed, self.chances, self.reuse = banks, banks.speech.rate, seed, chances, reuse
+        self.banks, self.rate, self.seed, self.config, self.reuse = banks, banks.speech.rate, seed, config, reuse
         self.count = round(seconds * self.rate)
         self._padded = fft.next_fast_len(self.count + round(TAIL_S * self.rate), real=True)
         self._hz = np.linspace(0, self.rate / 2, self._padded // 2 + 1, dtype=np.float32)
         self._voice_band = high_pass(self._hz, VOICE_FROM_HZ)
         assert banks.noise is not None, "tape noise has a mixer of its own"
         self._noises = banks.noise
-        self._speech = clip_weights(banks.speech, voice_chances(banks.speech), part)
-        self._noise = clip_weights(banks.noise, noise_chances(banks.noise), part)
+        self._speech = clip_weights(banks.speech, voice_probabilities(banks.speech), part)
+        self._noise = clip_weights(banks.noise, noise_probabilities(banks.noise), part)
         self._rooms: dict[int, np.ndarray] = {}
         self._kept: dict[tuple[str, int], np.ndarray] = {}
 
     def pair(self, number: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Noisy and target, float32 ``[count]``, and the SNR in dB (nan without speech or without noise)."""
-        random, chances = np.random.default_rng([self.seed, number]), self.chances
-        fate = random.random()
+        random, config = np.random.default_rng([self.seed, number]), self.config
+        draw = random.random()
         if self.reuse == 1:
             target, noise = self._placed(random, self._dry_speech(random)), self._noise_bed(random)
         else:
             target, noise = self._met(number)
-        if fate < chances.noise_only:
+        if draw < config.noise_only:
             target = np.zeros_like(target)
         snr_db = self._snr_db(random)
         noise = noise * (active_level(target) / augment.rms(noise) * 10 ** (-snr_db / 20))
-        if random.random() < chances.low_noise:
-            if random.random() < chances.low_noise_alone:
+        if random.random() < config.low_noise:
+            if random.random() < config.low_noise_alone:
                 noise = noise * np.float32(10 ** (random.uniform(*ALONE_DB) / 20))
             noise = noise + self._low_noise(random, target)
-        if fate > 1 - chances.clean_only:
+        if draw > 1 - config.clean_only:
             noise[:] = 0
         noisy = target + noise
         target = self._filtered(target, self._voice_band)
-        gain = 10 ** (random.uniform(*chances.level_dbfs) / 20) / (augment.rms(noisy) + 1e-5)
+        gain = 10 ** (random.uniform(*config.level_dbfs) / 20) / (augment.rms(noisy) + 1e-5)
         gain = min(gain, 1.5 / (float(np.abs(noisy).max()) + 1e-6))
         noisy, target = noisy * np.float32(gain), target * np.float32(gain)
-        if random.random() < chances.band_limited:
+        if random.random() < config.band_limited:
             response = augment.band_limit(random, self._hz)
             noisy, target = self._filtered(noisy, response), self._filtered(target, response)
-        if random.random() < chances.clipped:
+        if random.random() < config.clipped:
             noisy = augment.clip_peaks(random, noisy)
-        if random.random() < chances.coded:
+        if random.random() < config.coded:
             noisy = augment.coded(random, noisy, self.rate)
-        plain = chances.noise_only <= fate <= 1 - chances.clean_only
+        plain = config.noise_only <= draw <= 1 - config.clean_only
         return noisy.astype(np.float32), target.astype(np.float32), snr_db if plain else float("nan")
 
     def batch(self, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -182,21 +184,21 @@ class Mixer:
         return voice, noise
 
     def _snr_db(self, random: augment.Random) -> float:
-        lowest, highest = self.chances.snr_db
-        if self.chances.snr_spread_db == 0:
+        lowest, highest = self.config.snr_db
+        if self.config.snr_spread_db == 0:
             return float(random.uniform(lowest, highest))
-        return float(np.clip(random.normal(self.chances.snr_mean_db, self.chances.snr_spread_db), lowest, highest))
+        return float(np.clip(random.normal(self.config.snr_mean_db, self.config.snr_spread_db), lowest, highest))
 
     def _dry_speech(self, random: augment.Random) -> np.ndarray:
-        speed = random.uniform(0.85, 1.18) if random.random() < self.chances.speed else 1.0
+        speed = random.uniform(0.85, 1.18) if random.random() < self.config.speed else 1.0
         dry = self._piece(random, self.banks.speech, self._speech, speed)
-        return augment.with_pauses(random, dry, self.rate) if random.random() < self.chances.pauses else dry
+        return augment.with_pauses(random, dry, self.rate) if random.random() < self.config.pauses else dry
 
     def _low_noise(self, random: augment.Random, voice: np.ndarray) -> np.ndarray:
         """A noise that lies mostly below the voice, at a level set against the voice's."""
         weights = np.array(list(LOW_NOISES.values()), float)
         kind = str(random.choice(list(LOW_NOISES), p=weights / weights.sum()))
-        level = active_level(voice) * 10 ** (random.uniform(*self.chances.low_noise_db) / 20)
+        level = active_level(voice) * 10 ** (random.uniform(*self.config.low_noise_db) / 20)
         if kind == "pops":
             if float(np.abs(voice).max()) < QUIET:  # nobody breathes
                 kind = "rumble"
@@ -209,8 +211,8 @@ class Mixer:
 
     def _placed(self, random: augment.Random, dry: np.ndarray) -> np.ndarray:
         """Speech as a recording has it: through a microphone, maybe in a room."""
-        microphone = augment.equaliser(random, self._hz) if random.random() < self.chances.equalise else None
-        room = self.banks.room if random.random() < self.chances.room else None
+        microphone = augment.equaliser(random, self._hz) if random.random() < self.config.equalise else None
+        room = self.banks.room if random.random() < self.config.room else None
         if microphone is None and room is None:
             return dry
         spectrum = fft.rfft(dry, self._padded)
@@ -230,7 +232,7 @@ class Mixer:
     def _noise_bed(self, random: augment.Random) -> np.ndarray:
         """One to three noises on top of each other, RMS about one."""
         bed = self._one_noise(random)
-        while random.random() < self.chances.second_layer:
+        while random.random() < self.config.second_layer:
             bed = bed + self._one_noise(random) * 10 ** (random.uniform(-12, 0) / 20)
             if random.random() < 0.5:
                 break
@@ -238,7 +240,7 @@ class Mixer:
 
     def _one_noise(self, random: augment.Random) -> np.ndarray:
         kind, count = random.random(), self.count
-        for name, chance in self.chances.synthetic.items():
+        for name, chance in self.config.synthetic.items():
             kind -= chance
             if kind < 0:
                 own = {"babble": self._babble, "texture": self._texture}.get(name)
@@ -246,9 +248,9 @@ class Mixer:
                 break
         else:
             noise = self._piece(random, self._noises, self._noise, random.uniform(0.8, 1.25))
-            if random.random() < self.chances.equalise:
+            if random.random() < self.config.equalise:
                 noise = self._filtered(noise, augment.equaliser(random, self._hz))
-        if random.random() < self.chances.fluctuating:
+        if random.random() < self.config.fluctuating:
             noise = noise * augment.fluctuation(random, count, self.rate)
         return noise / (augment.rms(noise) + 1e-4)
 

@@ -1,4 +1,4 @@
-"""``rtdenoise rooms``: responses of made rooms, for ``--rir`` beside recorded ones; equal seeds write equal files.
+"""``rtdenoise rooms``: simulated room impulse responses, for ``--rir``; equal seeds write equal files.
 
 Shoebox rooms by the image-source method (Allen and Berkley 1979, https://doi.org/10.1121/1.382599) as pyroomacoustics
 computes it: walls that swallow more the higher the frequency, air that does so too, a voice and a microphone anywhere.
@@ -30,17 +30,17 @@ PEAK = 0.9
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets a FLAC file a room")
-    parser.add_argument("--count", type=count(), default=300, help="rooms (default 300)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for one FLAC file per room")
+    parser.add_argument("--count", type=count(), default=300, help="number of rooms (default 300)")
     parser.add_argument(
         "--rt60",
         type=number(0.01, 20, "seconds"),
         nargs=2,
         default=(0.12, 0.7),
         metavar=("LO", "HI"),
-        help="seconds by Sabine's formula",
+        help="range of the reverberation time in seconds, by Sabine's formula",
     )
-    parser.add_argument("--rate", type=RATE, default=48000, help="sampling rate of the files (default 48000)")
+    parser.add_argument("--rate", type=RATE, default=48000, help="sample rate of the files (default 48000)")
     parser.add_argument("--seed", type=count(0), default=0)
 
 

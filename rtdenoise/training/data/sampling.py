@@ -18,17 +18,17 @@ NOISY_DB, LEAST_CHANCE = (42.0, 50.0), 0.01  # of dynamic range; at the lower en
 FRAMES_LOOKED_AT = 3000  # of a clip, to judge its dynamic range
 
 
-def noise_chances(bank: Bank) -> np.ndarray:
+def noise_probabilities(bank: Bank) -> np.ndarray:
     """Chance of each clip: its length, with collections that have most hours damped (hours to the power 0.5)."""
     length = np.diff(bank.start).astype(float)
     return length * _per_label(length, [c.source for c in bank.clips]) ** -0.5
 
 
-def voice_chances(bank: Bank) -> np.ndarray:
+def voice_probabilities(bank: Bank) -> np.ndarray:
     """Chance of each clip: speakers count more than hours (a speaker's hours to the power 0.7, a collection's total to
     the power 0.8), and recordings that are themselves noisy count less."""
     length = np.diff(bank.start).astype(float)
-    speaker = _per_label(length, [f"{c.source}/{c.who}" for c in bank.clips])
+    speaker = _per_label(length, [f"{c.source}/{c.speaker}" for c in bank.clips])
     chance = length * speaker**-0.3
     chance = chance * _per_label(chance, [c.source for c in bank.clips]) ** -0.2
     ranges_db = np.array([dynamic_range_db(bank, i) for i in range(len(bank))])
@@ -54,9 +54,9 @@ def _per_label(values: np.ndarray, labels: list[str]) -> np.ndarray:
     return np.bincount(which, values)[which]
 
 
-def clip_weights(bank: Bank, chances: np.ndarray, part: Part) -> np.ndarray:
-    """Cumulated chances of the clips of a part."""
+def clip_weights(bank: Bank, probabilities: np.ndarray, part: Part) -> np.ndarray:
+    """Cumulative probabilities of the clips of a part."""
     is_dev = np.array([c.is_dev for c in bank.clips])
     if part == "all" or is_dev.all() or not is_dev.any():  # a user's few files may all fall on one side
-        return np.cumsum(chances)
-    return np.cumsum(chances * (is_dev == (part == "dev")))
+        return np.cumsum(probabilities)
+    return np.cumsum(probabilities * (is_dev == (part == "dev")))

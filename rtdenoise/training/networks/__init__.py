@@ -26,11 +26,11 @@ def build(name: str, options: dict[str, Any]) -> Any:
 def load_weights(net: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     """Give ``net`` the weights of a checkpoint of its shape, of any precision.
 
-    A checkpoint from before the network grew may lack its ``silent_parts``, which say nothing until they are trained:
-    the network then does what it did. Raises UsageError for one of another shape.
+    A checkpoint from before the network grew may lack its ``zero_init_modules``, which give zero until they are
+    trained: the network then does what it did. Raises UsageError for one of another shape.
     """
     own = net.state_dict()
-    silent = {k for k in own if k.split(".")[0] in getattr(net, "silent_parts", ())}
+    silent = {k for k in own if k.split(".")[0] in getattr(net, "zero_init_modules", ())}
     strange = (set(own) - silent - set(weights)) | (set(weights) - set(own))
     strange = strange or {k for k, v in weights.items() if v.shape != own[k].shape}
     if strange:

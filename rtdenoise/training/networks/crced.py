@@ -81,7 +81,7 @@ class CRCED(nn.Module):
     def set_stage(self, stage: str) -> None:
         """CR-CED is trained in one stage, all of it."""
 
-    def judged(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss_target(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The part of estimate and target that the loss compares."""
         return estimate, target
 

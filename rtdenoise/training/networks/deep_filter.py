@@ -1,4 +1,4 @@
-"""Gain and filter of the U-Net: what it said of a bin becomes that bin's spectrum. Deep filtering, arXiv 1904.08369.
+"""Gain and filter of the U-Net: its logits for a bin become that bin's spectrum. Deep filtering, arXiv 1904.08369.
 
 Owns the last step, in which every bin becomes its own spectrum times a gain between 0 and 1, plus a weighted sum of its
 own last `TAPS` spectra, hushed where the gain is sure (4 g (1 - g)). On a CPU one numba kernel does it forward and one
@@ -50,9 +50,9 @@ def _forward(low, raw, start, step, out):
             f = start + t * step
             for bin in range(WIDE * rows + 1):
                 row, place = _home(bin, rows)
-                said = raw[t, b, row]
-                g = _gain(said[place])
-                re, im = _sum(said, WIDE + 2 * TAPS * place, low, b, f, bin)
+                logits = raw[t, b, row]
+                g = _gain(logits[place])
+                re, im = _sum(logits, WIDE + 2 * TAPS * place, low, b, f, bin)
                 u = FOUR * g * (ONE - g)
                 out[b, t, bin, 0] = g * low[b, f, bin, 0] + u * re
                 out[b, t, bin, 1] = g * low[b, f, bin, 1] + u * im
@@ -66,10 +66,10 @@ def _backward(low, raw, start, step, grad, d_raw):
             f = start + t * step
             for bin in range(WIDE * rows + 1):
                 row, place = _home(bin, rows)
-                said, answer, first = raw[t, b, row], d_raw[t, b, row], WIDE + 2 * TAPS * place
+                logits, answer, first = raw[t, b, row], d_raw[t, b, row], WIDE + 2 * TAPS * place
                 d_re, d_im = grad[b, t, bin, 0], grad[b, t, bin, 1]
-                g = _gain(said[place])
-                re, im = _sum(said, first, low, b, f, bin)
+                g = _gain(logits[place])
+                re, im = _sum(logits, first, low, b, f, bin)
                 u = g * (ONE - g)
                 along = d_re * low[b, f, bin, 0] + d_im * low[b, f, bin, 1]
                 answer[place] += u * (along + FOUR * (ONE - TWO * g) * (d_re * re + d_im * im))
@@ -108,10 +108,13 @@ def filtered(low: torch.Tensor, raw: torch.Tensor, start: int, step: int, kept: 
     """
     if low.device.type == "cpu" and raw.dtype == torch.float32 and not kept:
         return Filtered.apply(low, raw.contiguous(), start, step)
-    said = torch.cat([raw[..., :WIDE].unsqueeze(-1), raw[..., WIDE:].unflatten(-1, (WIDE, -1))], -1)
-    said = said.flatten(2, 3).transpose(0, 1)  # [batch, chosen, 128, 1 + 2 TAPS]
-    said = torch.cat([said, said[:, :, -1:]], 2)
-    gain, taps = torch.sigmoid(said[..., 0]), torch.view_as_complex(said[..., 1:].unflatten(-1, (TAPS, 2)).contiguous())
+    logits = torch.cat([raw[..., :WIDE].unsqueeze(-1), raw[..., WIDE:].unflatten(-1, (WIDE, -1))], -1)
+    logits = logits.flatten(2, 3).transpose(0, 1)  # [batch, chosen, 128, 1 + 2 TAPS]
+    logits = torch.cat([logits, logits[:, :, -1:]], 2)
+    gain, taps = (
+        torch.sigmoid(logits[..., 0]),
+        torch.view_as_complex(logits[..., 1:].unflatten(-1, (TAPS, 2)).contiguous()),
+    )
     taps = taps * (4 * gain * (1 - gain)).unsqueeze(-1)
     spectra = F.pad(torch.view_as_complex(low), (0, 0, TAPS - 1, 0)).unfold(1, TAPS, 1)[:, start::step].flip(-1)
     enhanced = gain * spectra[..., 0] + (taps * spectra).sum(-1)

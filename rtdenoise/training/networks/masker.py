@@ -1,6 +1,6 @@
 """Masker: a U-Net over frequency on levels alone, for four ways of posing the task. The input's phase stays as it is.
 
-An encoder over frequency with strides, a bottleneck that remembers (`unet.Memory`), a decoder with skips; time is
+An encoder over frequency with strides, a recurrent bottleneck (`memory.DualPathGRU`), a decoder with skips; time is
 causal and never strided. ``target`` says what the network sees and what its output means:
 
 - ``noise``: sees levels on a fixed scale, gives the level of the noise; its magnitude is subtracted;
@@ -25,7 +25,7 @@ from torch import nn
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing
 from rtdenoise.model.contract import model_bins
-from rtdenoise.training.networks.memory import CHAINS, Memory
+from rtdenoise.training.networks.memory import CHAINS, DualPathGRU
 from rtdenoise.training.networks.unet import CONTEXT, Down, merged, patches
 from rtdenoise.training.spectra import deep_filtered, past
 
@@ -83,7 +83,7 @@ class Masker(nn.Module):
         )
         deepest = channels[-1]
         self.place = nn.Parameter(torch.randn(self.bands, deepest) * 0.02)
-        self.memory = nn.ModuleList(Memory(deepest, across * deepest, self.bands) for _ in range(blocks))
+        self.memory = nn.ModuleList(DualPathGRU(deepest, across * deepest, self.bands) for _ in range(blocks))
         upwards = list(reversed(channels))
         self.merge = nn.ModuleList(nn.Linear(2 * c, c) for c in upwards)
         self.up = nn.ModuleList(
@@ -104,7 +104,7 @@ class Masker(nn.Module):
     def set_stage(self, stage: str) -> None:
         """There is one stage, all of it."""
 
-    def judged(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss_target(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The part of estimate and target that the loss compares: the bins that were looked at."""
         return estimate[..., : self.columns], target[..., : self.columns]
 
@@ -170,7 +170,7 @@ class Masker(nn.Module):
         return self.out(patches(x, 3, 1)).float().reshape(*x.shape[:2], self.columns, self.values)
 
     def gains(self, raw: torch.Tensor, now: torch.Tensor, low: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
-        """What the network said, as a gain for every column."""
+        """The network's output as a gain for every column."""
         if self.target == "mask":
             return torch.sigmoid(raw)
         if self.target == "db":

@@ -1,8 +1,8 @@
-"""What networks remember by: recurrences over time whose rows are sub-bands, and one for all that lies below 1 kHz.
+"""Recurrent blocks: GRUs over time whose rows are sub-bands, and one for everything below 1 kHz.
 
-Memory is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms
-apart and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain remembers four times as long
-for the same number of steps, and training may evaluate one chain alone, every fourth frame, for a quarter of the work.
+Their state is dilated by four frames (arXiv 1710.02224): the state at frame t comes from frame t - 4. Frames stand 4 ms
+apart and overlap by 75 %, so four interleaved chains each hear all of the sound; a chain covers four times as long
+in the same number of steps, and training may evaluate one chain alone, every fourth frame, for a quarter of the work.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DilatedGRU(nn.Module):
         return y.view(-1, rows, channels)[:frames]
 
 
-class Memory(nn.Module):
+class DualPathGRU(nn.Module):
     """One bottleneck block on ``[frames, batch, sub-bands, channels]``: over time, then across sub-bands."""
 
     def __init__(self, channels: int, hidden: int, bands: int):
@@ -53,7 +53,7 @@ class Memory(nn.Module):
         return y + self.widen(F.relu(self.narrow(y.flatten(2)))).view(y.shape)
 
 
-class FineMemory(nn.Module):
+class SubbandGRU(nn.Module):
     """Each low sub-band of the first level hears its own past; ``[frames, batch, sub-bands, channels]``. Harmonics and
     most of what a filter gets wrong lie there, where the bottleneck's sub-bands are too wide to tell them apart."""
 
@@ -68,12 +68,12 @@ class FineMemory(nn.Module):
         return torch.cat([low + y, rest], 2)
 
 
-class PitchMemory(nn.Module):
+class LowBandGRU(nn.Module):
     """Everything below 1 kHz heard together, in sub-bands of 15.6 Hz, with a memory of its own.
 
     There lies most of a voice's energy, and of what a filter gets wrong; one window of 16 ms cannot tell the harmonics
     of a voice apart, four side by side can (`sub_bands`), and seen all at once they are a pitch. What it knows goes
-    into the first level's rows and, straight, into what is said of their gains and filters.
+    into the first level's rows and directly into the logits of their gains and filters.
     """
 
     def __init__(self, channels: int, width: int):

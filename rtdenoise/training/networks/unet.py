@@ -24,9 +24,9 @@ from rtdenoise.training.networks.memory import (
     CHAINS,
     PITCH_ROWS,
     DilatedGRU,
-    FineMemory,
-    Memory,
-    PitchMemory,
+    DualPathGRU,
+    LowBandGRU,
+    SubbandGRU,
     sub_bands,
 )
 from rtdenoise.training.spectra import COMPRESSION, NOTHING, compressor, past
@@ -112,7 +112,7 @@ class UNet(nn.Module):
 
     bins, framing = ALL_BINS, CONTRACT_FRAMING
     training_step = CHAINS
-    silent_parts = ("pitch", "pitch_taps")  # until trained
+    zero_init_modules = ("pitch", "pitch_taps")  # They give zero until they are trained.
     output_layers = ("place", "taps", "gain", "pitch_taps", "head_out")
 
     def __init__(
@@ -125,10 +125,10 @@ class UNet(nn.Module):
         super().__init__()
         a, b, c = channels
         self.down = nn.ModuleList([Down(2 * len(CONTEXT), a, 8, 4), Down(a, b, 4, 2), Down(b, c, 4, 2)])
-        self.fine = FineMemory(a)
-        self.pitch = PitchMemory(a, pitch)
+        self.fine = SubbandGRU(a)
+        self.pitch = LowBandGRU(a, pitch)
         self.place = nn.Parameter(torch.randn(SUB_BANDS, c) * 0.02)  # tells the shared GRU which sub-band it hears
-        self.memory = nn.ModuleList(Memory(c, hidden, SUB_BANDS) for hidden in across)
+        self.memory = nn.ModuleList(DualPathGRU(c, hidden, SUB_BANDS) for hidden in across)
         self.merge = nn.ModuleList(nn.Linear(2 * k, k) for k in (c, b, a))
         self.up = nn.ModuleList([nn.Linear(c, 2 * b), nn.Linear(b, 2 * a)])
         self.taps = nn.Linear(3 * a, 4 * 2 * TAPS)  # three sub-bands -> four bins
@@ -168,7 +168,7 @@ class UNet(nn.Module):
             self.down.eval()  # a frozen core keeps its statistics
         return self
 
-    def judged(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def loss_target(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The part of estimate and target that the loss of this stage compares."""
         part = slice(LOW_BINS, None) if self._bands_only else slice(0, LOW_BINS)
         return estimate[..., part], target[..., part]

@@ -101,11 +101,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the model, for its metadata (default: the network's)")
     parser.add_argument("--version", default="1", help="version of the model, for its metadata")
     parser.add_argument("--licence", default="not stated", help="licence of the weights")
-    parser.add_argument("--training-data", default="not stated", help="one line that names the sources")
+    parser.add_argument("--training-data", default="not stated", help="one line naming the sources")
     parser.add_argument(
-        "--keep-input", type=number(0, 1), default=0.0, metavar="SHARE", help="leave this share of the input"
+        "--keep-input", type=number(0, 1), default=0.0, metavar="SHARE", help="blend in this share of the input"
     )
-    parser.add_argument("--scores", type=Path, metavar="JSON", help="scores as `evaluate` wrote them")
+    parser.add_argument("--scores", type=Path, metavar="JSON", help="scores as written by `rtdenoise evaluate`")
 
 
 def run(args: argparse.Namespace) -> int:

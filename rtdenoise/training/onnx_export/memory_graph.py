@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtdenoise.training.networks.memory import CHAINS, DilatedGRU, Memory
+from rtdenoise.training.networks.memory import CHAINS, DilatedGRU, DualPathGRU
 from rtdenoise.training.onnx_export.graph import Graph, array
 
 
@@ -38,7 +38,7 @@ class Time:
         return cls(live, sizes, frames, g.op("Add", frames, g.shape(CHAINS)), steps, filling)
 
 
-def remember(block: Memory, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
+def remember(block: DualPathGRU, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
     """A bottleneck block on rows ``[batch * frames * bands, channels]``, and its next state."""
     channels = block.out.in_features
     bands = block.narrow.in_features // channels

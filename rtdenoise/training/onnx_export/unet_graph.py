@@ -22,8 +22,8 @@ from rtdenoise.training.networks.memory import (
     PITCH_BINS,
     PITCH_FRAMES,
     PITCH_ROWS,
-    FineMemory,
-    PitchMemory,
+    LowBandGRU,
+    SubbandGRU,
 )
 from rtdenoise.training.networks.unet import (
     ALL_BINS,
@@ -139,7 +139,7 @@ def _encoder(net: Any, g: Graph, frames: str, fine: str, pitch: str, time: Time)
     return skips, known, low_next
 
 
-def _fine(fine: FineMemory, g: Graph, skip: Skip, bins: int, state: str, time: Time) -> tuple[str, str]:
+def _fine(fine: SubbandGRU, g: Graph, skip: Skip, bins: int, state: str, time: Time) -> tuple[str, str]:
     """The first level with what its low sub-bands remember, ``[batch * frames, bins, channels]``, and the next state.
     All of it before the batch norm, whose scale and shift are folded into the weights on both sides."""
     channels, scale = len(skip.scale), torch.tensor(skip.scale)
@@ -154,9 +154,7 @@ def _fine(fine: FineMemory, g: Graph, skip: Skip, bins: int, state: str, time: T
     return g.op("Concat", g.op("Add", low, added), rest, axis=1), following
 
 
-def _pitch(
-    pitch: PitchMemory, g: Graph, skip: Skip, x: str, bands: str, state: str, time: Time
-) -> tuple[str, str, str]:
+def _pitch(pitch: LowBandGRU, g: Graph, skip: Skip, x: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
     """x as `_fine` gives it -> the same with the pitch memory's part, what that knows ``[batch * frames, width]``, and
     the next state; folded as there."""
     channels, width = len(skip.scale), pitch.rows.out_features
@@ -243,10 +241,10 @@ def _decoder(net: Any, g: Graph, x: str, skips: list[Skip], known: str) -> tuple
     x = g.op("Reshape", x, g.shape(-1, 1 + 2 * TAPS, COLUMNS))
     pitch = array(net.pitch_taps.weight).reshape(PITCH_ROWS, 4 * (1 + 2 * TAPS), -1)
     pitch = _bin_by_bin(pitch[:, :4], pitch[:, 4:]).reshape(PITCH_BINS, 1 + 2 * TAPS, -1)
-    said = g.op("MatMul", known, g.constant(pitch.swapaxes(0, 1).reshape((1 + 2 * TAPS) * PITCH_BINS, -1).T))
-    said = g.op("Reshape", said, g.shape(-1, 1 + 2 * TAPS, PITCH_BINS))
+    logits = g.op("MatMul", known, g.constant(pitch.swapaxes(0, 1).reshape((1 + 2 * TAPS) * PITCH_BINS, -1).T))
+    logits = g.op("Reshape", logits, g.shape(-1, 1 + 2 * TAPS, PITCH_BINS))
     low, rest = g.op("Split", x, g.shape(PITCH_BINS, COLUMNS - PITCH_BINS), outputs=2, axis=2)
-    x = g.op("Concat", g.op("Add", low, said), rest, axis=2)
+    x = g.op("Concat", g.op("Add", low, logits), rest, axis=2)
     x = g.op("Pad", x, g.shape(0, 0, 0, 0, 0, LOW_BINS - COLUMNS), mode="edge")
     gain, taps = g.op("Split", x, g.shape(1, 2 * TAPS), outputs=2, axis=1)
     gain = g.op("Sigmoid", gain)

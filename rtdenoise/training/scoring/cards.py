@@ -28,7 +28,7 @@ def around(path: Path, name: str) -> tuple[str, str]:
     before, found, rest = page.partition(begin)
     _, closed, after = rest.partition(end)
     if not (found and closed):
-        raise UsageError(f"{path} has no place for the table; put {begin.strip()} and {end} where it should stand")
+        raise UsageError(f"{path} has no place for the table; put {begin.strip()} and {end} where it belongs")
     return before + begin, end + after
 
 

@@ -98,4 +98,6 @@ def _read(path: Path) -> dict[str, Rows]:
             systems[name] = dict(zip(kept["pairs"], known, strict=True))
         return systems
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} holds no scores ({error}); give a file that `evaluate --out` wrote") from error
+        raise UsageError(
+            f"{path} contains no scores ({error}); give a file written by `rtdenoise evaluate --out`"
+        ) from error

@@ -32,7 +32,7 @@ class Dnsmos:
             raise UsageError(f"cannot read {path} as a model; give DNSMOS's sig_bak_ovr.onnx") from error
         shapes = [v.shape for v in (*self._session.get_inputs(), *self._session.get_outputs())]
         if [s[1:] for s in shapes] != [[SAMPLES], [len(TO_OPINIONS)]]:
-            raise UsageError(f"{path} is no P.835 model; take sig_bak_ovr.onnx, the one that is not personalised")
+            raise UsageError(f"{path} is not a P.835 model; use sig_bak_ovr.onnx, not the personalised one")
 
     def __call__(self, x: np.ndarray) -> dict[str, float]:
         """Opinions, 1 to 5, of the first 9.01 s of ``x`` ``[samples]`` at 16 kHz; shorter sounds are repeated."""

@@ -28,29 +28,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "systems",
         nargs="+",
         metavar="SYSTEM|DIR",
-        help="systems: a model (name or file), a checkpoint (.pt), each with @low behind it at 8 ms of delay, or "
-        "'name=command {in} {out}'; and behind them folders with noisy/ and clean/, same file names: of several, the "
-        "means of their means too",
+        help="systems: a model (name or file), a checkpoint (.pt), each optionally with @low for 8 ms of latency, or "
+        "'name=command {in} {out}'; then folders with noisy/ and clean/ that have the same file names: for several, "
+        "the mean of their means too",
     )
     parser.add_argument(
         "--tape",
         action="store_true",
-        help="the folder holds clean music instead: score tape noise added to it",
+        help="the folder contains clean music instead: score tape noise added to it",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="also write scores.md and a NAME.json for each system, a folder a set"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="also write scores.md and a NAME.json for each system, one folder per set",
     )
     parser.add_argument(
         "--card",
         type=Path,
         metavar="FILE.md",
-        help="put the tables between the marks <!-- scores --> of a model's card",
+        help="write the tables between the marks <!-- scores --> of a model's card",
     )
     parser.add_argument(
         "--dnsmos",
         type=Path,
         metavar="FILE.onnx",
-        help="also what listeners would say, by DNSMOS's sig_bak_ovr.onnx: SIG, BAK, OVRL",
+        help="also estimate listeners' ratings (SIG, BAK, OVRL) with DNSMOS's sig_bak_ovr.onnx",
     )
     parser.add_argument(
         "--against",
@@ -58,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE.json",
-        help="also whether the first system is better or worse than systems scored before, pair by pair: for each "
+        help="also compare the first system, pair by pair, with systems scored before: for each "
         "folder a NAME.json of --out, or a table of several",
     )
     parser.add_argument(
@@ -67,16 +70,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="folders with responses of rooms: also how clean speech in a room gets through",
+        help="folders with room impulse responses: also score clean speech in rooms",
     )
-    parser.add_argument("--quick", action="store_true", help="the pairs alone: no clean speech, noise or telephone in")
-    parser.add_argument("--jobs", type=count(1, 1_000), default=1, metavar="N", help="processes (default 1)")
+    parser.add_argument(
+        "--quick", action="store_true", help="score the pairs alone, without clean speech, noise or 8 kHz input"
+    )
+    parser.add_argument("--jobs", type=count(1, 1_000), default=1, metavar="N", help="number of processes (default 1)")
     parser.add_argument(
         "--plot",
         type=count(0),
         default=0,
         metavar="N",
-        help="spectrograms of the N pairs that the first system is worst at (PESQ), as worst.png into --out",
+        help="draw spectrograms of the N pairs with the first system's lowest PESQ to worst.png in --out",
     )
 
 
@@ -92,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
 
             for name in ("dnsmos", "against", "rir", "quick"):
                 if getattr(args, name):
-                    raise UsageError(f"--{name} is for speech; leave it out with --tape")
+                    raise UsageError(f"--{name} is only valid for speech; remove it, or --tape")
             if args.jobs > 1 or len(folders) > 1:
                 raise UsageError("--tape takes one folder and one process")
             tables = tape_scores.run(folders[0], open_systems(texts, Path(exported)), args.out, args.plot)
@@ -126,7 +131,9 @@ def _score_speech(texts: list[str], folders: list[Path], args: argparse.Namespac
         Dnsmos(args.dnsmos)  # a wrong file fails here, not in a process
     rooms = tuple(clip.path for folder in args.rir for clip in find_clips(folder, "rir"))
     if args.rir and not rooms:
-        raise UsageError(f"no responses of rooms in {', '.join(map(str, args.rir))}; `rtdenoise rooms` makes some")
+        raise UsageError(
+            f"no room impulse responses in {', '.join(map(str, args.rir))}; `rtdenoise rooms` simulates some"
+        )
     extent = Extent(not args.quick, args.dnsmos, rooms)
     sets = {name: find_pairs(folder) for name, folder in _names(folders).items()}
     kept = read_kept(args.against, {name: [pair.name for pair in pairs] for name, pairs in sets.items()})

@@ -73,10 +73,10 @@ def find_pairs(folder: Path) -> list[Pair]:
     """The pairs of a folder: ``noisy/NAME`` and ``clean/NAME``."""
     noisy, clean = folder / "noisy", folder / "clean"
     if not noisy.is_dir() or not clean.is_dir():
-        raise UsageError(f"{folder} holds no noisy/ and clean/; `rtdenoise mix --out {folder}` makes such pairs")
+        raise UsageError(f"{folder} contains no noisy/ and clean/; `rtdenoise mix --out {folder}` makes such pairs")
     pairs = [Pair(p.stem, p, clean / p.name) for p in sorted(noisy.iterdir()) if (clean / p.name).exists()]
     if not pairs:
-        raise UsageError(f"no file of {noisy} has one of the same name in {clean}")
+        raise UsageError(f"no file of {noisy} has a counterpart of the same name in {clean}")
     return pairs
 
 
@@ -234,7 +234,7 @@ def attenuation_db(noise: np.ndarray, system: Filter, rate: int) -> float:
 
 
 def probes(system: Filter) -> Row:
-    """Attenuation in dB of made noises at 48 kHz: white, and a fan (a wandering tone with harmonics and air)."""
+    """Attenuation in dB of synthetic noises at 48 kHz: white, and a fan (a wandering tone with harmonics and air)."""
     from rtdenoise.training.data import synthetic_noise
 
     random, rate = np.random.default_rng(5), 48000

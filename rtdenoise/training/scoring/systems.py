@@ -61,9 +61,9 @@ def open_system(text: str, folder: Path) -> System:
     name, is_command, command = text.partition("=")
     if is_command:
         if not _is_command(command):
-            raise UsageError(f"the command of {name!r} must hold {{in}} and {{out}}, as in 'sox=sox {{in}} {{out}}'")
+            raise UsageError(f"the command of {name!r} must contain {{in}} and {{out}}, as in 'sox=sox {{in}} {{out}}'")
         if Path(name).name != name or name in (".", ".."):
-            raise UsageError(f"{name!r} would name a file in another folder; give the command a plain name")
+            raise UsageError(f"{name!r} would write to another folder; give the command a plain name")
         return System(name, command)
     source = text.removesuffix(LOW)
     low = text != source
