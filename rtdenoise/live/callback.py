@@ -108,7 +108,7 @@ def play(control: np.ndarray, target: Address, frames: int) -> int:
     control[ring.HEARD_FRAMES] += ready
     if ready < frames and load_acquire(control, ring.PRIMED):
         control[ring.UNDERRUNS] += 1
-        control[ring.SILENT_FRAMES] += frames - ready
+        control[ring.DROPOUT_FRAMES] += frames - ready
     control[ring.OUT_TIME] = began
     control[ring.OUT_BLOCK] = max(control[ring.OUT_BLOCK], frames)
     store_release(control, ring.OUT_TAIL, tail + cut + frames)

@@ -172,7 +172,7 @@ def close_hops(
         for f in range(count):
             remember_gains(noisy, enhanced, f, gains)
     elif action == HOLD:
-        control[ring.HOLDS] += 1
+        control[ring.REUSED_GAINS] += 1
         for c in range(gains.shape[0]):
             for k in range(gains.shape[1]):
                 enhanced[c, 0, k, 0] = noisy[c, 0, k, 0] * gains[c, k]

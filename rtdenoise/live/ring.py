@@ -1,4 +1,4 @@
-"""The memory that the audio callbacks and the worker share, and the rule that keeps the delay constant.
+"""The memory that the audio callbacks and the worker share, and the rule that keeps the latency constant.
 
     PortAudio thread                worker thread (no GIL)                    PortAudio thread
     capture callback ──▶ captured ──▶ STFT ▸ model ▸ blend ▸ ISTFT ──▶ played ──▶ play callback
@@ -8,10 +8,11 @@
 Positions count frames since the stream began and only grow; ``position % capacity`` is the place in memory. The rings
 are *timelines*: each end moves with its device and never waits. The play callback takes ``[tail, tail + n)`` whether
 it has been written or not, and plays a short fade where it has not. Audio that the worker finishes after its place
-has been played is in the past and stays unheard. So a stall costs a gap as long as itself and never adds delay: there
-is no debt to count or to forget.
+has been played is in the past and stays unheard. So a stall costs a dropout as long as itself and never adds latency:
+there is no debt to count or to forget.
 
-One writer a slot, and a cache line a writer, so no lock exists and no core waits for another's line.
+Each slot has one writer, and each writer cache lines of its own, so no lock is needed and no core waits for another's
+line.
 """
 
 from __future__ import annotations
@@ -29,35 +30,88 @@ from rtdenoise.live import realtime
 from rtdenoise.native.fft import inline, jit
 from rtdenoise.native.intrinsics import call3, load_acquire
 
-RING_HOPS = 256  # about one second: longer than any stall worth bridging; a multiple of the hop, so no hop ever wraps
-RECORDED_HOPS = 2048  # about eight seconds: longer than a disk or Python itself keeps a recording waiting
+# About one second: longer than any stall worth bridging. A multiple of the hop, so that no hop ever wraps.
+RING_HOPS = 256
+RECORDED_HOPS = 2048  # About eight seconds: longer than a disk or Python itself keeps a recording waiting.
 
-# Set before audio starts, constant afterwards
-CAPACITY, CHANNELS, CAPTURE_CHANNELS, PLAY_CHANNELS, CAPTURED, PLAYED, RATE, LAST_FRAME = range(8)
-POST, WAIT, SEMAPHORE, CLOCK, CLOCK_ID, CAPTURE_TIMES, PLAY_TIMES, HOP = range(8, 16)
-# Written by the capture callback; the thread's native id at its first call
-IN_HEAD, IN_TIME, IN_BLOCK, IN_XRUNS, CAPTURE_SCRATCH = 16, 17, 18, 19, 20  # scratch: two slots for the clock
-CAPTURE_THREAD = 22
-# Written by the play callback
-OUT_TAIL, OUT_TIME, OUT_BLOCK, OUT_XRUNS, PLAY_SCRATCH = 24, 25, 26, 27, 28
-PLAY_THREAD = 30
-UNDERRUNS, SILENT_FRAMES, SLACK, SLACK_ROUND, CUT_DONE, FADE, HEARD_FRAMES = range(32, 39)
-# Written by the worker
-IN_TAIL, OUT_HEAD, PRIMED, WORKER_SCRATCH = 40, 48, 56, 57
-HOPS, HOLDS, SKIPPED_FRAMES, PATIENCE, HOLDING, STATUS, FAULTS, ANCHORED = range(64, 72)
-CUT_WANTED, SLACK_ROUND_WANTED, TARGET, RESYNCS, WINDOW_HOPS, STEP_NS = range(72, 78)
-OFFSET = 78  # from a frame's place in one ring to its place in the other
-RECORDED_HEAD = 79
-# Written by Python; frames
-STOP, SPLIT, PREFILL, FIXED_TARGET, RESERVE, ANCHOR, FILE_END, WANTED = range(80, 88)
-GATHER = 90  # hops that must lie ready before the worker takes any: 0 and 1 for each as it comes
-CLOCK_HZ = 89  # of Windows' performance counter, set before audio starts; other clocks count nanoseconds
-THREAD_ID = 88  # address of what tells a thread its native id, set before audio starts; 0: nothing does
-SLOTS = 96
-NO_FILE, FILE_IN, FILE_OUT = range(3)  # values of FILE_END: which end, if any, is a file and has no clock
+# The control block: int64 slots, each with one writer. Every line states a slot's index, unit and meaning. Indices
+# and not the fields of a record dtype, since compiled code passes a slot's place to `load_acquire` and `store_release`,
+# which a field has not. Set before audio starts, constant afterwards:
+CAPACITY = 0  # frames: length of the captured and of the played ring
+CHANNELS = 1  # channels: of the filter and of both rings
+CAPTURE_CHANNELS = 2  # channels: of the input device
+PLAY_CHANNELS = 3  # channels: of the output device
+CAPTURED = 4  # address: the captured ring
+PLAYED = 5  # address: the played ring
+RATE = 6  # Hz: of both devices
+LAST_FRAME = 7  # address: the frame that was played last, from which a fade begins
+POST = 8  # address: the function that posts the semaphore
+WAIT = 9  # address: the function that waits for it
+SEMAPHORE = 10  # address: the semaphore itself, or its handle
+CLOCK = 11  # address: the function that reads the monotonic clock
+CLOCK_ID = 12  # enum: that function's first argument; -1 is Windows' performance counter
+CAPTURE_TIMES = 13  # address: histogram of the input callback's durations
+PLAY_TIMES = 14  # address: histogram of the output or duplex callback's durations
+HOP = 15  # frames: of one hop
+THREAD_ID = 88  # address: the function that tells a thread its native id; 0 where there is none
+CLOCK_HZ = 89  # Hz: of Windows' performance counter; other clocks count nanoseconds
+GATHER = 90  # hops: that must be ready before the worker takes any; 0 and 1 are each as it comes
+# Written by the input or duplex callback:
+IN_HEAD = 16  # frames: captured so far
+IN_TIME = 17  # ns: when the last callback began; 0 while there is none
+IN_BLOCK = 18  # frames: most in one callback
+IN_XRUNS = 19  # count: under- and overflows that PortAudio reports
+CAPTURE_SCRATCH = 20  # scratch: two slots for the clock's answer
+CAPTURE_THREAD = 22  # id: of the thread that calls back; 0 before its first call
+# Written by the output or duplex callback:
+OUT_TAIL = 24  # frames: taken by the output so far
+OUT_TIME = 25  # ns: when the last callback began; 0 while there is none
+OUT_BLOCK = 26  # frames: most in one callback
+OUT_XRUNS = 27  # count: under- and overflows that PortAudio reports
+PLAY_SCRATCH = 28  # scratch: two slots for the clock's answer
+PLAY_THREAD = 30  # id: of the thread that calls back; 0 before its first call
+UNDERRUNS = 32  # count: callbacks that found too little to play
+DROPOUT_FRAMES = 33  # frames: that were faded or silent for want of sound
+SLACK = 34  # frames: smallest reserve that a callback found in this round
+SLACK_ROUND = 35  # count: the round that SLACK is of
+CUT_DONE = 36  # frames: skipped so far to shorten the latency
+FADE = 37  # frames: of the fade-in that are done
+HEARD_FRAMES = 38  # frames: played in time
+# Written by the worker:
+IN_TAIL = 40  # frames: taken from the captured ring
+OUT_HEAD = 48  # frames: up to which the played ring is written
+PRIMED = 56  # flag: the output's timeline is tied to the input's, so underruns count
+WORKER_SCRATCH = 57  # scratch: two slots for the clock's answer
+HOPS = 64  # hops: processed
+REUSED_GAINS = 65  # hops: that reused the last gains
+SKIPPED_FRAMES = 66  # frames: of input skipped after a long stall
+PATIENCE = 67  # hops: that reuse gains after the next step that outlasts the buffer
+HOLDING = 68  # hops: that are still to reuse gains
+STATUS = 69  # address: of ONNX Runtime's error; 0 is none, 1 an error of the Python worker
+FAULTS = 70  # samples: of the filter's output that were not finite
+ANCHORED = 71  # count: the value of ANCHOR that has been carried out
+CUT_WANTED = 72  # frames: to be skipped so far in all
+SLACK_ROUND_WANTED = 73  # count: the round that the output shall measure SLACK in
+TARGET = 74  # frames: of latency between both callbacks on two clocks; 0 until it is known
+RESYNCS = 75  # count: jumps that restored the latency
+WINDOW_HOPS = 76  # hops: in this window of the steering
+STEP_NS = 77  # ns: usual time of a model step
+OFFSET = 78  # frames: from a frame's place in one ring to its place in the other
+RECORDED_HEAD = 79  # frames: written to the recorded ring
+# Written by Python:
+STOP = 80  # flag: the worker shall end
+SPLIT = 81  # flag: two streams on two clocks
+PREFILL = 82  # frames: that the output's timeline begins ahead
+FIXED_TARGET = 83  # frames: of TARGET where it is given; 0 where it is found
+RESERVE = 84  # frames: that the output shall find left over
+ANCHOR = 85  # count: times that the timelines were to be tied together, once for each start of a stream
+FILE_END = 86  # enum: the end that is a file and has no clock, see below
+WANTED = 87  # frames: of TARGET that a latency target allows; 0 where there is none
+SLOTS = 96  # count: slots in all
+NO_FILE, FILE_IN, FILE_OUT = range(3)  # The values of FILE_END.
 
-FADE_FRAMES = 64  # 1.3 ms at 48 kHz: long enough not to click, short enough not to be missed
-HISTOGRAM_BINS, BINS_PER_OCTAVE = 256, 16  # durations from 1 us to 65 ms, 4.4 % apart
+FADE_FRAMES = 64  # 1.3 ms at 48 kHz: long enough not to click, too short to be noticed.
+HISTOGRAM_BINS, BINS_PER_OCTAVE = 256, 16  # Durations from 1 us to 65 ms, in steps of 4.4 %.
 
 
 class Semaphore:

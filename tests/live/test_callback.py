@@ -56,7 +56,7 @@ def test_a_gap_is_a_fall_and_a_rise_and_never_a_click(rings):
     assert y[5 * BLOCK] == pytest.approx(0, abs=1e-3)
     assert y[-1] == 0.5
     assert rings.control[ring.UNDERRUNS] == 3
-    assert rings.control[ring.SILENT_FRAMES] == 3 * BLOCK
+    assert rings.control[ring.DROPOUT_FRAMES] == 3 * BLOCK
 
 
 def test_what_comes_too_late_stays_unheard_and_the_delay_stays(rings):

@@ -95,7 +95,7 @@ def test_live_output_is_file_output_later(delay, rng, rate, block, kind):
     with Harness(delay, rate, block, kind) as harness:
         harness.stop_clock()
         y = harness.run(x)
-    assert harness.control[ring.UNDERRUNS] == harness.control[ring.HOLDS] == 0
+    assert harness.control[ring.UNDERRUNS] == harness.control[ring.REUSED_GAINS] == 0
     assert_delayed(y, Denoiser(delay, rate).process(x), harness.denoiser, harness.delay, 3 * harness.delay)
 
 
@@ -109,7 +109,7 @@ def test_hops_are_gathered_for_as_much_latency_as_is_said(delay, rng, block):
             y = harness.run(x)
             together = [int(row[COUNT]) for row in calls]
     assert harness.control[ring.PREFILL] == block + LIVE_BATCH * 192 - 64
-    assert harness.control[ring.UNDERRUNS] == harness.control[ring.HOLDS] == 0
+    assert harness.control[ring.UNDERRUNS] == harness.control[ring.REUSED_GAINS] == 0
     assert together[LIVE_BATCH - 1] > 10
     assert sum(together[:-1]) <= (together[LIVE_BATCH - 1] if block > 192 * LIVE_BATCH else 0)
     assert_delayed(y, Denoiser(delay, 48_000).process(x), harness.denoiser, harness.delay, 3 * harness.delay)
@@ -121,7 +121,7 @@ def test_two_channels_low_latency(delay, rng, kind):
     with Harness(delay, 48_000, 256, kind, 2, latency="low") as harness:
         harness.stop_clock()
         y = harness.run(x)
-    assert harness.control[ring.UNDERRUNS] == harness.control[ring.HOLDS] == 0
+    assert harness.control[ring.UNDERRUNS] == harness.control[ring.REUSED_GAINS] == 0
     assert_delayed(
         y, Denoiser(delay, 48_000, 2, latency="low").process(x), harness.denoiser, harness.delay, 3 * harness.delay
     )
@@ -138,7 +138,7 @@ def test_hops_that_lie_ready_go_through_the_model_in_one_step(delay, rng, name, 
             y = harness.run(x)
             together = [int(row[COUNT]) for row in calls]
         later, skip = harness.delay - harness.denoiser.latency_samples, 3 * harness.delay
-    assert harness.control[ring.HOLDS] == 0
+    assert harness.control[ring.REUSED_GAINS] == 0
     assert sum(k * n for k, n in enumerate(together, 1)) == harness.control[ring.HOPS]
     assert sum(together) <= harness.control[ring.HOPS] / (block // 192) + 2 or together[LIVE_BATCH - 1] > 10
     whole = Denoiser(model, 48_000, channels).process(x)
@@ -180,7 +180,7 @@ def test_a_slow_model_holds_gains_and_keeps_the_delay(tmp_path):
             due += block / 48_000
             time.sleep(max(0.0, due - time.monotonic()))
         y = np.concatenate(y)
-        assert harness.control[ring.HOLDS] > 50
+        assert harness.control[ring.REUSED_GAINS] > 50
         ms, likeness = correlation.correlate(x[:, 0], y[:, 0], np.arange(24_000, len(y) - 2048, 2048), 2048)
         placed = likeness > 0.5  # a paced test on a busy machine: some windows have gaps
         assert np.mean(placed) > 0.5
