@@ -49,7 +49,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 test: system $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest --ignore=tests/live -m 'not slow'

@@ -19,25 +19,48 @@ os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configu
 # A shell's background job ignores SIGINT, and so would every command that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-LIVE = Path(__file__).resolve().parent / "live"
-TIMED = {"test_bench", "test_latency_report"}  # measure how long something takes, as the live tests do
-NICE = 10  # how far the processes that measure nothing give way
-FIRST_PROCESS = "gw0"  # of pytest-xdist, which gives it the largest group
+# Files that measure how long something takes: no two of them run at once. The first compiles; the others do not wait.
+MEASURING = """
+    live/test_worker live/test_pulse live/test_pipewire live/test_jack live/test_latency_breakdown live/test_gain
+    live/test_one_core live/test_overload live/test_doctor test_latency_report test_bench""".split()
+PROCESS = os.environ.get("PYTEST_XDIST_WORKER")  # of several that share the tests: gw0, gw1 and so on
+NICE = 10
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if os.environ.get("PYTEST_XDIST_WORKER", FIRST_PROCESS) != FIRST_PROCESS and hasattr(os, "nice"):
+def pytest_configure() -> None:
+    """Processes behind the two that are given live audio give way to it."""
+    if PROCESS not in (None, "gw0", "gw1") and hasattr(os, "nice"):
         os.nice(NICE)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Several processes of pytest-xdist share the tests by files. Those that measure time are one group, so that none
-    runs beside another: the largest group, hence begun first, in the one process that does not give way."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            timed = LIVE in item.path.parents or item.path.stem in TIMED
-            item.add_marker(pytest.mark.xdist_group("timed" if timed else item.path.stem))
+def turn(nodeid: str) -> tuple[int, str]:
+    """When the tests of a file have their turn among several processes, and with which others in one process: those
+    that measure, then all other live audio, since both wait more than they work, then each file on its own."""
+    file = nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
+    if file in MEASURING:
+        return MEASURING.index(file), "measuring"
+    return (len(MEASURING), "live") if file.startswith("live/") else (len(MEASURING) + 1, file)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if PROCESS is not None:
+        items.sort(key=lambda item: turn(item.nodeid)[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Turns(LoadScopeScheduling):
+        @property
+        def nodes(self) -> list:
+            return sorted(super().nodes, key=lambda node: node.gateway.id)  # gw0 first, whichever was ready first
+
+        def _split_scope(self, nodeid: str) -> str:
+            return turn(nodeid)[1]
+
+    config.option.loadscopereorder = False  # as they are collected
+    return Turns(config, log)
 
 
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
