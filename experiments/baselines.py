@@ -63,7 +63,7 @@ SYSTEMS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name, what in (("clean", "speech"), ("noise", "noise"), ("rir", "room responses")):
+    for name, what in (("clean", "speech"), ("noise", "noise"), ("rir", "room impulse responses")):
         parser.add_argument(f"--{name}", type=Path, nargs="+", default=[], metavar="DIR", help=f"folders with {what}")
     parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="pairs to score on, noisy/ and clean/")
     parser.add_argument(
@@ -202,7 +202,7 @@ def as_markdown(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> st
         "IoU",
         "parameters",
         "step",
-        "delay",
+        "latency",
         "heard",
         "loss",
         "its origin",

@@ -81,7 +81,7 @@ def _text(name: str) -> str:
 
 
 @pytest.fixture(scope="module", params=RECIPES)
-def forebear(request, folders, tmp_path_factory):
+def baseline(request, folders, tmp_path_factory):
     """Trained and exported by the commands: name, checkpoint, model file."""
     name, home = request.param, tmp_path_factory.mktemp(request.param)
     (home / "recipe.toml").write_text(toy_recipe(name))
@@ -95,9 +95,9 @@ def forebear(request, folders, tmp_path_factory):
     return name, home / "run" / "last.pt", home / "toy.onnx"
 
 
-def test_each_learns_by_its_recipe(forebear, folders):
+def test_each_learns_by_its_recipe(baseline, folders):
     """Of what its recipe minimises, less is left on other mixtures after the training than before."""
-    name, checkpoint, _ = forebear
+    name, checkpoint, _ = baseline
     state = load_checkpoint(checkpoint)
     recipe = recipe_from_json(state["recipe"])
     audio = [folders / "clean"], [TAPE] if name == "tape" else [folders / "noise"], []
@@ -113,8 +113,8 @@ def test_each_learns_by_its_recipe(forebear, folders):
     assert losses[1] < losses[0], f"{name}: {losses}"
 
 
-def test_each_gives_the_same_live_and_in_one_piece(forebear):
-    name, _, path = forebear
+def test_each_gives_the_same_live_and_in_one_piece(baseline):
+    name, _, path = baseline
     model, rate = load_model(path), RATES_HZ.get(name, 16000)
     assert model.name == name
     x = modulated_noise(np.random.default_rng(3), rate, 2, rate)
@@ -124,8 +124,8 @@ def test_each_gives_the_same_live_and_in_one_piece(forebear):
     assert np.abs(live[stream.latency_samples :] - rtdenoise.denoise(x, rate, model)).max() < 1e-6
 
 
-def test_each_filters_a_file(forebear, tmp_path):
-    name, _, path = forebear
+def test_each_filters_a_file(baseline, tmp_path):
+    name, _, path = baseline
     rate = RATES_HZ.get(name, 16000)
     x = modulated_noise(np.random.default_rng(4), rate, 2, rate)
     sf.write(tmp_path / "in.wav", x, rate, subtype="FLOAT")

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 
 ESCAPE = "\x1b"
-ALONE_S = 0.05  # after which nothing belongs to an Escape any more; a terminal sends a sequence in one go
-STRING_S = 1.0  # after which the rest of a longer sequence is not waited for
+# A terminal sends a sequence in one go, so after this time nothing belongs to an Escape any more.
+ALONE_S = 0.05
+STRING_S = 1.0  # After this time the rest of a longer sequence is no longer awaited.
 CONTROL = rb"\[(?:\[.|M...|(?![\[M])[0-?]*[ -/]*[@-~])"  # CSI; first two oddities, of a console and of old mice
 SHIFT = rb"O[0-?]*[ -~]"  # SS3: keypad and F1 to F4
 STRING = rb"[\]PX^_].*?(?:\x1b\\|\x07)"  # OSC, DCS, ...: answers of the terminal
@@ -23,7 +24,7 @@ class Keys:
     """Takes bytes as they come, gives keys: ASCII characters and `ESCAPE`."""
 
     def __init__(self) -> None:
-        self._begun, self._since_s = b"", 0.0  # a sequence whose end has not come
+        self._begun, self._since_s = b"", 0.0  # A sequence whose end has not come.
 
     def feed(self, data: bytes, now_s: float) -> list[str]:
         """Keys in ``data``, which may be empty, but should come every `ALONE_S` or so while one waits for Escape."""

@@ -28,7 +28,7 @@ from rtdenoise.live.stats import Stats
 from rtdenoise.model.contract import ModelInfo
 from rtdenoise.model.registry import list_models
 
-LOOK_S, MOST_BYTES = 0.1, 1024  # of what was typed, at a time
+LOOK_S, MOST_BYTES = 0.1, 1024  # The view is drawn this often, and reads this much of what was typed each time.
 QUIETEST_DB, METER_CELLS = -60.0, 40
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # Beyond the strongest there is no limit.
 KEYS = "b bypass   + - attenuation limit   m model   q quit"
@@ -45,7 +45,7 @@ def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
     finally:
         signal.signal(stop, before)
     if stopped:
-        signal.raise_signal(stop)  # now that the terminal is as it was
+        signal.raise_signal(stop)  # The terminal has been restored by now.
     return False
 
 
@@ -60,7 +60,7 @@ def _drawn(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
                     note = ""
                     if not press(live, key):
                         return False
-                except RtdenoiseError as e:  # a model that does not fit: the sound goes on with the old one
+                except RtdenoiseError as e:  # The new model does not fit; the old one keeps running.
                     note = str(e)
     return True
 
@@ -68,7 +68,7 @@ def _drawn(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
 def _typed() -> bytes:
     """What has been typed since, as soon as there is something; nothing after a moment."""
     terminal = sys.stdin.fileno()
-    with contextlib.suppress(OSError):  # it went, or belongs to another job by now
+    with contextlib.suppress(OSError):  # The terminal has gone, or belongs to another job by now.
         if not select.select([terminal], [], [], LOOK_S)[0]:
             return b""
         if data := os.read(terminal, MOST_BYTES):

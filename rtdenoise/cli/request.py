@@ -18,10 +18,11 @@ from typing import Literal
 from rtdenoise.arguments import MODES, VALUES, Parser
 from rtdenoise.errors import DeviceError, ModelError, UsageError
 
-Kind = Literal["live", "folder", "file"]  # a pipe is a file
+Kind = Literal["live", "folder", "file"]  # A pipe counts as a file.
 DEVICES = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
-LONGEST_SUFFIX = 5  # of a sound file, ".aiff"; what follows the last dot of a device's name is longer, or a number
-LONGEST_NUMBER = 3  # of a device; a longer one may be a folder, say of a year
+# The longest suffix of a sound file is ".aiff"; what follows the last dot in a device's name is longer, or a number.
+LONGEST_SUFFIX = 5
+LONGEST_NUMBER = 3  # A device's number has at most three digits; a longer one may be a folder named after a year.
 LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "tee", "monitor", "seconds")
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 Flag = argparse.BooleanOptionalAction

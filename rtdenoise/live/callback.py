@@ -26,7 +26,8 @@ Address: TypeAlias = Any  # A C pointer, which exists in compiled code only.
 INPUT_FLAGS, OUTPUT_FLAGS = 0b0011, 0b1100  # PortAudio's under- and overflow bits
 CONTINUE = 0  # paContinue
 FADE_STEP = np.float32(1 / ring.FADE_FRAMES)
-DECAY = np.float32(0.94)  # a frame: a gap begins as a fall of 1.5 ms from the last sample, not as a click
+# Per frame: a dropout begins with a fall of 1.5 ms from the last sample instead of a click.
+DECAY = np.float32(0.94)
 
 
 @inline
@@ -79,7 +80,7 @@ def play(control: np.ndarray, target: Address, frames: int) -> int:
     last = carray(pointer(control[ring.LAST_FRAME]), (channels,), np.float32)
 
     if cut > 0 and head - tail < cut + frames:
-        cut = 0  # not yet: what is to be skipped, or what follows it, has not been written
+        cut = 0  # What is to be skipped, or what follows it, has not been written yet.
     ready = min(max(head - tail - cut, 0), frames)
     fade = control[ring.FADE]
     for i in range(frames):
@@ -112,7 +113,8 @@ def play(control: np.ndarray, target: Address, frames: int) -> int:
     control[ring.OUT_TIME] = began
     control[ring.OUT_BLOCK] = max(control[ring.OUT_BLOCK], frames)
     store_release(control, ring.OUT_TAIL, tail + cut + frames)
-    store_release(control, ring.CUT_DONE, control[ring.CUT_DONE] + cut)  # last: who sees it sees the new tail too
+    # This comes last, so that whoever sees it sees the new tail too.
+    store_release(control, ring.CUT_DONE, control[ring.CUT_DONE] + cut)
     return began
 
 

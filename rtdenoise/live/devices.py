@@ -144,9 +144,9 @@ def _portaudio_devices() -> list[Device]:
     for d in listed:
         i, host = d["index"], hosts[d["hostapi"]]
         ends = d["max_input_channels"], d["max_output_channels"]
-        trace = {"default_input": i == default_in, "default_output": i == default_out}
-        trace |= {"own": d["name"].startswith(pulse.OWN_DESCRIPTION)}  # as JACK names PipeWire's nodes
-        found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **trace))
+        flags = {"default_input": i == default_in, "default_output": i == default_out}
+        flags |= {"own": d["name"].startswith(pulse.OWN_DESCRIPTION)}  # JACK uses the names of PipeWire's nodes.
+        found.append(Device(i, d["name"], host, *ends, round(d["default_samplerate"]), i, **flags))
     return found
 
 
@@ -238,7 +238,7 @@ def refuse_loop(source: Device, target: Device) -> None:
     """`UsageError` where ``source`` records what ``target`` plays."""
     heard = target.endpoint is not None and source.endpoint == f"{target.endpoint}.monitor"
     if not heard and target.own:
-        alias = source.is_server and source.endpoint is None  # means the server's default, which may be our own
+        alias = source.is_server and source.endpoint is None  # The server's default may be our own.
         heard = source.own or (alias and any(d.own and d.default_input for d in list_devices()))
     if heard:
         raise UsageError(f"{source.name} records what {target.name} plays, a feedback loop; choose another input")

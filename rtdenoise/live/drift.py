@@ -18,18 +18,20 @@ from rtdenoise.live import ring
 from rtdenoise.native.fft import Bundle, inline
 from rtdenoise.native.intrinsics import load_acquire, store_release
 
-TAPS, PHASES, BETA = 32, 256, 9.0  # flat to 0.85 of Nyquist, images below -80 dB
-# Slots of the steering state
+# This kernel is flat to 0.85 of Nyquist and keeps images below -80 dB.
+TAPS, PHASES, BETA = 32, 256, 9.0
+# The slots of the steering state.
 RATIO, INTEGRAL, DELAY, SEEN, SPEED, POSITION, SUM, ASTRAY, TAIL, ROUNDS, FIRST_ROUND = range(11)
-CALIBRATION_ROUNDS = 10  # of WINDOW_HOPS each: the second after start in which the buffer is sized
-SETTLED_ROUNDS = 2  # skipped: a server delivers irregularly while a stream starts
-WINDOW_HOPS = 25  # 100 ms
-FASTEST, SLOWEST = 0.25, 0.05  # rad/s: loop bandwidth just after start, and in the long run
-SLOW_DOWN = 0.9946  # a window: bandwidth falls from the first to the second in half a minute
+WINDOW_HOPS = 25  # A window of the steering lasts 100 ms.
+CALIBRATION_ROUNDS = 10  # The buffer is sized in the first second after start, in this many windows.
+SETTLED_ROUNDS = 2  # The first windows are ignored: a server delivers irregularly while a stream starts.
+FASTEST, SLOWEST = 0.25, 0.05  # The loop's bandwidth in rad/s just after start, and in the long run.
+SLOW_DOWN = 0.9946  # Per window: the bandwidth falls from the first to the second in half a minute.
 DAMPING = 1.0
-LARGEST_OFFSET = 2e-3  # a clock further off than 2000 ppm is broken
-LARGEST_SURPRISE_MS = 1.0  # what one window may add to the measured delay
-JUMP_MS, ASTRAY_WINDOWS = 1.5, 2  # an error that no drift brings so soon, seen twice: a device lost or hoarded audio
+LARGEST_OFFSET = 2e-3  # A clock that is off by more than 2000 ppm is broken.
+LARGEST_SURPRISE_MS = 1.0  # One window may add at most this to the measured delay.
+# No drift causes such an error so soon; seen twice, it means that a device lost or hoarded audio.
+JUMP_MS, ASTRAY_WINDOWS = 1.5, 2
 
 
 def kernel_table() -> np.ndarray:
@@ -148,10 +150,10 @@ def calibrate(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
         store_release(control, ring.SLACK_ROUND_WANTED, control[ring.SLACK_ROUND_WANTED] + 1)
         state[ROUNDS] = rounds + 1
         if rounds + 1 == SETTLED_ROUNDS:
-            state[SEEN] = 0  # what follows counts
+            state[SEEN] = 0  # Only what follows counts.
         if rounds + 1 < CALIBRATION_ROUNDS:
             return
-        least, second = state[FIRST_ROUND + SETTLED_ROUNDS], 1e9  # one stall of the machine must not size the buffer
+        least, second = state[FIRST_ROUND + SETTLED_ROUNDS], 1e9  # One stall must not size the buffer.
         for k in range(SETTLED_ROUNDS + 1, CALIBRATION_ROUNDS):
             v = state[FIRST_ROUND + k]
             if v < least:
@@ -159,7 +161,9 @@ def calibrate(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
             else:
                 second = min(second, v)
         change = max(control[ring.RESERVE] - int(second), control[ring.WANTED] - delay)
-        if delay + change < control[ring.RESERVE]:  # more lay ready than was under way: it changed meanwhile, look anew
+        if (
+            delay + change < control[ring.RESERVE]
+        ):  # More was ready than was under way: it has changed, so measure again.
             state[SEEN] = state[ROUNDS] = 0
             return
         control[ring.TARGET] = delay + change
@@ -186,9 +190,9 @@ def steer(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
     tail = load_acquire(control, ring.OUT_TAIL)
     stands, state[TAIL] = tail == state[TAIL], tail
     rate, target, speed = control[ring.RATE], control[ring.TARGET], state[SPEED]
-    if stands:  # the output has begun, but takes nothing yet or no more: there is no delay to measure
+    if stands:  # The output takes nothing yet, or no longer, so there is no delay to measure.
         state[SEEN] = state[ROUNDS] = 0
-        if target == 0:  # let nothing pile up meanwhile
+        if target == 0:  # Let nothing accumulate meanwhile.
             store_release(control, ring.OUT_HEAD, tail + control[ring.PREFILL])
         return
     window_s = WINDOW_HOPS * (drift[1].shape[1] - TAPS) / rate
@@ -196,7 +200,8 @@ def steer(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
     if state[SEEN] == 1:
         state[DELAY] = state[SUM] / WINDOW_HOPS
     surprise, most = state[SUM] / WINDOW_HOPS - state[DELAY], LARGEST_SURPRISE_MS * 1e-3 * rate
-    share = max(4 * speed * window_s, 1 / state[SEEN])  # at first the mean of all, then a pole well above the loop's
+    # At first the mean of all windows, then a pole well above the loop's.
+    share = max(4 * speed * window_s, 1 / state[SEEN])
     state[DELAY] += share * min(max(surprise, -most), most)
     if target == 0:
         calibrate(control, drift, memory)

@@ -43,7 +43,7 @@ class FileEnds:
             from rtdenoise.live.recorder import Recorder
 
             d = self._denoiser
-            late = d.latency_samples - d.geometry.hop  # a live filter waits for no hop
+            late = d.latency_samples - d.geometry.hop  # A live filter does not wait for a hop.
             self._recorder = Recorder(self._path, self._rings, d.rate, d.channels, late, self._length)
 
     def play(self, device_s: float | None) -> None:

@@ -23,12 +23,13 @@ from rtdenoise.live.trace import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, record
 from rtdenoise.native.fft import Bundle, inline, jit
 from rtdenoise.native.intrinsics import load_acquire, store_release
 
-NOTHING, RUN, HOLD, PASS = range(4)  # with a hop: none there, step the model, hold its gains, pass the input
-MOST_PATIENCE = 255  # hops, about a second: how seldom a model that is far too slow is tried again
-FORGETTING = 64  # hops: a model that was found too slow is expected to be this share faster after each hop held
-GAIN_MEMORY = np.float32(0.5)  # a hop: held gains are those of the last 8 ms or so
-LEVEL_MEMORY = 0.9  # a hop, about 40 ms: the meters' smoothing
-IN_POWER, OUT_POWER = range(2)  # slots of the meters: mean square of the last moments
+# What to do with a hop: there is none, step the model, reuse its last gains, or pass the input.
+NOTHING, RUN, HOLD, PASS = range(4)
+MOST_PATIENCE = 255  # A model that is far too slow is tried again after this many hops, about a second.
+FORGETTING = 64  # After each hop with reused gains a slow model is expected to be faster by one part in this many.
+GAIN_MEMORY = np.float32(0.5)  # Per hop: reused gains are those of the last 8 ms or so.
+LEVEL_MEMORY = 0.9  # Per hop: the meters are smoothed over about 40 ms.
+IN_POWER, OUT_POWER = range(2)  # The slots of the meters, which hold smoothed mean squares.
 
 
 @inline
@@ -40,12 +41,12 @@ def anchor(control: np.ndarray, hop: int, drift: Bundle) -> bool:
     head = load_acquire(control, ring.IN_HEAD)
     waiting = head - control[ring.IN_TAIL]
     if control[ring.SPLIT]:
-        control[ring.IN_TAIL] += waiting // hop * hop  # what was captured before is of no use
+        control[ring.IN_TAIL] += waiting // hop * hop  # Nothing that was captured before is of use.
         if control[ring.IN_TIME] == 0 or control[ring.OUT_TIME] == 0:
             return False
         start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
         restart(control, drift)
-    elif control[ring.FILE_END] == ring.FILE_IN:  # a file waits for its listeners: after a gap it goes on where it was
+    elif control[ring.FILE_END] == ring.FILE_IN:  # After a dropout a file continues where it was.
         if control[ring.OUT_TIME] == 0:
             return False
         start = load_acquire(control, ring.OUT_TAIL) + control[ring.PREFILL]
@@ -75,7 +76,7 @@ def open_hops(control: np.ndarray, captured: np.ndarray, denoise: Bundle, drift:
     if not anchor(control, hop, drift):
         return NOTHING, 0
     head, tail = load_acquire(control, ring.IN_HEAD), control[ring.IN_TAIL]
-    if head - tail > capacity // 2:  # a stall so long that the ring may have run over: leave it behind
+    if head - tail > capacity // 2:  # After so long a stall the ring may have overflowed: skip it.
         skip = (head - tail) // hop * hop
         control[ring.SKIPPED_FRAMES] += skip
         if not control[ring.SPLIT]:
@@ -97,7 +98,7 @@ def open_hops(control: np.ndarray, captured: np.ndarray, denoise: Bundle, drift:
             control[ring.IN_BLOCK], max(control[ring.PREFILL], control[ring.TARGET]) // 2
         )
         if behind or too_late(control, hop, count):
-            control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # so that the model is tried again
+            control[ring.STEP_NS] -= control[ring.STEP_NS] // FORGETTING  # The model will be tried again.
             action = HOLD
     if action != RUN:
         count = 1
@@ -126,7 +127,7 @@ def judge_step(control: np.ndarray, hop: int, count: int, took_ns: int, times: n
     for _ in range(count):
         count_duration(times, took_ns // count)
     usual, hop_ns = control[ring.STEP_NS], hop * 1_000_000_000 // control[ring.RATE]
-    if took_ns > usual:  # believe a slow step soon, but not one stall of the machine
+    if took_ns > usual:  # Trust a slow step soon, but not a single stall of the machine.
         control[ring.STEP_NS] = usual + (min(took_ns, 2 * usual + hop_ns // 4) - usual) // 2
     else:
         control[ring.STEP_NS] = usual + (took_ns - usual) // 8
@@ -145,7 +146,7 @@ def remember_gains(noisy: np.ndarray, enhanced: np.ndarray, f: int, gains: np.nd
             before = noisy[c, f, k, 0] ** 2 + noisy[c, f, k, 1] ** 2
             after = enhanced[c, f, k, 0] ** 2 + enhanced[c, f, k, 1] ** 2
             gain = np.float32(1)
-            if after < before:  # false too where the model's output is not a number
+            if after < before:  # This is false too where the model's output is NaN.
                 gain = np.sqrt(after / before)
             gains[c, k] += GAIN_MEMORY * (gain - gains[c, k])
 
@@ -218,7 +219,7 @@ def hand_on(
     head, capacity = control[ring.OUT_HEAD], played.shape[0]
     if control[ring.FILE_END] == ring.FILE_OUT:
         control[ring.OUT_HEAD] = head + hop
-    elif head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # nobody plays: keep the newest second
+    elif head - load_acquire(control, ring.OUT_TAIL) > capacity - 2 * hop:  # Nobody plays, so keep the newest second.
         control[ring.SKIPPED_FRAMES] += hop
     elif control[ring.SPLIT]:
         store_release(control, ring.OUT_HEAD, head + resample(y, drift, played, head))

@@ -19,9 +19,10 @@ from rtdenoise.live import ring
 from rtdenoise.live.callback import input_callback
 from rtdenoise.live.ring import Rings
 
-LEAD_MS = 100.0  # how long a key takes until it is heard, and how long Python may be kept busy by others
+# A key is heard this much later, and other threads may keep the GIL for as long.
+LEAD_MS = 100.0
 CHUNK_MS = 10.0
-UNKNOWN_DEVICE_S = 0.2  # what a device is given to play its own buffer where it does not tell its length
+UNKNOWN_DEVICE_S = 0.2  # A device that does not report its buffer's length is given this long to play it.
 
 
 class Player:
@@ -33,7 +34,7 @@ class Player:
     def __init__(self, source: SoundFileSource, rings: Rings, latency_samples: int):
         self.finished = threading.Event()
         self.problem: str | None = None
-        self.device_s: float | None = None  # set by who knows: what the output holds beyond its callback
+        self.device_s: float | None = None  # Latency of the output beyond its callback, once it is known.
         self._source, self._rings, self._control = source, rings, rings.control
         rate = int(self._control[ring.RATE])
         self._lead, self._chunk = round(LEAD_MS * rate / 1000), round(CHUNK_MS * rate / 1000)
@@ -61,7 +62,7 @@ class Player:
             for block in self._source.blocks():
                 if not self._feed(block):
                     return
-        except Exception as e:  # a damaged file: what precedes is played to its end, then the reason is told
+        except Exception as e:  # A damaged file is played up to the damage, then the reason is reported.
             self.problem = str(e)
         for silence in self._silence(self._tail):
             self._feed(silence)
@@ -102,10 +103,10 @@ class Player:
         """Frames between file and device. While the output does not run yet, or anew, nothing more may come."""
         c = self._control
         if c[ring.ANCHORED] != c[ring.ANCHOR]:
-            self._rings.post()  # lets the worker look whether it runs by now
+            self._rings.post()  # This makes the worker check whether the output runs by now.
             return self._lead
         ahead = int(c[ring.OUT_HEAD] - c[ring.OUT_TAIL])
-        if ahead < 0:  # the device took more than there was: begin again from where the file stands
+        if ahead < 0:  # The device took more than there was, so restart from the file's position.
             c[ring.ANCHOR] += 1
             return self._lead
         return int(c[ring.IN_HEAD] - c[ring.IN_TAIL]) + ahead

@@ -23,7 +23,7 @@ INSTALL = {
 }
 CLIENT_NAME = b"rtdenoise"  # PortAudio keeps the pointer
 changing = threading.RLock()  # PortAudio's list and streams are the whole process's, and made for one thread at a time
-open_streams: set[object] = set()  # of all sessions; changed by who holds the lock
+open_streams: set[object] = set()  # The streams of all sessions, changed under the lock.
 
 
 @callback(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr))
@@ -66,7 +66,7 @@ def portaudio() -> ModuleType:
         import sounddevice
     except (OSError, ImportError) as e:
         raise DeviceError(f"PortAudio is not installed; {INSTALL.get(sys.platform, INSTALL['linux'])}") from e
-    except Exception as e:  # sounddevice initialises PortAudio on import and raises its PortAudioError
+    except Exception as e:  # On import sounddevice initialises PortAudio, which may raise its PortAudioError.
         raise DeviceError(f"PortAudio does not start ({e}); is the sound system set up?") from e
     module: ModuleType = sounddevice
     return module

@@ -16,9 +16,11 @@ from typing import Any
 from rtdenoise.live.server import connection, listed
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
-OWN_PREFIX, OWN_DESCRIPTION = "rtdenoise_", "rtdenoise "  # names of sinks and sources that we made; as people read them
-OVERRULING = ("PULSE_LATENCY_MSEC",)  # overrules the buffers of every stream; exported for games and video players
-_opening = threading.Lock()  # the environment belongs to the whole process
+# The sinks and sources that we made begin with these, in their names and in what people read.
+OWN_PREFIX, OWN_DESCRIPTION = "rtdenoise_", "rtdenoise "
+# This overrides the buffers of every stream; people export it for games and video players.
+OVERRULING = ("PULSE_LATENCY_MSEC",)
+_opening = threading.Lock()  # The environment belongs to the whole process.
 
 
 @dataclass(frozen=True)

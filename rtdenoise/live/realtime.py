@@ -20,10 +20,11 @@ from typing import Generic, TypeVar
 
 CALLBACK_PRIORITY, WORKER_PRIORITY = 72, 70  # SCHED_FIFO: the callback before the worker, both below a server's own 75
 FALLBACK_NICE = -11
-LOCK_CURRENT, LOCK_FUTURE, LOCK_ON_FAULT = 1, 2, 4  # mlockall: pages stay once touched, untouched ones cost nothing
-CAP_IPC_LOCK = 14  # bit of the right to lock without a limit
-ROOM_BYTES = 64 << 20  # below a limit, for what grows: a stack that may not ends the process
-SWITCH_INTERVAL_S = 1e-4  # how long another thread may keep the GIL while one that carries sound waits for it
+# Flags of mlockall: pages stay once they have been touched, and untouched ones cost nothing.
+LOCK_CURRENT, LOCK_FUTURE, LOCK_ON_FAULT = 1, 2, 4
+CAP_IPC_LOCK = 14  # The bit of the capability to lock memory without a limit.
+ROOM_BYTES = 64 << 20  # This much must remain below a limit: a stack that cannot grow ends the process.
+SWITCH_INTERVAL_S = 1e-4  # Another thread may keep the GIL this long while a thread that carries sound waits for it.
 
 T = TypeVar("T")
 
@@ -114,7 +115,7 @@ def eager_switching() -> Iterator[None]:
     try:
         yield
     finally:
-        if abs(sys.getswitchinterval() - SWITCH_INTERVAL_S) < 1e-6:  # nobody has chosen another one meanwhile
+        if abs(sys.getswitchinterval() - SWITCH_INTERVAL_S) < 1e-6:  # Nobody has chosen another one meanwhile.
             sys.setswitchinterval(before)
 
 

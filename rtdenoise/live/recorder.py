@@ -19,8 +19,8 @@ from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings
 
 LOOK_S = 0.1
-USABLE_SHARE = 0.9  # of the ring: what is older may be overwritten while it is read
-CONTAINER, ENCODING = "WAV", "PCM_24"  # where the name leaves a choice: more than any microphone delivers
+USABLE_SHARE = 0.9  # Anything older than this share of the ring may be overwritten while it is read.
+CONTAINER, ENCODING = "WAV", "PCM_24"  # Where the name leaves a choice; 24 bits are more than any microphone delivers.
 
 
 class Recorder:
@@ -48,7 +48,7 @@ class Recorder:
         self._end.set()
         if self._thread.ident is not None:
             self._thread.join()
-        failed = None if self.written else UserWarning  # no sound, no file
+        failed = None if self.written else UserWarning  # Without sound there is no file.
         try:
             self._sink.__exit__(failed)
         except RtdenoiseError as e:

@@ -20,9 +20,10 @@ from typing import Any
 from rtdenoise import signals
 from rtdenoise.errors import DeviceError
 
-ATTEMPTS, PAUSE_S = 4, 0.1  # at a connection; the pause before the next one, growing
-ANSWER_S = 5.0  # a server that works has answered long before, on however busy a machine
-refusal: deque[str] = deque(maxlen=1)  # why the last connection failed although there is a server, for error messages
+ATTEMPTS, PAUSE_S = 4, 0.1  # Attempts to connect, and the pause between them, which grows.
+ANSWER_S = 5.0  # A working server answers much sooner, even on a busy machine.
+# Why the last connection failed although a server exists, for error messages.
+refusal: deque[str] = deque(maxlen=1)
 
 
 class ServerEnded(DeviceError):
@@ -120,7 +121,7 @@ def _connect(attempts: int = ATTEMPTS) -> Any:
             client.connect(autospawn=False)
             refusal.clear()
             return client
-        except Exception as e:  # not installed, no library, no server, refused: all mean that there is nothing to list
+        except Exception as e:  # Not installed, no library, no server, refused: in each case there is nothing to list.
             if client is not None:
                 client.close()
             if not _socket_is_there():

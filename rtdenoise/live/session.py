@@ -117,7 +117,7 @@ class LiveDenoiser:
         self._watch = Watch(self._streams, self._microphone)
         self._stack = ExitStack()
         self._memory_locked = self._started = self._stopped = False
-        self._turn = threading.RLock()  # of start and stop
+        self._turn = threading.RLock()  # start and stop take turns.
         self._ending = threading.Event()
         self._began: float | None = None
         self._ended: float | None = None
@@ -149,7 +149,7 @@ class LiveDenoiser:
             self._memory_locked = stack.enter_context(self._rings.locked())
             self._worker.start()
             stack.callback(self._worker.stop)
-            if self._microphone is not None:  # other programs see it now, when sound is about to come
+            if self._microphone is not None:  # Other programs see it only now, when sound is about to come.
                 stack.enter_context(self._microphone)
             self._streams.start()
             stack.callback(self._streams.close)

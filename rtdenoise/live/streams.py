@@ -51,7 +51,7 @@ class Streams:
         self.duplex = share_clock(source, target)
         self._open: dict[Kind, sd._StreamBase] = {}
         self._serials: dict[Kind, int | None] = {}
-        self._raised: dict[int, int] = {}  # thread that was given priority, by its slot
+        self._raised: dict[int, int] = {}  # The thread that was given priority, by its slot.
         self._worker_below = worker_below
 
     def start(self) -> None:
@@ -121,8 +121,8 @@ class Streams:
     def latency_s(self) -> float | None:
         """What PortAudio says the devices themselves add, or None where that cannot be true."""
         total = 0.0
-        for stream in list(self._open.values()):  # the watching thread may change it
-            latency = stream.latency  # a pair for a duplex stream
+        for stream in list(self._open.values()):  # The watching thread may change it meanwhile.
+            latency = stream.latency  # This is a pair for a duplex stream.
             total += sum(latency) if isinstance(latency, tuple) else latency
         return total if math.isfinite(total) and 0 < total < LARGEST_CREDIBLE_S else None
 

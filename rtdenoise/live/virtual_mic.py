@@ -28,10 +28,11 @@ from rtdenoise.live.server import connection, listed
 SINK, SINK_DESCRIPTION = f"{pulse.OWN_PREFIX}sink", f"{pulse.OWN_DESCRIPTION}output"
 SOURCE, DESCRIPTION = f"{pulse.OWN_PREFIX}microphone", f"{pulse.OWN_DESCRIPTION}microphone"
 MARK = "rtdenoise.owner"
-FOREVER = "nobody"  # owner of a microphone that outlives its maker
+FOREVER = "nobody"  # The owner of a microphone that outlives its maker.
 RATE_HZ = 48_000
-MONO = "channels=1 channel_map=mono"  # said at both ends: PipeWire would make the source stereo, and 3 dB too loud
-MONITOR_MS = 30  # what the server may hold between the virtual microphone and its listener
+# Given at both ends, since PipeWire would otherwise make the source stereo, and 3 dB too loud.
+MONO = "channels=1 channel_map=mono"
+MONITOR_MS = 30  # The server may buffer this much between the virtual microphone and its listener.
 CABLES = {
     "darwin": ("BlackHole", "https://existential.audio/blackhole"),
     "win32": ("CABLE Input", "https://vb-audio.com/Cable"),
@@ -57,7 +58,7 @@ class VirtualMicrophone:
 
     def __init__(self, monitor: bool = False) -> None:
         self._monitor = monitor
-        self._heard_on: str | None = None  # the server's name of the monitor's output
+        self._heard_on: str | None = None  # The server's name for the monitor's output.
 
     def device(self, source: Device) -> Device:
         """What a session that records ``source`` will play to; nothing is made yet. Raises as the context would, and
@@ -84,14 +85,14 @@ class VirtualMicrophone:
                 _refuse_living_owner(client)
             try:
                 self.ensure()
-            except BaseException:  # a signal, say, which waited until the server had made everything
+            except BaseException:  # For example a signal, which waited until the server had made everything.
                 self.__exit__()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
         """Everything that bears our mark goes, whatever happened since it was made."""
-        with contextlib.suppress(DeviceError), connection() as client:  # with the server, all of it went
+        with contextlib.suppress(DeviceError), connection() as client:  # Without a server, all of it is gone.
             if client is not None:
                 _unload(client, [m for m, owner in _owners(client).items() if owner == _this_process()])
 
@@ -164,7 +165,7 @@ def _load(client: Any, owner: str, modules: list[tuple[str, str]]) -> None:
     try:
         for name, arguments in modules:
             client.module_load(name, arguments)
-    except Exception as e:  # pulsectl's errors share no useful base
+    except Exception as e:  # pulsectl's errors share no useful base class.
         _unload(client, [m for m, o in _owners(client).items() if o == owner])
         raise DeviceError(f"the sound server refuses a virtual microphone ({e}); does `{SINK}` already exist?") from e
 

@@ -19,11 +19,12 @@ from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 
 TICK_S = 0.1
-SILENT_TICKS = 30  # without a callback: an idle sink may render 2 s ahead before it asks again. Ticks
-# and not seconds, so that a stopped or sleeping process loses nothing
-RETRY_S = 0.25  # between attempts: who plugs a device in again should not notice the wait
-RESCAN_S = 1.0  # between two new lists of PortAudio's devices: making one takes a good part of a second
-RESCAN_AFTER = 3  # refusals of a device that is listed, after which the list is doubted
+# A stream is lost after this many ticks without a callback: an idle sink may render 2 s ahead before it asks again.
+# Ticks and not seconds, so that a stopped or sleeping process loses nothing.
+SILENT_TICKS = 30
+RETRY_S = 0.25  # The pause between attempts is too short to be noticed by who plugs a device in again.
+RESCAN_S = 1.0  # PortAudio's list is made anew at most this often, since that takes a good part of a second.
+RESCAN_AFTER = 3  # After this many refusals of a listed device the list itself is doubted.
 
 
 class Watch:
@@ -35,7 +36,7 @@ class Watch:
     def __init__(self, streams: Streams, microphone: VirtualMicrophone | None = None):
         self.state, self.reopened = "running", 0
         self._streams, self._control, self._microphone = streams, streams.rings.control, microphone
-        self._seen: dict[Kind, tuple[int, int]] = {}  # position, and ticks for which it has not moved
+        self._seen: dict[Kind, tuple[int, int]] = {}  # The position, and the ticks for which it has not moved.
         self._changes = Changes()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtdenoise-watch", daemon=True)
@@ -52,7 +53,7 @@ class Watch:
             while not self._end.is_set():
                 if lost := self._lost_in_a_tick():
                     self._recover(lost)
-        except Exception as e:  # of a library, and nobody else would say so
+        except Exception as e:  # An error of a library, which nobody else would report.
             self.state = f"running, but a device that vanishes will not be reopened ({e or type(e).__name__})"
         finally:
             self._changes.close()
@@ -67,7 +68,7 @@ class Watch:
             except ServerEnded:
                 return served
             except DeviceError:
-                pass  # what changed is gone again, or the server is too busy; streams that suffer are noticed
+                pass  # What changed is gone again, or the server is too busy; lost streams are noticed anyway.
         self._end.wait(max(0.0, until - time.monotonic()))
         return [kind for kind in self._streams.kinds if self._is_lost(kind)]
 
@@ -110,7 +111,7 @@ class Watch:
                     self._streams.restart(lost)
                     break
             except RtdenoiseError:
-                pass  # not yet
+                pass  # The device is not there yet.
         else:
             return
         self._control[ring.ANCHOR] += 1

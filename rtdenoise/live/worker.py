@@ -135,7 +135,7 @@ class Worker:
         if self.kind == "native" and isinstance(denoiser.stream, ContractStream):
             self._native = NativeSteps(denoiser.model, denoiser.stream, LIVE_BATCH)
         if self._native is None:
-            rings.control[ring.GATHER] = 1  # a step has one hop here, so waiting for more saves nothing
+            rings.control[ring.GATHER] = 1  # A step has one hop here, so waiting for more saves nothing.
         self._rehearse()
 
     def _arguments(self) -> tuple[Any, ...]:
@@ -241,7 +241,7 @@ class Worker:
     @property
     def failure(self) -> str | None:
         """Why the model no longer runs (the input passes since then), or None."""
-        with self._turn:  # whoever asks first frees the message
+        with self._turn:  # Whoever asks first frees the message.
             status = int(self.rings.control[ring.STATUS])
             if self._failure is None and status > 1 and self._native is not None:
                 self._failure = self._native.failure(status)
