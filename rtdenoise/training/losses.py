@@ -17,12 +17,12 @@ from rtdenoise.training.spectra import COMPRESSION, power, raised, to_waves
 
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
 QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
-HEARING_SPACING = 4  # frames: 16 ms
-SPAN_DB = 80.0  # of the levels that `bce` compares
-HEARD_DB = 50.0  # below the loudest bin of a clip: what `level_error` hears
-LOUDEST_QUIET = 1.5  # of a bin at the common level, where silence is raised most: a floor at -130 dBFS
-SMALLEST_DISTANCE = 1e-3  # of levels, 0.02 dB: keeps the root's slope finite
-PLAIN_QUIET_BIN = 3e-3  # the same for plain magnitudes, which grow with the level of a noise that has no speech in it
+HEARING_SPACING = 4  # Every fourth frame, one in 16 ms, is enough for hearing.
+SPAN_DB = 80.0  # The range of the levels that `bce` compares.
+HEARD_DB = 50.0  # `level_error` ignores what lies this far below the loudest bin of a clip.
+LOUDEST_QUIET = 1.5  # Of a bin at the common level, where silence is raised most: a floor at -130 dBFS.
+SMALLEST_DISTANCE = 1e-3  # A distance of levels, 0.02 dB, which keeps the root's slope finite.
+PLAIN_QUIET_BIN = 3e-3  # The same for plain magnitudes, which grow with the level of a noise without speech.
 SNR_CEILING = 1e-3  # 30 dB: beyond it a clip is good enough to stop pulling
 
 

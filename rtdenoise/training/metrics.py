@@ -11,9 +11,9 @@ import numpy as np
 
 RATE = 16000
 EPS = 1e-12
-VOICE_HZ = 80.0  # below the lowest pitch of nearly all speakers
+VOICE_HZ = 80.0  # The pitch of nearly all speakers lies above.
 SSNR_RANGE_DB = (-10.0, 35.0)
-SILENT_DB = -100.0  # clean frames this far below the loudest say nothing about spectral shape
+SILENT_DB = -100.0  # Clean frames this far below the loudest tell nothing about spectral shape.
 
 
 def si_sdr_db(clean: np.ndarray, out: np.ndarray) -> float:

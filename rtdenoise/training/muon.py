@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration, by its authors
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # The coefficients of the Newton-Schulz iteration, from its authors.
 ROUNDS = 5
-RMS = 0.2  # of an update, relative to the learning rate: that of AdamW (arXiv 2502.16982), so both share one rate
-GATES = 3  # matrices stacked in a recurrence; each is orthogonalised alone
+RMS = 0.2  # The RMS of an update relative to the learning rate is AdamW's (arXiv 2502.16982), so both share one rate.
+GATES = 3  # A recurrence stacks this many matrices, and each is orthogonalised alone.
 
 
 def orthogonalised(x: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:

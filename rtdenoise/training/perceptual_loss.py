@@ -15,8 +15,8 @@ import torch
 from rtdenoise.training.spectra import power
 
 BINS, BIN_HZ = 129, 62.5
-BARK = 0.6  # width of a loudness band
-THIRD_OCTAVES, LOWEST_HZ = 15, 150.0  # bands of STOI
+BARK = 0.6  # The width of a loudness band.
+THIRD_OCTAVES, LOWEST_HZ = 15, 150.0  # The bands of STOI.
 SEGMENT_FRAMES, SEGMENT_STRIDE = 24, 4  # 384 ms, as in STOI
 SPEECH_POWER = 3.4e6  # 65 dB: what PESQ's level alignment makes of running speech, in its units
 SPEECH_BINS = slice(6, 53)  # 350 to 3250 Hz, where PESQ takes the level

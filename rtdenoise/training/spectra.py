@@ -14,9 +14,9 @@ import torch.nn.functional as F
 
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing, Geometry
 
-COMPRESSION = 0.3  # power that brings magnitudes near to how loud they sound
-SMALL = 1e-6  # magnitude below which compression is linear: -120 dB of a full-scale tone
-NOTHING = 1e-12  # power; keeps the slopes of square roots finite
+COMPRESSION = 0.3  # This power brings magnitudes close to perceived loudness.
+SMALL = 1e-6  # Below this magnitude, -120 dB of a full-scale tone, compression is linear.
+NOTHING = 1e-12  # A power that keeps the slopes of square roots finite.
 
 
 @lru_cache

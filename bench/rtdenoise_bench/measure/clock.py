@@ -22,8 +22,8 @@ from rtdenoise.native.intrinsics import call3
 from rtdenoise_bench.measure.times import Times, times
 
 T = TypeVar("T")
-STALL_US = 100.0  # a gap between two readings of the clock that no program asked for
-WAKE_MS = 2.0  # between two wake-ups of the test
+STALL_US = 100.0  # A longer interval between two readings of the clock is a stall.
+WAKE_MS = 2.0  # The interval between two wake-ups of the test.
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ import numpy as np
 
 RATE = 48_000
 LEVEL = 0.15  # RMS of the noise that is played
-CLEAN = 0.97  # correlation of a window that holds the whole signal and nothing else
-SPEECH_SHARE = 0.03  # of the loudest window's energy, from which on a window holds speech
+CLEAN = 0.97  # A window with this correlation contains the whole signal and nothing else.
+SPEECH_SHARE = 0.03  # A window with this share of the loudest one's energy contains speech.
 LOCATED = 0.6  # A window of speech is located by itself from this correlation on.
-PLACED = 0.5  # correlation from which on a window's delay means something
-LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02  # delays that can be seen; negative ones tell how well two clocks were aligned
+PLACED = 0.5  # From this correlation on the delay of a window is meaningful.
+# The delays that can be found; negative ones show how well two clocks were aligned.
+LOOK_BACK_S, LOOK_AHEAD_S = 1.2, 0.02
 
 
 @dataclass(frozen=True)

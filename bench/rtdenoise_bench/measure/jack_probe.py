@@ -18,7 +18,7 @@ import numpy as np
 from rtdenoise_bench.measure.correlation import correlate, noise
 
 WINDOW = 2048
-MARGIN_S = 0.6  # before the first and after the last window
+MARGIN_S = 0.6  # The time before the first and after the last window.
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ NEEDS = {
     "pipewire": ("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl", "pacat", "parec"),
     "jack": ("jackd", "jack_lsp", "jack_connect", "jack_disconnect"),
 }
-LEAD_S = 1.0  # an idle server plays ahead and must come near first
+LEAD_S = 1.0  # An idle server plays ahead and must catch up first.
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from rtdenoise_bench.measure import correlation, recordings
 from rtdenoise_bench.measure.recordings import Recording
 
 SETTLE_S = 0.5
-LATE_S = 5.0  # that a server may need to begin
-HEARD = 0.2  # correlation from which on a window counts: rooms and loudspeakers change the noise much
+LATE_S = 5.0  # A server may need this long to begin.
+HEARD = 0.2  # A window counts from this correlation on, since rooms and loudspeakers change the noise much.
 
 
 @dataclass(frozen=True)

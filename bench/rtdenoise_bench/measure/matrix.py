@@ -14,10 +14,10 @@ from rtdenoise.model.registry import list_models, load_model
 from rtdenoise_bench.testbed.harness import Harness
 
 RATES_HZ = (8_000, 16_000, 44_100, 48_000, 96_000)
-FEW_RATES_HZ = (16_000, 48_000, 96_000)  # what a short report can afford
+FEW_RATES_HZ = (16_000, 48_000, 96_000)  # These are the rates of a short report.
 CHANNELS = (1, 2)
 LATENCIES: tuple[Latency, ...] = ("normal", "low")
-SWEEPS, HOPS = 3, 40  # each cell is visited so many times, so that one slow moment shows as such
+SWEEPS, HOPS = 3, 40  # Each cell is measured several times, so that a single slow moment is recognised.
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from rtdenoise_bench.testbed.stressors import ALONE, CONDITIONS
 T = TypeVar("T")
 NOISE_S = 1.0
 LIVE_S = 2.5
-REAL_TIME_S = 4.1  # enough for p99
-ROUNDS = 20  # of 500 hops: enough for p99.9
+REAL_TIME_S = 4.1  # This is long enough for p99.
+ROUNDS = 20  # A round has 500 hops, so these suffice for p99.9.
 EXPECTED_S = {"noise": 1, "engine": 2, "real time": 3, "matrix": 5, "start": 5, "live": 11, "peers": 5}
 
 

@@ -21,7 +21,7 @@ from rtdenoise_bench.testbed.harness import syllables
 CLIP_S, CLIP_RATE = 20.0, 48_000
 OWN = "rtdenoise"
 MOST_LATE_S = 0.5
-FOUND = 0.3  # correlation of output and clip from which on a delay means something
+FOUND = 0.3  # From this correlation of output and clip on the delay is meaningful.
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from rtdenoise_bench.measure.correlation import RATE, Delay, noise
 from rtdenoise_bench.measure.recordings import Recorder, Recording, align, pulse_playing
 from rtdenoise_bench.testbed.servers import wait_for_jack_connection
 
-SETTLE_S = 2.5  # a session sizes its buffer in its first second
-START_S = 6.0  # what the command may take to start on a busy machine
+SETTLE_S = 2.5  # A session sizes its buffer in its first second.
+START_S = 6.0  # The command may take this long to start on a busy machine.
 
 
 def through_virtual_mic(env: dict[str, str], noisy: np.ndarray, *argv: object) -> np.ndarray:

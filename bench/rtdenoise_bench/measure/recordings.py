@@ -17,7 +17,7 @@ import numpy as np
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise_bench.measure.correlation import RATE, Delay, correlate
 
-CREEP_S = 4.0  # over which a server's clock is smoothed
+CREEP_S = 4.0  # A server's clock is smoothed over this time.
 
 
 class Recorder:

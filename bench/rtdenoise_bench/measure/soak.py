@@ -15,7 +15,7 @@ from rtdenoise_bench.report.table import Row, show
 from rtdenoise_bench.testbed import busy_model
 
 MOST_MOVED_MS, MOST_GROWN_MB, LEAST_CLEAN = 1.0, 5.0, 0.5
-ENDS_S = 60  # at the start and at the end, that are compared; a quarter of a run that is shorter than four of them
+ENDS_S = 60  # The first and the last minute are compared, or quarters of a run that is shorter than four minutes.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

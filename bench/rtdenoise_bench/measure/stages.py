@@ -19,8 +19,8 @@ from rtdenoise_bench.testbed.harness import BURST_HOPS, CAPTURED, CAPTURING, PLA
 from rtdenoise_bench.testbed.stressors import disturbed
 
 WARM_UP_HOPS = 200
-ROUND_HOPS = 500  # a round's median tells how steady the machine is
-NOISY = 0.10  # relative spread of rounds from which on a report calls itself noisy
+ROUND_HOPS = 500  # The medians of rounds tell how steady the machine is.
+NOISY = 0.10  # From this relative spread of rounds on a report warns of noise.
 STAGES = ("ring in", "window + FFT", "model", "blend + inverse FFT + overlap-add", "ring out")
 
 

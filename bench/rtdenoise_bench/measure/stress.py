@@ -26,7 +26,7 @@ from rtdenoise_bench.measure.correlation import Delay
 from rtdenoise_bench.report.table import Row, at_most, show
 from rtdenoise_bench.testbed import busy_model, servers
 
-IDLE_AHEAD_S = 2.5  # an idle null sink has played up to 2 s ahead: let the probes draw it near first
+IDLE_AHEAD_S = 2.5  # An idle null sink has played up to 2 s ahead, so the probes run until it has caught up.
 JACK_BLOCKS = (256, 64)
 RATE = 48_000
 LEAST_GAIN_DB = 3.0

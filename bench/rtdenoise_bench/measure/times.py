@@ -9,7 +9,7 @@ import numpy as np
 BEYOND = 10  # A percentile is reported only if at least this many samples lie beyond it.
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9}
 BINS_PER_DECADE = 12
-LEAST_US, DECADES = 0.01, 8  # histogram from 10 ns to 1 s
+LEAST_US, DECADES = 0.01, 8  # The histogram reaches from 10 ns to 1 s.
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from rtdenoise_bench.measure.stages import NOISY
 from rtdenoise_bench.measure.times import counted
 from rtdenoise_bench.report.report import Report
 
-HEAVY = 0.5  # share of a hop's time that its 99th percentile may take before a lighter model is worth its quality
+HEAVY = 0.5  # From this 99th percentile on, as a share of a hop, a lighter model is worth its loss of quality.
 BLOCKS = (64, 128, 256, 512)
 SPARE = 2.0  # A block must last this many times the slowest usual completion.
 CREDIBLE_MS = 2.0  # A driver whose report differs from the measurement by more should not be trusted.

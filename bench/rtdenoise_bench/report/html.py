@@ -75,7 +75,7 @@ code { font: 0.92em ui-monospace, "Cascadia Mono", Menlo, Consolas, monospace; w
   .narrow { display: block; }
 }
 """
-HEAT_PERCENT = 45  # of colour in the busiest cell
+HEAT_PERCENT = 45  # The share of colour in the busiest cell.
 
 
 def page(report: Report) -> str:

@@ -14,8 +14,8 @@ from rtdenoise_bench.report.tables import Table, headline, tables
 
 BAR_CELLS = 40
 COLOURS = ("blue", "cyan", "yellow", "magenta", "bright_black", "cyan", "blue")
-WIDE_COLUMNS = 120  # bars need them
-PIPE_COLUMNS = 140  # into a file or a pipe nothing is squeezed into 80
+WIDE_COLUMNS = 120  # Bars need at least this width.
+PIPE_COLUMNS = 140  # In a file or a pipe nothing need fit into 80 columns.
 
 
 def show(report: Report, console: Console) -> None:

@@ -11,7 +11,7 @@ from rtdenoise.model.contract import fixed_metadata
 from rtdenoise.model.registry import load_model
 
 BINS, SIZE = 129, 128
-LOUD = 0.005  # largest spectral value from which on the burden is carried
+LOUD = 0.005  # From this largest spectral value on the model carries its burden.
 
 
 def write(path: Path, loops: int = 0) -> Path:

@@ -26,8 +26,9 @@ from rtdenoise.native.intrinsics import call8, pointer
 from rtdenoise_bench.measure.clock import at_priority, sleep_address, sleep_until
 
 HEARD_S = 2.0
-DUE, CAPTURING, CAPTURED, PLAYING, PLAYED, POSITION = range(6)  # columns of the device's log: ns, and a frame
-BURST_HOPS = 50  # back to back, then a pause: a system stops real-time threads that never sleep
+# The columns of the device's log: times in ns, and a frame.
+DUE, CAPTURING, CAPTURED, PLAYING, PLAYED, POSITION = range(6)
+BURST_HOPS = 50  # Between bursts there is a pause, since a system stops real-time threads that never sleep.
 PAUSE_S = 0.002
 
 

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-REALTIME = ["chrt", "-a", "-f", "-p", "75"]  # without it a server's delay wanders by 100 ms on a busy machine
+REALTIME = ["chrt", "-a", "-f", "-p", "75"]  # Without it a server's latency wanders by 100 ms on a busy machine.
 READY_S = 15
 PIPEWIRE = ("pipewire-pulse", "wireplumber", "pipewire")
 

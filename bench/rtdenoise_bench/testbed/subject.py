@@ -24,7 +24,7 @@ from rtdenoise_bench.measure.correlation import RATE
 from rtdenoise_bench.testbed.stressors import HOGS
 from rtdenoise_bench.testbed.traced_callback import Observer
 
-TRACED_HOPS = 1 << 16  # the last four minutes
+TRACED_HOPS = 1 << 16  # The last four minutes are kept.
 
 
 def _hurry_output(ppm: float) -> None:

@@ -20,8 +20,8 @@ from rtdenoise.native.intrinsics import call8, pointer
 # Columns of the log: monotonic ns, first frame of the captured and of the played timeline, frames, and the driver's
 # report: ns that the block's first frame is old when the callback comes, and ns until its first frame will be heard
 AT, IN_FROM, OUT_FROM, FRAMES, HEARD_AGO, HEARD_IN, COLUMNS = range(7)
-ROWS = 1 << 17  # three minutes of blocks of 64 frames
-AUDIO_FRAMES = 1 << 19  # of the first channel, as it came in and as it went out: 11 s at 48 kHz
+ROWS = 1 << 17  # Three minutes of blocks of 64 frames fit.
+AUDIO_FRAMES = 1 << 19  # The first channel's input and output are kept for 11 s at 48 kHz.
 CALLBACK, CONTROL, LOG, COUNT, LINE, LINE_FRAMES, LINE_AT, IS_INPUT, CHANNELS_IN, CHANNELS_OUT = range(10)
 AUDIO_IN, AUDIO_OUT, SLOTS = range(10, 13)
 WORD = types.int64

@@ -14,8 +14,9 @@ import soundfile as sf
 from scipy import fft
 
 Random = np.random.Generator
-CODECS = ("ULAW", "ALAW", "GSM610", "IMA_ADPCM")  # of telephones and old recorders, which delay nothing
-BAND_LIMITS_HZ = (3.6e3, 4e3, 5.5e3, 7e3, 8e3, 10e3, 11e3, 12e3, 16e3)  # telephones, old recordings, codecs
+CODECS = ("ULAW", "ALAW", "GSM610", "IMA_ADPCM")  # Telephones and old recorders use these; none of them adds a delay.
+# The limits of telephones, old recordings and codecs.
+BAND_LIMITS_HZ = (3.6e3, 4e3, 5.5e3, 7e3, 8e3, 10e3, 11e3, 12e3, 16e3)
 
 
 def rms(x: np.ndarray) -> float:

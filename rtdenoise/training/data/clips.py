@@ -26,11 +26,12 @@ from rtdenoise.io.atomic import write_text
 
 Kind = Literal["speech", "noise", "rir"]
 AUDIO_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3", ".aiff", ".aif"}
-MIN_CLIP_S = 0.3  # shorter files hold no word and no texture
+MIN_CLIP_S = 0.3  # A shorter file contains neither a word nor a texture.
 FULL_SCALE = 32767
-DECODED_AHEAD = 4  # clips in memory while a bank is made
+DECODED_AHEAD = 4  # The number of clips in memory while a bank is made.
 COPIED_BYTES = 1 << 20
-DEV_SHARE, DEV_REST = 20, 9  # the clips whose name hashes to this rest: about 4 % of the audio, kept out of training
+# Clips whose name hashes to this remainder, about 4 % of the audio, are kept out of training.
+DEV_SHARE, DEV_REST = 20, 9
 
 
 @dataclass(frozen=True)

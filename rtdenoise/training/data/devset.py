@@ -33,7 +33,7 @@ from rtdenoise.training.data.mix import write
 from rtdenoise.training.data.sampling import dynamic_range_db
 from rtdenoise.training.metrics import frames_of, high_passed
 
-SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)  # active level of the voice over the noise
+SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)  # The active level of the voice over the noise.
 RUMBLE_SNR_DB = (-8.0, 12.0)
 RUMBLE_HZ = 150.0
 RUMBLES = {  # words in the labels of recordings that rumble; UrbanSound8K numbers its classes
@@ -42,15 +42,15 @@ RUMBLES = {  # words in the labels of recordings that rumble; UrbanSound8K numbe
     *("class0", "class5"),  # air conditioner, idling engine
 }
 VOICE_FROM_HZ = 60.0
-LEVEL_DBFS = (-35.0, -20.0)  # of the active voice
+LEVEL_DBFS = (-35.0, -20.0)  # The level of the active voice.
 PEAK = 0.98
-LEAST_RANGE_DB = 35.0  # a voice with less pauses hardly, or lies in noise of its own
-ACTIVE_DB, ACTIVE_SHARE = 30.0, 0.65  # of the frames of a stretch, so that it has words and pauses
+LEAST_RANGE_DB = 35.0  # A voice with less has hardly any pauses, or noise of its own.
+ACTIVE_DB, ACTIVE_SHARE = 30.0, 0.65  # A stretch is chosen with about this share of active frames: words and pauses.
 TRIES = 6
 ROOM_S = 1.0
 WIDE_RATE, NARROW_RATE = 48000, 16000
-LISTENED_S = 60.0  # of a voice, to judge its pauses
-WIDE_FROM = 40000  # the sampling rate of a voice's file from which its pair is a wide one
+LISTENED_S = 60.0  # The pauses of a voice are judged by this much of it.
+WIDE_FROM = 40000  # From this sample rate of its voice on a pair is a wideband one.
 FADE_S = 0.01
 SOUNDS: tuple[Kind, ...] = ("speech", "noise")
 Random = np.random.Generator

@@ -18,7 +18,7 @@ from rtdenoise.io.atomic import replacing, write_text
 from rtdenoise.training.data.mixer import Banks, MixConfig
 from rtdenoise.training.data.tape_mixer import mixer_for
 
-REPORT_EVERY = 100  # pairs
+REPORT_EVERY = 100  # Progress is reported after this many pairs.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,13 +19,14 @@ from rtdenoise.training.data.clips import Bank, open_bank
 from rtdenoise.training.data.sampling import Part, clip_weights, noise_probabilities, voice_probabilities
 
 ROOM_S = 0.6
-TAIL_S = 0.25  # zeros behind a clip before filtering, so that little of a room's tail wraps round to its start
-BLOCK = 256  # voices, and noises, that are kept to be used again
-TAPE = Path("tape")  # given as the only noise "folder": noise of a cassette, see `tape`
-QUIET = 10 ** (-60 / 20)  # full scale 1: below it there is no speech to set a level by
-VOICE_FROM_HZ = 60.0  # what a target holds begins here: below it, rooms, stands and breath speak, not people
-LOW_NOISES = {"rumble": 3, "cabin": 3, "ventilation": 2, "wind": 2, "handling": 2, "hum": 2, "pops": 2}  # weights
-ALONE_DB = (-30.0, -12.0)  # the other noises' level where a low noise is nearly alone
+TAIL_S = 0.25  # Zeros behind a clip, so that little of a room's tail wraps round to its start.
+BLOCK = 256  # This many voices, and noises, are kept to be used again.
+TAPE = Path("tape")  # Given as the only noise "folder", it stands for synthetic tape noise.
+QUIET = 10 ** (-60 / 20)  # Below it, relative to full scale, there is no speech to set a level by.
+VOICE_FROM_HZ = 60.0  # A target begins here: what lies below comes from rooms, stands and breath.
+# The weight of each kind.
+LOW_NOISES = {"rumble": 3, "cabin": 3, "ventilation": 2, "wind": 2, "handling": 2, "hum": 2, "pops": 2}
+ALONE_DB = (-30.0, -12.0)  # The level of the other noises where a low noise is nearly alone.
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ from rtdenoise.arguments import RATE, count, number
 from rtdenoise.errors import UsageError
 from rtdenoise.training.data.mix import write
 
-REPORT_EVERY = 50  # rooms
-SIDES_M = (2.0, 9.0), (2.0, 9.0), (2.2, 4.0)  # from a booth to a hall
+REPORT_EVERY = 50  # Progress is reported after this many rooms.
+SIDES_M = (2.0, 9.0), (2.0, 9.0), (2.2, 4.0)  # Rooms range from a booth to a hall.
 OCTAVES_HZ = [125, 250, 500, 1000, 2000, 4000, 8000]
-TILT = (0.0, 0.35)  # how absorption grows: with frequency to this power
-ABSORPTION = (0.02, 0.95)  # of a wall, bounds
+TILT = (0.0, 0.35)  # Absorption grows with frequency to this power.
+ABSORPTION = (0.02, 0.95)  # The bounds for a wall.
 FROM_WALLS_M, APART_M = 0.3, (0.2, 3.5)
-SHORTEST_S = 0.1  # below it hardly a size has walls that swallow enough
-LONGEST_ORDER = 30  # reflections; what comes later is far below the noise of any mixture
-LOOSE_M = 0.08  # by which images are off their exact places: no room is so regular that its echoes sweep
+SHORTEST_S = 0.1  # For shorter times hardly any size has walls that absorb enough.
+LONGEST_ORDER = 30  # Later reflections are far below the noise of any mixture.
+LOOSE_M = 0.08  # Image sources are moved by this much, since no room is so regular that its echoes sweep.
 PEAK = 0.9
 
 

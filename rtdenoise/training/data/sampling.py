@@ -14,8 +14,8 @@ from rtdenoise.training.data.clips import Bank
 
 Part = Literal["train", "dev", "all"]
 
-NOISY_DB, LEAST_CHANCE = (42.0, 50.0), 0.01  # of dynamic range; at the lower end a clip is hardly ever drawn
-FRAMES_LOOKED_AT = 3000  # of a clip, to judge its dynamic range
+NOISY_DB, LEAST_CHANCE = (42.0, 50.0), 0.01  # Of dynamic range: at the lower end a clip is hardly ever drawn.
+FRAMES_LOOKED_AT = 3000  # The dynamic range of a clip is judged by this many frames.
 
 
 def noise_probabilities(bank: Bank) -> np.ndarray:

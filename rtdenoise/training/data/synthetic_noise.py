@@ -14,7 +14,7 @@ from scipy.ndimage import uniform_filter1d
 
 from rtdenoise.training.data.augment import Random, rms
 
-POP_S = 0.8  # after which a pop has died away
+POP_S = 0.8  # By then a pop has died away.
 
 
 def coloured(random: Random, count: int, rate: int) -> np.ndarray:

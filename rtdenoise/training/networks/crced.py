@@ -20,12 +20,12 @@ from rtdenoise.geometry import CONTRACT_FRAMING
 from rtdenoise.training.spectra import compressed, deep_filtered, past
 
 BINS = 129
-CONTEXT = 8  # frames seen: this one and seven before
-TAPS = 5  # spectra that are weighted and added up
-MEANS_S = (0.06, 0.25, 4.0, 1.0)  # see `CRCED`
+CONTEXT = 8  # The network sees this frame and the seven before it.
+TAPS = 5  # This many spectra are weighted and summed.
+MEANS_S = (0.06, 0.25, 4.0, 1.0)  # The time constants of the running means, see `CRCED`.
 HOP_S = CONTRACT_FRAMING.hop_ms / 1000
-LEVEL_FLOOR = 0.02  # of the compressed level: about -95 dBFS
-NOTHING = 1e-12  # power; keeps square roots away from zero
+LEVEL_FLOOR = 0.02  # Of the compressed level: about -95 dBFS.
+NOTHING = 1e-12  # A power that keeps square roots away from zero.
 
 
 def running_means(size: torch.Tensor, decays: list[float], start: int, step: int) -> torch.Tensor:

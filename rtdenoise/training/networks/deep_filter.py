@@ -14,8 +14,8 @@ from numba import njit
 
 from rtdenoise.native.compilation import compiled
 
-TAPS = 5  # spectra that each bin's filter combines
-WIDE = 4  # bins that one row of the network speaks of: their gains, then for each of them its taps (re, im)
+TAPS = 5  # Each bin's filter combines this many spectra.
+WIDE = 4  # One row of the network gives the gains of this many bins, then the taps (re, im) of each.
 ONE, TWO, FOUR = np.float32(1), np.float32(2), np.float32(4)
 
 

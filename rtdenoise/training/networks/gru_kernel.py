@@ -14,7 +14,7 @@ from numba import njit
 
 from rtdenoise.native.compilation import compiled
 
-TANH_REACH = 7.905  # beyond it tanh is +-1 in float32
+TANH_REACH = 7.905  # Beyond it tanh is +-1 in float32.
 # tanh as a ratio of polynomials, odd over even, from the Eigen library (MPL-2); unlike a call of libm it vectorises
 ODD = 4.8935246e-03, 6.372619e-04, 1.4857224e-05, 5.122297e-08, -8.604672e-11, 2.000188e-13, -2.760768e-16
 EVEN = 4.8935252e-03, 2.2684346e-03, 1.18534706e-04, 1.1982584e-06

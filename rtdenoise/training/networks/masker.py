@@ -30,16 +30,16 @@ from rtdenoise.training.networks.unet import CONTEXT, Down, merged, patches
 from rtdenoise.training.spectra import deep_filtered, past
 
 TARGETS = ("noise", "db", "mask")
-FAINTEST = 1e-12  # power, -120 dB: level 0. A level is 20 dB a unit, so 6 is full scale
-PLAIN = (3.0, 1.5)  # middle and reach of levels on the fixed scale
-QUICK_S, SLOW_S = 0.1, 1.0  # time constants of the running means
+FAINTEST = 1e-12  # The power of level 0, -120 dB. A level is 20 dB per unit, so 6 is full scale.
+PLAIN = (3.0, 1.5)  # The middle and the reach of levels on the fixed scale.
+QUICK_S, SLOW_S = 0.1, 1.0  # The time constants of the running means.
 DRIFT = 0.1  # 2 dB a second: how fast a forgotten floor rises, and extremes close in
 NARROWEST = 2.0  # 40 dB, the least distance of the running minimum and maximum
 LOUDER = 0.3  # 6 dB: a bin is never raised by more
 OVER = 0.5  # 10 dB: subtracting more than this above the input teaches nothing new
-LEAK = 0.01  # of a negative gain, so that subtracting too much can be unlearnt
+LEAK = 0.01  # The slope of negative gains, so that subtracting too much can be unlearnt.
 LN10 = math.log(10)
-SIDES = 2  # rows of a training batch that are one stereo clip
+SIDES = 2  # This many rows of a training batch are one stereo clip.
 
 
 class Masker(nn.Module):

@@ -14,11 +14,11 @@ from torch import nn
 from rtdenoise.training.networks.gru_kernel import Recurrence
 from rtdenoise.training.spectra import NOTHING, past
 
-CHAINS = 4  # dilation, frames
-FINE_BANDS = 16  # of 250 Hz each, from 0 to 4 kHz, that remember for themselves
+CHAINS = 4  # The dilation in frames.
+FINE_BANDS = 16  # Bands of 250 Hz each, from 0 to 4 kHz, with a state of their own.
 PITCH_BINS = 16  # 0 to 1 kHz, heard together in sub-bands of 15.6 Hz
-PITCH_ROWS = 4  # of the first level that they are
-PITCH_FRAMES = (0, 4, 8, 12)  # counted back: four windows side by side
+PITCH_ROWS = 4  # These bins are this many rows of the first level.
+PITCH_FRAMES = (0, 4, 8, 12)  # Counted back from now: four windows side by side.
 
 
 class DilatedGRU(nn.Module):

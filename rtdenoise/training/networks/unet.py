@@ -32,16 +32,17 @@ from rtdenoise.training.networks.memory import (
 from rtdenoise.training.spectra import COMPRESSION, NOTHING, compressor, past
 
 LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below
-ALL_BINS = 385  # to 24 kHz
-BANDS = 32  # of 8 bins, 0.5 kHz each, above LOW_BINS
-CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # frames the encoder sees, counted back from now
-BAND_CONTEXT = (0, 2, 4, 8)  # frames of band energies the head sees
-BAND_FLOOR = 1e-12  # power, -120 dB
-SURE, NEGLIGIBLE = 1.5, 0.05  # in use, a band's gain of 0.7 is one and one of 0.03 nothing; learning needs the slopes
-LEVEL_DECAY = 1 - 0.004 / 1.0  # of the running level: one second, in hops of 4 ms
-LEVEL_FLOOR = 0.01  # of the compressed level: about -105 dBFS
-SUB_BANDS = 8  # of 1 kHz each, at the bottleneck
-USUAL_LEVEL = 0.086  # of speech at -28 dBFS; what the input is brought to
+ALL_BINS = 385  # They reach up to 24 kHz.
+BANDS = 32  # Each has 8 bins, 0.5 kHz, above LOW_BINS.
+CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # The frames that the encoder sees, counted back from now.
+BAND_CONTEXT = (0, 2, 4, 8)  # The frames of band energies that the head sees.
+BAND_FLOOR = 1e-12  # A power of -120 dB.
+# In use a band's gain of 0.7 becomes 1 and one of 0.03 becomes 0; training needs the slopes.
+SURE, NEGLIGIBLE = 1.5, 0.05
+LEVEL_DECAY = 1 - 0.004 / 1.0  # The running level has a time constant of one second, in hops of 4 ms.
+LEVEL_FLOOR = 0.01  # Of the compressed level: about -105 dBFS.
+SUB_BANDS = 8  # At the bottleneck each has 1 kHz.
+USUAL_LEVEL = 0.086  # The input is brought to this level, that of speech at -28 dBFS.
 
 
 class Patches(torch.autograd.Function):

@@ -26,9 +26,10 @@ from rtdenoise.training.networks import build, load_weights
 from rtdenoise.training.onnx_export.graph import streaming_model
 from rtdenoise.training.trainer import load_checkpoint
 
-TOLERANCE = 1e-4  # of the loudest input bin so far: float32 sums in another order
+TOLERANCE = 1e-4  # Relative to the loudest input bin so far, since float32 sums run in another order.
 CHECK_FRAMES = 60
-HEADLINE = {"pesq_wb": "PESQ-WB", "estoi": "ESTOI", "si_sdr": "SI-SDR dB", "covl": "COVL"}  # scores kept in the file
+# The scores that are kept in the file.
+HEADLINE = {"pesq_wb": "PESQ-WB", "estoi": "ESTOI", "si_sdr": "SI-SDR dB", "covl": "COVL"}
 
 
 def export(net: Any, name: str, metadata: dict[str, str]) -> onnx.ModelProto:

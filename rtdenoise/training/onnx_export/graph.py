@@ -21,7 +21,7 @@ from rtdenoise.training.spectra import COMPRESSION, SMALL
 
 OPSET = 18
 IR_VERSION = 9
-END = np.iinfo(np.int64).max  # of a slice
+END = np.iinfo(np.int64).max  # The end of a slice that takes everything.
 TURN = np.array([[1, 0], [0, 1], [0, -1], [1, 0]])  # (re, im) -> (re, im, -im, re): the spectrum and j times it
 
 

@@ -27,7 +27,8 @@ from rtdenoise.training.networks.unet import CONTEXT, as_convolution
 from rtdenoise.training.onnx_export.graph import Graph, array
 from rtdenoise.training.onnx_export.memory_graph import Time, remember
 
-CEILING = 12.0  # above every level. A floor is kept as its depth below it, so that a state of zeros is no floor yet
+# It lies above every level. A floor is kept as its depth below it, so that a state of zeros is no floor yet.
+CEILING = 12.0
 
 
 def states(net: Any) -> dict[str, tuple[int, ...]]:

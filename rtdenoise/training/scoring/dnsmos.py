@@ -14,7 +14,7 @@ import numpy as np
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.model.onnx_runtime import open_session
 
-SAMPLES = 144160  # the model's input: 9.01 s at 16 kHz
+SAMPLES = 144160  # The model's input is 9.01 s at 16 kHz.
 TO_OPINIONS = {  # raw output -> mean opinion score; highest power first
     "sig": (-0.08397278, 1.22083953, 0.0052439),
     "bak": (-0.13166888, 1.60915514, -0.39604546),

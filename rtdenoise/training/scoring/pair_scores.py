@@ -31,10 +31,10 @@ from rtdenoise.training.scoring import residue
 from rtdenoise.training.scoring.dnsmos import Dnsmos
 
 PROBE_SECONDS = 5.0
-LEAST_LOSS = 1e-6  # pystoi adds a trace of random noise: equal sounds differ in the last digits
+LEAST_LOSS = 1e-6  # pystoi adds a trace of random noise, so equal sounds differ in the last digits.
 TELEPHONE_RATE = 8000
-LONGEST_ROOM_S = 5.0  # of a response
-STATED_SNR = re.compile(r"(?:^|_)([+-]?\d+(?:\.\d+)?)dB(?=_|$)")  # in the name of a pair
+LONGEST_ROOM_S = 5.0  # The longest part of an impulse response that is used.
+STATED_SNR = re.compile(r"(?:^|_)([+-]?\d+(?:\.\d+)?)dB(?=_|$)")  # The SNR in the name of a pair.
 Filter = Callable[[np.ndarray, int], np.ndarray]
 Row = dict[str, float]
 

@@ -18,7 +18,7 @@ from rtdenoise.training.metrics import RATE, frames_of
 
 BANDS_HZ = ((0, 150), (150, 500), (500, 1000), (1000, 2000), (2000, 4000), (4000, 8000))
 PAUSE_DB, DOMINANT_DB = 30.0, 6.0
-LEAST_DB = -100.0  # an output without a single bit in a band
+LEAST_DB = -100.0  # An output without a single bit in a band has this level.
 SIZE, STEP = 512, 128
 PAUSES, SPEECH, KEPT = "noise_left_pauses", "noise_left_speech", "speech_kept"
 

@@ -12,7 +12,7 @@ import numpy as np
 from rtdenoise.training.scoring.residue import BANDS_HZ, KEPT, PAUSES, SPEECH, band_key
 
 Results = dict[str, dict[str, Any]]  # by system, as `scoring.evaluate` gives them
-PLACES = {"stoi": 3, "estoi": 3}  # decimals shown; one of what is in dB, two otherwise
+PLACES = {"stoi": 3, "estoi": 3}  # The decimals shown; figures in dB have one, all others two.
 COLUMNS = {  # score -> heading
     "pesq_wb": "PESQ-WB",
     "pesq_nb": "PESQ-NB",
@@ -26,7 +26,7 @@ COLUMNS = {  # score -> heading
     "cbak": "CBAK",
     "covl": "COVL",
 }
-OPINIONS = {"sig": "SIG", "bak": "BAK", "ovrl": "OVRL"}  # of `dnsmos`, where it was asked for
+OPINIONS = {"sig": "SIG", "bak": "BAK", "ovrl": "OVRL"}  # The columns of `dnsmos`, where it was requested.
 WATCH = {
     band_key(PAUSES, 0): "noise left in pauses < 150 Hz",
     PAUSES: "noise left in pauses > 150 Hz",

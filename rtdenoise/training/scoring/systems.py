@@ -23,7 +23,7 @@ from rtdenoise.geometry import Latency
 from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import load_model
 
-LOW = "@low"  # behind a model: --latency low
+LOW = "@low"  # Appended to a model's name, it means --latency low.
 CHECKPOINT = ".pt"
 
 

@@ -26,7 +26,7 @@ from rtdenoise.training.scoring.spectrograms import plot
 
 SNRS_DB = (15.0, 20.0, 25.0)
 SEED = 60094
-PAN_DB, PAN_HZ, PAN_S = 9.0, 997.0, 4.0  # a tone that stands to one side
+PAN_DB, PAN_HZ, PAN_S = 9.0, 997.0, 4.0  # A tone that is panned to one side.
 TITLES = {"si_sdr_db": "SI-SDR dB", "ssnr_db": "segmental SNR dB", "lsd_db": "LSD dB"}
 Stereo = Callable[[np.ndarray, int], np.ndarray]  # [samples, 2], rate -> the same shape
 
