@@ -73,5 +73,5 @@ def test_a_latency_in_ms_is_reached_by_the_mode_that_allows_it(jack_env, plain_p
 def test_a_latency_that_cannot_be_reached_is_answered_by_the_smallest(jack_env, plain_path):
     done = command(jack_env, "--latency", "9", "--model", str(plain_path))
     assert done.returncode == 2
-    assert "need 12.0 ms at least" in done.stderr
+    assert "need at least 12.0 ms" in done.stderr
     assert done.stderr.count("\n") == 1
