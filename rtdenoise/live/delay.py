@@ -54,7 +54,9 @@ def mode_for(wanted_ms: float, geometry: Geometry, split: bool) -> Latency:
     hop_ms = 1000 * geometry.hop / geometry.rate
     least_ms = geometry.latency_ms("low") - hop_ms + LEAST_BUFFER_MS
     if wanted_ms < least_ms:
-        raise UsageError(f"latency {wanted_ms:g} ms is too low: the filter alone takes {least_ms:.1f} ms")
+        raise UsageError(
+            f"latency {wanted_ms:g} ms is too low: the filter alone takes {least_ms:.1f} ms; use a higher one"
+        )
     return "normal" if wanted_ms >= geometry.latency_ms("normal") - hop_ms + USUAL_BUFFER_MS[split] else "low"
 
 
@@ -93,7 +95,10 @@ class SessionLatency:
         if fixed_ms is not None and not control[ring.FILE_END]:
             alone_ms = self.filter_ms + 1000 * (gather - 1) * denoiser.geometry.hop / denoiser.rate
             if fixed_ms < alone_ms + LEAST_BUFFER_MS:
-                raise UsageError(f"fixed latency {fixed_ms:g} ms is too low: the filter alone takes {alone_ms:.1f} ms")
+                raise UsageError(
+                    f"fixed latency {fixed_ms:g} ms is too low: the filter alone takes {alone_ms:.1f} ms; "
+                    "use a higher one"
+                )
             control[ring.FIXED_TARGET] = control[ring.PREFILL] = self._frames(fixed_ms - self.filter_ms)
         if self._wanted_ms is not None:
             control[ring.WANTED] = self._frames(self._wanted_ms - self.filter_ms)
