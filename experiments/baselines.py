@@ -176,7 +176,7 @@ def row_of(name: str, checkpoint: Path, pairs: list[Pair]) -> dict[str, Any]:
     return scored(pairs, lambda x, rate: denoise(x, rate, model)) | {
         "parameters": model.info.parameters,
         "step_ms": float(np.median(spent)) * 1000,
-        "delay_ms": Denoiser(model, 48000).latency_ms,
+        "latency_ms": Denoiser(model, 48000).latency_ms,
         "hours_heard": steps * data.batch * data.seconds / 3600,
         "loss": {k: v for k, v in vars(recipe.loss).items() if v and k != "wave"},
     }
@@ -214,7 +214,7 @@ def as_markdown(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> st
             lines.append([name, *scores, *["-"] * (len(titles) - 5)])
             continue
         loss = ", ".join(f"{k} {v:g}" for k, v in row["loss"].items())
-        cost = [f"{row['parameters']:,}", f"{row['step_ms']:.2f} ms", f"{row['delay_ms']:.0f} ms"]
+        cost = [f"{row['parameters']:,}", f"{row['step_ms']:.2f} ms", f"{row['latency_ms']:.0f} ms"]
         lines.append([name, *scores, *cost, f"{row['hours_heard']:.1f} h", loss, SYSTEMS[name].reported])
     pairs = len(find_pairs(args.pairs))
     budget = f"{args.minutes:g} minutes of one core's work for each training, seed {args.seed}, {pairs} pairs"
