@@ -63,14 +63,23 @@ def raising() -> Iterator[list[int]]:
     usual = signal.SIG_DFL, signal.default_int_handler, _end
     before_hook, leaving = sys.unraisablehook, threading.Event()
 
-    def end(number: int, _frame: FrameType | None) -> None:
-        if not leaving.is_set():
+    def end(number: int, frame: FrameType | None) -> None:
+        if leaving.is_set():
+            return
+        if _is_within(frame, dropped):  # an exception raised there would be dropped for good
+            put_off()
+        else:
             raise _exception(number)
+
+    def put_off() -> None:
+        for timer in again:  # one is enough: another would come while things are put in order
+            timer.cancel()
+        again.append(threading.Timer(AGAIN_S, _send_to_main_thread, came[-1:]))
+        again[-1].start()
 
     def dropped(what: Any) -> None:
         if came and issubclass(what.exc_type, (KeyboardInterrupt, SystemExit)):
-            again.append(threading.Timer(AGAIN_S, _send_to_main_thread, came[-1:]))
-            again[-1].start()
+            put_off()
         else:
             before_hook(what)
 
@@ -144,6 +153,12 @@ def _noting(came: list[int], before: Callable[[int], Handler]) -> Handler:
 
     note.beside = before  # type: ignore[attr-defined]
     return note
+
+
+def _is_within(frame: FrameType | None, function: Callable[..., object]) -> bool:
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _exception(number: int) -> BaseException:

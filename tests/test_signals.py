@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -72,6 +73,29 @@ def test_an_exception_that_a_library_drops_is_raised_again():
             work()
         assert came == [signal.SIGINT] * 2
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_comes_while_another_is_put_off_is_raised_too(monkeypatch):
+    """Seen on a busy machine: the second one came before the thread that was to send it had started, inside the hook
+    of what libraries drop; an exception raised there would never be heard of again."""
+    arrive, starts = ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT)), []
+
+    class Early(threading.Timer):
+        def start(self) -> None:
+            starts.append(self)
+            if len(starts) == 1:
+                signal.raise_signal(signal.SIGTERM)
+            super().start()
+
+    def work() -> None:
+        arrive()
+        time.sleep(DEADLINE_S)
+
+    monkeypatch.setattr(threading, "Timer", Early)
+    with signals.raising() as came, pytest.raises(SystemExit) as end:
+        work()
+    assert end.value.code == 128 + signal.SIGTERM
+    assert came == [signal.SIGINT, signal.SIGTERM, signal.SIGTERM]  # the last is the one that was put off
 
 
 class Unlucky:

@@ -140,7 +140,7 @@ def test_devset_says_what_is_wrong(corpus, sets, tmp_path, capsys):
         assert main(["devset", *map(str, arguments)]) == 2
         return capsys.readouterr().err
 
-    assert "there already" in refused("--corpus", corpus, "--out", sets)
+    assert "already exists" in refused("--corpus", corpus, "--out", sets)
     assert "no manifest.csv" in refused("--corpus", tmp_path, "--out", tmp_path / "out")
     without = ["--without", "nc0_narrow", "nc0_wide"]
     assert "no voice of the dev set" in refused("--corpus", corpus, "--out", tmp_path / "out", *without)
