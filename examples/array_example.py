@@ -54,8 +54,8 @@ def main() -> None:
         print(f"attenuation limit {limit_db:>2} dB: level after {decibel(limited):.1f} dBFS")
 
     if args.target:
+        print(f"writing {args.target}")
         soundfile.write(args.target, clean, rate)
-        print(f"wrote {args.target}")
 
 
 if __name__ == "__main__":

@@ -144,7 +144,7 @@ def report() -> Report:
         round_medians_us=[300.0, 301.0],
         noise=0.01,
     )
-    alone = stages.InRealTime("alone", 4.0, times(np.full(1000, 30.0)), times(np.full(1000, 600.0)), 2, 1, 1, "fifo")
+    alone = stages.InRealTime(times(np.full(1000, 30.0)), times(np.full(1000, 600.0)), 2, 1, 1, "fifo", "alone", 4.0)
     through_jack = Live(
         server="jack",
         route="JACK",

@@ -25,8 +25,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source pipeline
         process_pool batch files""",
     "rtdenoise.live": """
-        compilation realtime program_end server portaudio pulse ring stats devices drift callback trace recorder
-        virtual_mic streams player file_ends watch delay hop worker session""",
+        compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
+        recorder virtual_mic streams player file_ends watch delay hop worker session""",
     "rtdenoise.cli": "keys config request service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses

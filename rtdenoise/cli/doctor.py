@@ -25,7 +25,17 @@ TRIAL_STEPS, TRIAL_S = 250, 2.0
 
 @dataclass(frozen=True)
 class Finding:
-    """``ok`` False: live audio suffers or fails, and ``text`` says what to do."""
+    """What one check found.
+
+    Attributes
+    ----------
+    subject : str
+        What was checked.
+    ok : bool
+        False where live audio suffers or fails.
+    text : str
+        What there is, or what to do.
+    """
 
     subject: str
     ok: bool

@@ -28,7 +28,8 @@ _FORMS = {b"RIFF": b"WAVE", b"RIFX": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}
 
 @dataclass(frozen=True)
 class Chunk:
-    """``size`` bytes from offset ``at`` of the file on disk, without the chunk's own name and size."""
+    """``size`` bytes from offset ``at`` of the file on disk, which do not count the chunk's own ``name`` and the field
+    with its size."""
 
     name: bytes
     at: int

@@ -52,10 +52,19 @@ def capture(control: np.ndarray, source: Address, frames: int) -> int:
 
 
 @inline
-def tell_thread(control: np.ndarray, slot: int) -> None:
-    """Note at the first call which thread calls, so that it can be given priority; costs a load afterwards."""
+def control_of(user: Address, slot: int) -> np.ndarray:
+    """The control block that a callback was given. The first call notes in ``slot`` which thread calls, so that it can
+    be given priority; later ones only look."""
+    control = carray(user, (ring.SLOTS,), np.int64)
     if control[slot] == 0 and control[ring.THREAD_ID] != 0:
         store_release(control, slot, call3(control[ring.THREAD_ID], (0, 0, 0)) & 0x7FFFFFFF)
+    return control
+
+
+@inline
+def count_time(control: np.ndarray, times: int, took_ns: int) -> None:
+    """Count how long a callback took in the histogram whose address is in slot ``times``."""
+    count_duration(carray(pointer(control[times]), (ring.HISTOGRAM_BINS,), np.int64), took_ns)
 
 
 @inline
@@ -125,41 +134,35 @@ native = compilation.callback(SIGNATURE, error_model="numpy")
 
 
 @native
-def duplex_callback(source: Address, target: Address, frames: int, times: Address, flags: int, user: Address) -> int:
-    control = carray(user, (ring.SLOTS,), np.int64)
-    tell_thread(control, ring.PLAY_THREAD)
-    control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
-    control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
-    count = int(np.int64(frames))
-    began = capture(control, source, count)
-    play(control, target, count)
-    took = now_ns(control, ring.PLAY_SCRATCH) - began
-    count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
-    wake_worker(control, count)
-    return CONTINUE
-
-
-@native
 def input_callback(source: Address, target: Address, frames: int, times: Address, flags: int, user: Address) -> int:
-    control = carray(user, (ring.SLOTS,), np.int64)
-    tell_thread(control, ring.CAPTURE_THREAD)
+    control = control_of(user, ring.CAPTURE_THREAD)
     control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
     count = int(np.int64(frames))
     began = capture(control, source, count)
-    took = now_ns(control, ring.CAPTURE_SCRATCH) - began
-    count_duration(carray(pointer(control[ring.CAPTURE_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
+    count_time(control, ring.CAPTURE_TIMES, now_ns(control, ring.CAPTURE_SCRATCH) - began)
     wake_worker(control, count)
     return CONTINUE
 
 
 @native
 def output_callback(source: Address, target: Address, frames: int, times: Address, flags: int, user: Address) -> int:
-    control = carray(user, (ring.SLOTS,), np.int64)
-    tell_thread(control, ring.PLAY_THREAD)
+    control = control_of(user, ring.PLAY_THREAD)
     control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
     began = play(control, target, int(np.int64(frames)))
-    took = now_ns(control, ring.PLAY_SCRATCH) - began
-    count_duration(carray(pointer(control[ring.PLAY_TIMES]), (ring.HISTOGRAM_BINS,), np.int64), took)
+    count_time(control, ring.PLAY_TIMES, now_ns(control, ring.PLAY_SCRATCH) - began)
+    return CONTINUE
+
+
+@native
+def duplex_callback(source: Address, target: Address, frames: int, times: Address, flags: int, user: Address) -> int:
+    control = control_of(user, ring.PLAY_THREAD)
+    control[ring.IN_XRUNS] += (flags & INPUT_FLAGS) != 0
+    control[ring.OUT_XRUNS] += (flags & OUTPUT_FLAGS) != 0
+    count = int(np.int64(frames))
+    began = capture(control, source, count)
+    play(control, target, count)
+    count_time(control, ring.PLAY_TIMES, now_ns(control, ring.PLAY_SCRATCH) - began)
+    wake_worker(control, count)
     return CONTINUE
 
 

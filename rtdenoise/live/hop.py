@@ -12,6 +12,8 @@ hops. Knows no thread and no model; both are `rtdenoise.live.worker`'s.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from rtdenoise.core.frames import begin, finish
@@ -30,6 +32,41 @@ FORGETTING = 64  # After each hop with reused gains a slow model is expected to 
 GAIN_MEMORY = np.float32(0.5)  # Per hop: reused gains are those of the last 8 ms or so.
 LEVEL_MEMORY = 0.9  # Per hop: the meters are smoothed over about 40 ms.
 IN_POWER, OUT_POWER = range(2)  # The slots of the meters, which hold smoothed mean squares.
+
+
+class HopBuffers(NamedTuple):
+    """The memory that hops are worked on in, as one argument of compiled code.
+
+    Attributes
+    ----------
+    control, captured, played, recorded : ndarray
+        The control block and the rings (`rtdenoise.live.ring.Rings`).
+    denoise : tuple
+        The filter's own memory (`rtdenoise.core.hop_denoiser.HopDenoiser.hop_arguments`).
+    drift : tuple
+        The resampler's memory (`rtdenoise.live.drift.Drift.arguments`).
+    gains : ndarray
+        Smoothed gain of each bin, which stands in for a model that is skipped.
+    y : ndarray
+        Output of the hops at hand.
+    meters : ndarray
+        Smoothed mean squares of input and output.
+
+    Shape
+    -----
+    ``gains`` float32 ``[channels, bins]``, ``y`` float32 ``[hops * hop, channels]``, ``meters`` float64 ``[2]``; the
+    rings float32 ``[frames, channels]``.
+    """
+
+    control: np.ndarray
+    captured: np.ndarray
+    played: np.ndarray
+    recorded: np.ndarray
+    denoise: Bundle
+    drift: Bundle
+    gains: np.ndarray
+    y: np.ndarray
+    meters: np.ndarray
 
 
 @inline
@@ -68,10 +105,11 @@ def anchor(control: np.ndarray, hop: int, drift: Bundle) -> bool:
 
 
 @jit
-def open_hops(control: np.ndarray, captured: np.ndarray, denoise: Bundle, drift: Bundle, most: int) -> tuple[int, int]:
+def open_hops(buffers: HopBuffers, most: int) -> tuple[int, int]:
     """Take the hops that lie ready, up to ``most``, as far as the model's input; returns what to do with them and how
     many there are. More than one only where the model runs. `close_hops` moves on in the captured ring."""
-    full, noisy, _, _, _, stft, _ = denoise
+    control, captured, drift = buffers.control, buffers.captured, buffers.drift
+    full, noisy, _, _, _, stft, _ = buffers.denoise
     hop, capacity = stft[0][HOP], captured.shape[0]
     if not anchor(control, hop, drift):
         return NOTHING, 0
@@ -152,22 +190,10 @@ def remember_gains(noisy: np.ndarray, enhanced: np.ndarray, f: int, gains: np.nd
 
 
 @jit
-def close_hops(
-    control: np.ndarray,
-    captured: np.ndarray,
-    played: np.ndarray,
-    recorded: np.ndarray,
-    denoise: Bundle,
-    drift: Bundle,
-    gains: np.ndarray,
-    y: np.ndarray,
-    meters: np.ndarray,
-    action: int,
-    count: int,
-    trace: np.ndarray | None,
-) -> None:
+def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray | None) -> None:
     """Finish the hops that `open_hops` began and hand them to the play callback and to the recording, one by one."""
-    full, all_noisy, all_enhanced, mix, top_gain, stft, istft = denoise
+    control, gains, y = buffers.control, buffers.gains, buffers.y
+    full, all_noisy, all_enhanced, mix, top_gain, stft, istft = buffers.denoise
     noisy, enhanced, hop = all_noisy[count - 1], all_enhanced[count - 1], stft[0][HOP]
     if action == RUN:
         for f in range(count):
@@ -184,23 +210,16 @@ def close_hops(
     for f in range(count):
         if f:
             repeat_times(trace, control)
-        measure_input(control, captured, hop, meters)
+        measure_input(control, buffers.captured, hop, buffers.meters)
         record_time(trace, control, BLENDED)
-        hand_on(control, played, recorded, drift, y[f * hop : (f + 1) * hop], meters, action, trace)
+        hand_on(buffers, y[f * hop : (f + 1) * hop], action, trace)
 
 
 @inline
-def hand_on(
-    control: np.ndarray,
-    played: np.ndarray,
-    recorded: np.ndarray,
-    drift: Bundle,
-    y: np.ndarray,
-    meters: np.ndarray,
-    action: int,
-    trace: np.ndarray | None,
-) -> None:
-    """One hop of output: to the recording, to the play callback, and to the books."""
+def hand_on(buffers: HopBuffers, y: np.ndarray, action: int, trace: np.ndarray | None) -> None:
+    """Give one hop of output to the recording and to the play callback, and count it."""
+    control, played, recorded = buffers.control, buffers.played, buffers.recorded
+    drift, meters = buffers.drift, buffers.meters
     hop, channels = y.shape
     power = 0.0
     for i in range(hop):

@@ -16,6 +16,7 @@ import numpy as np
 
 from rtdenoise.io.sound_source import SoundFileSource
 from rtdenoise.live import ring
+from rtdenoise.live.background import BackgroundThread
 from rtdenoise.live.callback import input_callback
 from rtdenoise.live.ring import Rings
 
@@ -25,13 +26,14 @@ CHUNK_MS = 10.0
 UNKNOWN_DEVICE_S = 0.2  # A device that does not report its buffer's length is given this long to play it.
 
 
-class Player:
+class Player(BackgroundThread):
     """Feeds ``source`` into ``rings`` from `start` to `stop`; ``finished`` is set when its last sample was heard.
 
     ``problem`` is why it ended early, or None.
     """
 
     def __init__(self, source: SoundFileSource, rings: Rings, latency_samples: int):
+        super().__init__("rtdenoise-player")
         self.finished = threading.Event()
         self.problem: str | None = None
         self.device_s: float | None = None  # Latency of the output beyond its callback, once it is known.
@@ -40,21 +42,15 @@ class Player:
         self._lead, self._chunk = round(LEAD_MS * rate / 1000), round(CHUNK_MS * rate / 1000)
         self._control[ring.PREFILL] = self._lead
         self._tail = latency_samples
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rtdenoise-player", daemon=True)
 
     @property
     def warnings(self) -> list[str]:
         """What a listener should know of the file, e.g. that it is cut off."""
         return self._source.warnings
 
-    def start(self) -> None:
-        self._thread.start()
-
     def stop(self) -> None:
-        self._end.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        """End playing and close the file."""
+        super().stop()
         self._source.__exit__()
 
     def _run(self) -> None:

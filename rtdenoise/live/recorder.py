@@ -8,7 +8,6 @@ repeats is in it.
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.io.sound_sink import SoundFileSink
 from rtdenoise.live import ring
+from rtdenoise.live.background import BackgroundThread
 from rtdenoise.live.ring import Rings
 
 LOOK_S = 0.1
@@ -23,7 +23,7 @@ USABLE_SHARE = 0.9  # Anything older than this share of the ring may be overwrit
 CONTAINER, ENCODING = "WAV", "PCM_24"  # Where the name leaves a choice; 24 bits are more than any microphone delivers.
 
 
-class Recorder:
+class Recorder(BackgroundThread):
     """Writes from `start` to `stop`, which completes the file; an empty recording leaves none.
 
     ``skip`` frames at the start are dropped; no more than ``limit`` are written. ``problem`` is why it ended early,
@@ -32,22 +32,16 @@ class Recorder:
     """
 
     def __init__(self, path: Path, rings: Rings, rate: int, channels: int, skip: int, limit: int | None = None):
+        super().__init__("rtdenoise-recorder")
         self._sink = SoundFileSink(str(path), rate, channels, CONTAINER, ENCODING, recording=True)
         self.problem: str | None = None
         self.written = self.lost = 0
         self._rings, self._rate, self._limit = rings, rate, limit
         self._tail = skip
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rtdenoise-recorder", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
 
     def stop(self) -> None:
         """Write what is left and complete the file; one that was never started is not left behind."""
-        self._end.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        super().stop()
         failed = None if self.written else UserWarning  # Without sound there is no file.
         try:
             self._sink.__exit__(failed)

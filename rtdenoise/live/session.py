@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.errors import UsageError
@@ -20,7 +21,7 @@ from rtdenoise.live.devices import common_rate, file_end, find_device, play_chan
 from rtdenoise.live.file_ends import FileEnds, open_source
 from rtdenoise.live.program_end import end_with_program, forget
 from rtdenoise.live.ring import Rings, percentile_us
-from rtdenoise.live.stats import Load, Stats, counts, why_silent
+from rtdenoise.live.stats import Load, Stats, counts, settings, why_silent
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.watch import Watch
@@ -116,7 +117,8 @@ class LiveDenoiser:
         self._streams = Streams(self.input, self.output, self._rings, blocksize, self._worker.stay_below)
         self._watch = Watch(self._streams, self._microphone)
         self._stack = ExitStack()
-        self._memory_locked = self._started = self._stopped = False
+        self._memory_locked = False
+        self._phase: Literal["made", "running", "stopped"] = "made"
         self._turn = threading.RLock()  # start and stop take turns.
         self._ending = threading.Event()
         self._began: float | None = None
@@ -133,9 +135,9 @@ class LiveDenoiser:
     def start(self) -> None:
         """Begin, once. Returns when audio flows, after a few seconds without (see `stats`), or by another's `stop`."""
         with self._turn:
-            if self._started or self._stopped:
+            if self._phase != "made":
                 raise UsageError("a LiveDenoiser runs once; create a new one")
-            self._started = True
+            self._phase = "running"
             try:
                 self._start()
             except BaseException:
@@ -172,7 +174,7 @@ class LiveDenoiser:
         """End all in a safe order, in any state, twice, and from any threads: each returns when all has ended."""
         self._ending.set()
         with self._turn:
-            self._stopped = True
+            self._phase = "stopped"
             self._ended = self._ended or time.monotonic()
             try:
                 self._stack.close()
@@ -184,7 +186,7 @@ class LiveDenoiser:
     @property
     def state(self) -> str:
         """``"made"``, ``"running"``, what a run waits for, or ``"stopped"``."""
-        return "stopped" if self._stopped else self._watch.state if self._started else "made"
+        return self._watch.state if self._phase == "running" else self._phase
 
     @property
     def finished(self) -> bool:
@@ -274,17 +276,13 @@ class LiveDenoiser:
         -------
         Stats
         """
-        d, device_s = self._denoiser, self._streams.latency_s()
+        device_s = self._streams.latency_s()
         return Stats(
             state=self.state,
             seconds=self.seconds,
             input=self.input.label,
             output=self.output.label,
-            model=d.model.name,
-            bypass=d.bypass,
-            strength_db=d.strength_db,
-            rate=d.rate,
-            channels=d.channels,
+            **settings(self._denoiser),
             latency_ms=self.latency_ms,
             measured_latency_ms=self.measured_latency_ms,
             device_latency_ms=None if device_s is None else 1000 * device_s,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.live import ring
 
 SILENCE_DB = -120.0
@@ -80,6 +81,17 @@ class Load:
         before = self._at_s, self._used_s
         self._at_s, self._used_s = time.monotonic(), time.process_time()
         return 100 * (self._used_s - before[1]) / max(1e-9, self._at_s - before[0])
+
+
+def settings(denoiser: Denoiser) -> dict[str, Any]:
+    """The fields of `Stats` that the filter knows."""
+    return {
+        "model": denoiser.model.name,
+        "bypass": denoiser.bypass,
+        "strength_db": denoiser.strength_db,
+        "rate": denoiser.rate,
+        "channels": denoiser.channels,
+    }
 
 
 def counts(control: np.ndarray) -> dict[str, Any]:

@@ -6,11 +6,11 @@ that ends, and a device without one, are noticed by a stream that ends or falls 
 
 from __future__ import annotations
 
-import threading
 import time
 
 from rtdenoise.errors import DeviceError, RtdenoiseError
 from rtdenoise.live import pulse, ring
+from rtdenoise.live.background import BackgroundThread
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device, list_devices, server_bridge
 from rtdenoise.live.portaudio import rescan
@@ -27,26 +27,18 @@ RESCAN_S = 1.0  # PortAudio's list is made anew at most this often, since that t
 RESCAN_AFTER = 3  # After this many refusals of a listed device the list itself is doubted.
 
 
-class Watch:
+class Watch(BackgroundThread):
     """Watches ``streams`` until `stop`; ``state`` is "running" or what is waited for, ``reopened`` a count.
 
     A ``microphone`` that the streams play to is made anew where the sound server lost it.
     """
 
     def __init__(self, streams: Streams, microphone: VirtualMicrophone | None = None):
+        super().__init__("rtdenoise-watch")
         self.state, self.reopened = "running", 0
         self._streams, self._control, self._microphone = streams, streams.rings.control, microphone
         self._seen: dict[Kind, tuple[int, int]] = {}  # The position, and the ticks for which it has not moved.
         self._changes = Changes()
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="rtdenoise-watch", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._end.set()
-        self._thread.join()
 
     def _run(self) -> None:
         try:

@@ -21,13 +21,13 @@ from rtdenoise.core.hop_denoiser import LIVE_BATCH, HopDenoiser
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
-from rtdenoise.live.hop import IN_POWER, NOTHING, OUT_POWER, PASS, RUN, close_hops, judge_step, open_hops
+from rtdenoise.live.hop import IN_POWER, NOTHING, OUT_POWER, PASS, RUN, HopBuffers, close_hops, judge_step, open_hops
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
 from rtdenoise.live.stats import level_db
 from rtdenoise.live.trace import ANALYSED, OPENED, STEPPED, record_time
 from rtdenoise.model.contract import ContractStream, Model
 from rtdenoise.model.native_session import NativeSteps, native_steps_available, step
-from rtdenoise.native.fft import Bundle, jit
+from rtdenoise.native.fft import jit
 from rtdenoise.native.intrinsics import call3, load_acquire
 
 Kind = Literal["native", "python"]
@@ -42,23 +42,11 @@ def wait(control: np.ndarray) -> bool:
 
 
 @jit
-def next_hops(
-    control: np.ndarray,
-    captured: np.ndarray,
-    played: np.ndarray,
-    recorded: np.ndarray,
-    denoise: Bundle,
-    drift: Bundle,
-    gains: np.ndarray,
-    y: np.ndarray,
-    meters: np.ndarray,
-    step_times: np.ndarray,
-    steps: np.ndarray,
-    trace: np.ndarray | None,
-) -> int:
+def next_hops(buffers: HopBuffers, step_times: np.ndarray, steps: np.ndarray, trace: np.ndarray | None) -> int:
     """Take the hops that lie ready through the filter, as many as a step may have; returns how many."""
+    control = buffers.control
     record_time(trace, control, OPENED)
-    action, count = open_hops(control, captured, denoise, drift, steps.shape[0])
+    action, count = open_hops(buffers, steps.shape[0])
     if action == NOTHING:
         return 0
     record_time(trace, control, ANALYSED)
@@ -69,30 +57,15 @@ def next_hops(
         if control[ring.STATUS] != 0:
             action = PASS
     record_time(trace, control, STEPPED)
-    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, count, trace)
+    close_hops(buffers, action, count, trace)
     return count
 
 
 @jit
-def hop_loop(
-    control: np.ndarray,
-    captured: np.ndarray,
-    played: np.ndarray,
-    recorded: np.ndarray,
-    denoise: Bundle,
-    drift: Bundle,
-    gains: np.ndarray,
-    y: np.ndarray,
-    meters: np.ndarray,
-    step_times: np.ndarray,
-    steps: np.ndarray,
-    trace: np.ndarray | None,
-) -> None:
+def hop_loop(buffers: HopBuffers, step_times: np.ndarray, steps: np.ndarray, trace: np.ndarray | None) -> None:
     """The whole worker, without the GIL, until STOP."""
-    while not wait(control):
-        while next_hops(
-            control, captured, played, recorded, denoise, drift, gains, y, meters, step_times, steps, trace
-        ):
+    while not wait(buffers.control):
+        while next_hops(buffers, step_times, steps, trace):
             pass
 
 
@@ -138,16 +111,17 @@ class Worker:
             rings.control[ring.GATHER] = 1  # A step has one hop here, so waiting for more saves nothing.
         self._rehearse()
 
-    def _arguments(self) -> tuple[Any, ...]:
-        r, hop = self.rings, self.denoiser.hop_arguments
-        shared = r.control, r.captured, r.played, r.recorded
-        return *shared, hop, self.drift.arguments, self._gains, self._y, self.meters
+    def _buffers(self) -> HopBuffers:
+        r, own = self.rings, (self._gains, self._y, self.meters)
+        return HopBuffers(
+            r.control, r.captured, r.played, r.recorded, self.denoiser.hop_arguments, self.drift.arguments, *own
+        )
 
     @property
-    def hop_arguments(self) -> tuple[Any, ...]:
+    def hop_arguments(self) -> tuple[HopBuffers, np.ndarray, np.ndarray]:
         """What `next_hops` takes before the trace; for a native worker only."""
         assert self._native is not None
-        return *self._arguments(), self.step_times, self._native.arguments
+        return self._buffers(), self.step_times, self._native.arguments
 
     def _rehearse(self) -> None:
         """Compile by running everything once against a ring that says stop."""
@@ -265,19 +239,18 @@ class Worker:
 
     def _loop(self) -> None:
         if self._native is not None:
-            arguments: tuple[Any, ...] = *self.hop_arguments, self._trace
-            hop_loop(*arguments)
+            hop_loop(*self.hop_arguments, self._trace)
         else:
             self._python_loop()
 
     def _python_loop(self) -> None:
-        control, captured, played, recorded, denoise, drift, gains, y, meters = self._arguments()
+        buffers, control = self._buffers(), self.rings.control
         stream, hop, trace = self.denoiser.stream, self.denoiser.geometry.hop, self._trace
         with realtime.eager_switching():
             while not wait(control):
                 while True:
                     record_time(trace, control, OPENED)
-                    action, _ = open_hops(control, captured, denoise, drift, 1)
+                    action, _ = open_hops(buffers, 1)
                     if action == NOTHING:
                         break
                     record_time(trace, control, ANALYSED)
@@ -289,4 +262,4 @@ class Worker:
                             self._failure, control[ring.STATUS], action = str(e), 1, PASS
                         judge_step(control, hop, 1, stopwatch(control) - began, self.step_times)
                     record_time(trace, control, STEPPED)
-                    close_hops(control, captured, played, recorded, denoise, drift, gains, y, meters, action, 1, trace)
+                    close_hops(buffers, action, 1, trace)

@@ -129,44 +129,40 @@ def inverse_transform(plan: np.ndarray, time: np.ndarray, freq: np.ndarray) -> N
     raise NotImplementedError
 
 
-# numba wants the implementations below to have the parameters of their overload, annotations included.
+def _fftw_forward(plan: Any, time: Any, freq: Any) -> None:
+    call3(plan[FORWARD], (plan[FORWARD_PLAN], plan[TIME], plan[FREQ]))
 
 
-@overload(transform, inline="always")
-def _transform(plan: Any, time: Any, freq: Any) -> Callable[..., None]:
-    if plan.dtype == types.int64:
-
-        def fftw_forward(plan: Any, time: Any, freq: Any) -> None:
-            call3(plan[FORWARD], (plan[FORWARD_PLAN], plan[TIME], plan[FREQ]))
-
-        return fftw_forward
-
-    def forward(plan: Any, time: Any, freq: Any) -> None:
-        z = _mixed_radix(time.astype(np.complex64), plan)
-        for k in range(freq.shape[0]):
-            freq[k, 0], freq[k, 1] = z[k].real, z[k].imag
-
-    return forward
+def _fftw_inverse(plan: Any, time: Any, freq: Any) -> None:
+    call3(plan[INVERSE], (plan[INVERSE_PLAN], plan[FREQ], plan[TIME]))
 
 
-@overload(inverse_transform, inline="always")
-def _inverse_transform(plan: Any, time: Any, freq: Any) -> Callable[..., None]:
-    if plan.dtype == types.int64:
+def _numba_forward(plan: Any, time: Any, freq: Any) -> None:
+    z = _mixed_radix(time.astype(np.complex64), plan)
+    for k in range(freq.shape[0]):
+        freq[k, 0], freq[k, 1] = z[k].real, z[k].imag
 
-        def fftw_inverse(plan: Any, time: Any, freq: Any) -> None:
-            call3(plan[INVERSE], (plan[INVERSE_PLAN], plan[FREQ], plan[TIME]))
 
-        return fftw_inverse
+def _numba_inverse(plan: Any, time: Any, freq: Any) -> None:
+    n, last = time.size, freq.shape[0] - 1
+    z = np.empty(n, np.complex64)
+    for k in range(1, last):
+        z[k] = complex(freq[k, 0], -freq[k, 1])  # The conjugate makes the forward transform run backwards.
+        z[n - k] = complex(freq[k, 0], freq[k, 1])
+    z[0], z[last] = freq[0, 0], freq[last, 0]
+    z = _mixed_radix(z, plan)
+    for i in range(n):
+        time[i] = z[i].real
 
-    def inverse(plan: Any, time: Any, freq: Any) -> None:
-        n, last = time.size, freq.shape[0] - 1
-        z = np.empty(n, np.complex64)
-        for k in range(1, last):
-            z[k] = complex(freq[k, 0], -freq[k, 1])  # conjugate: the forward transform then runs backwards
-            z[n - k] = complex(freq[k, 0], freq[k, 1])
-        z[0], z[last] = freq[0, 0], freq[last, 0]
-        z = _mixed_radix(z, plan)
-        for i in range(n):
-            time[i] = z[i].real
 
-    return inverse
+def _implement(function: Callable[..., None], fftw: Callable[..., None], in_numba: Callable[..., None]) -> None:
+    """Compiled code that calls ``function`` gets one of two implementations, by the type of its plan."""
+
+    # numba wants the implementations to have the parameters of their overload, annotations included.
+    @overload(function, inline="always")
+    def choose(plan: Any, time: Any, freq: Any) -> Callable[..., None]:
+        return fftw if plan.dtype == types.int64 else in_numba
+
+
+_implement(transform, _fftw_forward, _numba_forward)
+_implement(inverse_transform, _fftw_inverse, _numba_inverse)

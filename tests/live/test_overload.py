@@ -27,7 +27,9 @@ def waiting(plain):
     c[ring.IN_BLOCK] = c[ring.OUT_BLOCK] = BLOCK
     c[ring.IN_HEAD] = HOP
     c[ring.CLOCK] = ctypes.cast(ctypes.CDLL(None).abs, ctypes.c_void_p).value  # leaves the time as it is, 0
-    yield (c, rings.captured, denoiser.hop_arguments, Drift(HOP, 1).arguments, 4), c
+    rest = np.ones((1, plain.info.bins), np.float32), np.zeros((4 * HOP, 1), np.float32), np.zeros(2)
+    shared = c, rings.captured, rings.played, rings.recorded
+    yield (hop.HopBuffers(*shared, denoiser.hop_arguments, Drift(HOP, 1).arguments, *rest), 4), c
     del denoiser  # its buffers are used by their addresses until here
 
 

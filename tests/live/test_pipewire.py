@@ -26,7 +26,8 @@ def pactl(env, *argv: str) -> str:
 
 
 def test_delay_is_small_and_steady_while_python_is_busy(pipewire_env, plain_path):
-    delay, stats, _ = probes.across_pulse(pipewire_env, LEAD_S, plain_path, 4, "--hog", "python")
+    crossing = probes.cross_pulse(pipewire_env, LEAD_S, plain_path, 4, "--hog", "python")
+    delay, stats = crossing.delay(), crossing.stats
     clean = delay.ms[delay.correlation > correlation.CLEAN]
     assert delay.clean_share > LEAST_CLEAN
     assert delay.median_ms < MOST_MS
@@ -36,7 +37,8 @@ def test_delay_is_small_and_steady_while_python_is_busy(pipewire_env, plain_path
 
 def test_delay_is_the_same_whatever_is_exported_for_other_programs(pipewire_env, plain_path):
     exported = {"PULSE_LATENCY_MSEC": "200", "PIPEWIRE_LATENCY": "8192/48000", "PIPEWIRE_QUANTUM": "8192/48000"}
-    delay, stats, _ = probes.across_pulse(pipewire_env, LEAD_S, plain_path, 4, exported=exported)
+    crossing = probes.cross_pulse(pipewire_env, LEAD_S, plain_path, 4, exported=exported)
+    delay, stats = crossing.delay(), crossing.stats
     assert delay.median_ms < MOST_MS
     assert abs(stats["measured_latency_ms"] - stats["latency_ms"]) < 1.5
 

@@ -23,7 +23,8 @@ MOST_MS, STEADY_MS = 60.0, 1.0
     ids=["alone", "python-hog", "c-hog", "economy"],
 )
 def test_delay_is_small_and_steady(pulse_env, plain_path, hog):
-    delay, stats, _ = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, *hog)
+    crossing = probes.cross_pulse(pulse_env, LEAD_S, plain_path, 4, *hog)
+    delay, stats = crossing.delay(), crossing.stats
     assert delay.clean_share > 0.7  # the host itself stalls now and then
     assert delay.median_ms < MOST_MS
     assert np.mean(np.abs(delay.placed - delay.median_ms) < STEADY_MS) > 0.9
@@ -32,7 +33,8 @@ def test_delay_is_small_and_steady(pulse_env, plain_path, hog):
 
 @pytest.mark.parametrize("exported", [{"PULSE_LATENCY_MSEC": "200"}, {"PULSE_SINK": "A", "PULSE_SOURCE": "B.monitor"}])
 def test_delay_is_the_same_whatever_is_exported_for_other_programs(pulse_env, plain_path, exported):
-    delay, stats, _ = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, exported=exported)
+    crossing = probes.cross_pulse(pulse_env, LEAD_S, plain_path, 4, exported=exported)
+    delay, stats = crossing.delay(), crossing.stats
     assert delay.clean_share > 0.7
     assert delay.median_ms < MOST_MS
     assert abs(stats["measured_latency_ms"] - stats["latency_ms"]) < 1.5
@@ -44,7 +46,8 @@ def test_delay_returns_after_the_process_stood_still(pulse_env, plain_path):
         time.sleep(0.5)
         os.kill(product.pid, signal.SIGCONT)
 
-    delay, stats, continued = probes.across_pulse(pulse_env, LEAD_S, plain_path, 4, during=stop)
+    crossing = probes.cross_pulse(pulse_env, LEAD_S, plain_path, 4, during=stop)
+    delay, stats, continued = crossing.delay(), crossing.stats, crossing.done
     before = Delay(*(v[delay.at_s < continued - 0.7] for v in (delay.at_s, delay.ms, delay.correlation)))
     after = delay.after(continued + 1.0)
     assert abs(after.median_ms - before.median_ms) < 2.5  # the server's own buffers may settle a block elsewhere

@@ -33,7 +33,7 @@ from rtdenoise_bench.measure.correlation import RATE, Delay
 from rtdenoise_bench.measure.latency_breakdown import LatencyStage, When, latency_breakdown
 from rtdenoise_bench.measure.probes import Crossing
 from rtdenoise_bench.measure.recordings import Recording
-from rtdenoise_bench.measure.times import Times, times
+from rtdenoise_bench.measure.times import Punctuality, times
 from rtdenoise_bench.testbed import servers
 from rtdenoise_bench.testbed.traced_callback import AT, AUDIO_FRAMES, FRAMES, HEARD_AGO, HEARD_IN, IN_FROM, OUT_FROM
 
@@ -48,7 +48,7 @@ LEAD_S = 1.0  # An idle server plays ahead and must catch up first.
 
 
 @dataclass(frozen=True)
-class Live:
+class Live(Punctuality):
     """One measurement through one sound server.
 
     ``latency_ms`` is the median from outside, ``low_ms`` to ``high_ms`` 95 % of ``windows``; ``over_time`` are pairs
@@ -80,14 +80,8 @@ class Live:
     reported_ms: float
     drift_ppm: float | None
     seconds: float
-    wake_up: Times
-    completion: Times
-    misses: int
-    reused_gains: int
-    underruns: int
     dropout_ms: float
     worker: str
-    scheduling: str
     cpu_percent: float
     memory_mb: float
     ready_s: float

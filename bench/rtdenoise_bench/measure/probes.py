@@ -83,6 +83,10 @@ class Crossing:
     ended: float
     stats: dict
 
+    def delay(self) -> Delay:
+        """How late the product let the source be heard while it was settled."""
+        return align(self.reference, self.heard, self.began, self.ended)
+
 
 def cross_pulse(
     env: dict[str, str],
@@ -113,20 +117,6 @@ def cross_pulse(
             stats = finish(running)
         time.sleep(0.5)
         return Crossing(reference.stop(), heard.stop(), began, done, ended - 0.3, stats)
-
-
-def across_pulse(
-    env: dict[str, str],
-    lead_s: float,
-    model: object,
-    seconds: float,
-    *argv: object,
-    during: Callable | None = None,
-    exported: dict[str, str] | None = None,
-) -> tuple[Delay, dict, float]:
-    """Delay from sink A to sink B with the product between, its statistics, and when ``during(product)`` returned."""
-    c = cross_pulse(env, lead_s, model, seconds, *argv, during=during, exported=exported)
-    return align(c.reference, c.heard, c.began, c.ended), c.stats, c.done
 
 
 def across_jack(

@@ -13,7 +13,7 @@ import numpy as np
 from rtdenoise.live import ring
 from rtdenoise.live.hop import HOLD
 from rtdenoise.live.trace import ACTION, ANALYSED, BLENDED, IN_AT, OPENED, STEPPED, WRITTEN, make_trace
-from rtdenoise_bench.measure.times import Times, times
+from rtdenoise_bench.measure.times import Punctuality, Times, times
 from rtdenoise_bench.testbed.fault_injection import without_model
 from rtdenoise_bench.testbed.harness import BURST_HOPS, CAPTURED, CAPTURING, PLAYED, PLAYING, POSITION, Harness, Run
 from rtdenoise_bench.testbed.stressors import disturbed
@@ -26,7 +26,17 @@ STAGES = ("ring in", "window + FFT", "model", "blend + inverse FFT + overlap-add
 
 @dataclass(frozen=True)
 class Stage:
-    """Times of one stage; ``share`` is its median of a hop's time."""
+    """What one stage of a hop costs.
+
+    Attributes
+    ----------
+    name : str
+        One of `STAGES`.
+    times : Times
+        Of every hop.
+    share : float
+        Median as a share of the time that a hop lasts.
+    """
 
     name: str
     times: Times
@@ -54,19 +64,11 @@ class Engine:
 
 
 @dataclass(frozen=True)
-class InRealTime:
-    """Hops at the pace of sound under one condition. ``wake_up`` is the latency from the device's call to the
-    worker's start, ``completion`` that to the hop written; ``misses`` counts completions later than a hop lasts,
-    ``underruns`` play calls that found too little."""
+class InRealTime(Punctuality):
+    """Hops at the pace of sound, ``seconds`` long under one ``condition``."""
 
     condition: str
     seconds: float
-    wake_up: Times
-    completion: Times
-    misses: int
-    reused_gains: int
-    underruns: int
-    scheduling: str
 
 
 class Rounds:

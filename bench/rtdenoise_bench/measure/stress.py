@@ -57,7 +57,8 @@ def through_pulse(
 ) -> tuple[Delay, dict, float]:
     """Delay A to B with the product between, its statistics, and when ``during(product)`` was done."""
     with servers.pulseaudio() as env:
-        return probes.across_pulse(env, IDLE_AHEAD_S, model, seconds, *argv, during=during)
+        crossing = probes.cross_pulse(env, IDLE_AHEAD_S, model, seconds, *argv, during=during)
+    return crossing.delay(), crossing.stats, crossing.done
 
 
 def through_jack(

@@ -36,6 +36,32 @@ class Times:
         return list(self.percentiles.items())[-1] if self.percentiles else ("longest", self.most)
 
 
+@dataclass(frozen=True)
+class Punctuality:
+    """Whether hops were ready in time.
+
+    Attributes
+    ----------
+    wake_up, completion : Times
+        From the device's call to the worker's start, and to the hop written.
+    misses : int
+        Completions later than a hop lasts.
+    reused_gains : int
+        Hops that reused the last gains of the model.
+    underruns : int
+        Play calls that found too little.
+    scheduling : str
+        Priority that the worker got.
+    """
+
+    wake_up: Times
+    completion: Times
+    misses: int
+    reused_gains: int
+    underruns: int
+    scheduling: str
+
+
 def counted(count: int, what: str) -> str:
     """
     >>> counted(1, "underrun"), counted(2_000, "hop")

@@ -35,7 +35,7 @@ PAUSE_S = 0.002
 @jit
 def back_to_back(hops, heard, target, log, arguments, trace):
     """Hops one after the other, without waiting; returns how many there were."""
-    control = arguments[0]
+    control = arguments[0].control
     hop, done = control[ring.HOP], 0
     for k in range(hops):
         at = (control[ring.IN_HEAD] % heard.shape[0]) * heard.shape[1] * 4

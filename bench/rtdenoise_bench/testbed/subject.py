@@ -47,25 +47,13 @@ def main() -> None:
     parser.add_argument("--hog", choices=HOGS)
     parser.add_argument("--worker", choices=("native", "python"))
     parser.add_argument("--fixed-latency", type=number(0.1, 10_000, "ms"))
-    parser.add_argument(
-        "--ppm", type=number(-100_000, 100_000), default=0.0, help="run the output's clock faster by this much"
-    )
+    parser.add_argument("--ppm", type=number(-100_000, 100_000), default=0.0, help="hurry the output's clock by this")
     parser.add_argument("--bypass", action="store_true")
     parser.add_argument("--latency", default="normal")
     parser.add_argument("--blocksize", type=count(1, 65_536))
     parser.add_argument("--trace", type=Path, help="write the trace points to this .npz file")
-    parser.add_argument(
-        "--inject-delay",
-        type=number(0, 10_000, "ms"),
-        default=0.0,
-        help="delay the output by this much, unknown to the session",
-    )
-    parser.add_argument(
-        "--settle",
-        type=number(0, 86_400, "seconds"),
-        default=2.0,
-        help="seconds before the hog begins and counting starts",
-    )
+    parser.add_argument("--inject-delay", type=number(0, 10_000, "ms"), default=0.0, help="unknown to the session")
+    parser.add_argument("--settle", type=number(0, 86_400, "seconds"), default=2.0, help="time before counting starts")
     args = parser.parse_args()
     if args.ppm:
         _hurry_output(args.ppm)

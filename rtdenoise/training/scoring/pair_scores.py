@@ -41,7 +41,15 @@ Row = dict[str, float]
 
 @dataclass(frozen=True)
 class Pair:
-    """A noisy and a clean file of one name."""
+    """Two recordings of the same speech.
+
+    Attributes
+    ----------
+    name : str
+        Of both files, without folder and suffix.
+    noisy, clean : Path
+        What goes in, and what should come out.
+    """
 
     name: str
     noisy: Path
