@@ -6,12 +6,14 @@
 # make docs           the site, into build/docs; a warning is an error
 # make bench          the latency report, exactness and speed on this machine
 # make figures        the picture, the sounds and the tables of README and docs
-# make release-check  sdist and wheel: metadata, contents, size, and an installation that filters a file
+# make release-check  sdist and wheel: metadata, contents, size, and for each of PYTHONS an installation that filters a file
 # make baselines      train the baselines and compare them: CLEAN=DIR NOISE=DIR PAIRS=DIR [RIR=DIR] [MINUTES=2]
 # make clean          remove what the above made
 #
 # Any of them works in a fresh clone.
 PYTHON ?= python3
+# Interpreters that a release is installed with: the oldest and the newest supported, beside the one at hand.
+PYTHONS ?= $(PYTHON) python3.10 python3.13
 VENV ?= .venv
 BIN = $(VENV)/bin
 # The release the shipped models were trained with; any from 2.10 works.
@@ -76,12 +78,17 @@ figures: $(VENV)/.test
 
 release-check: $(VENV)/.test
 	rm -rf dist && $(BIN)/python -m build -q --outdir dist .
-	$(BIN)/twine check --strict dist/rtdenoise-*
+	$(BIN)/python -m twine check --strict dist/rtdenoise-*
 	$(BIN)/python -m pytest tests/test_distributions.py
-	$(PYTHON) -m venv dist/fresh && dist/fresh/bin/pip install -q dist/*.whl
-	dist/fresh/bin/rtdenoise --in examples/noisy.wav --out dist/filtered.wav --json
-	dist/fresh/bin/python -I -c "import soundfile as s; assert s.info('dist/filtered.wav').frames == s.info('examples/noisy.wav').frames"
-	@ls -l dist/rtdenoise-*
+	@for python in $(PYTHONS); do \
+	  if ! $$python -V >/dev/null 2>&1; then echo "$$python: not on this machine, so not tried"; continue; fi; \
+	  echo "== $$python: $$($$python -V)" && rm -rf dist/fresh dist/filtered.wav && \
+	  $$python -m venv dist/fresh && dist/fresh/bin/pip install -q dist/*.whl && \
+	  dist/fresh/bin/rtdenoise --in examples/noisy.wav --out dist/filtered.wav --json && \
+	  dist/fresh/bin/python -I -c "import soundfile as s; \
+	    assert s.info('dist/filtered.wav').frames == s.info('examples/noisy.wav').frames" || exit 1; \
+	done
+	@rm -rf dist/fresh && ls -l dist/rtdenoise-*
 
 baselines: $(VENV)/.test
 	@test -n "$(CLEAN)" -a -n "$(NOISE)" -a -n "$(PAIRS)" || { echo "make baselines needs folders of your own:\
