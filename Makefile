@@ -1,6 +1,6 @@
 # make demo           filter the noisy example, print levels and latency, draw it
-# make test           every test, with the system packages it needs (as root on Debian)
-# make test-parallel  the same in three processes: sooner, but what measures time needs a quiet machine
+# make test           every test, with the system packages it needs (as root on Debian), in PROCESSES=4 processes at
+#                     once; then, alone, those that measure live latency, which need a machine without other work
 # make test-fast      the tests that need no sound server and no training, in under 90 s
 # make lint           ruff, ruff format, mypy, codespell
 # make docs           the site, into build/docs; a warning is an error
@@ -22,8 +22,9 @@ TORCH ?= torch==2.13.0
 APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux strace \
   pipewire pipewire-bin pipewire-pulse wireplumber dbus
 MINUTES ?= 2
+PROCESSES ?= 4
 
-.PHONY: help demo test test-parallel test-fast lint docs bench figures release-check baselines system clean
+.PHONY: help demo test test-fast lint docs bench figures release-check baselines system clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -52,10 +53,8 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/demo.py
 
 test: system $(VENV)/.test
-	$(BIN)/python -m pytest
-
-test-parallel: system $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) -m 'not steady'
+	$(BIN)/python -m pytest -m steady
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest --ignore=tests/live -m 'not slow'

@@ -20,9 +20,10 @@ os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configu
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files that measure how long something takes: no two of them run at once. The first compiles; the others do not wait.
+# What needs the whole machine to itself is marked `steady`, and `make test` runs it after all others, alone.
 MEASURING = """
-    live/test_worker live/test_pulse live/test_pipewire live/test_jack live/test_latency_breakdown live/test_gain
-    live/test_one_core live/test_overload live/test_doctor test_latency_report test_bench""".split()
+    live/test_worker live/test_pulse live/test_pipewire live/test_jack live/test_one_core live/test_overload
+    live/test_doctor test_latency_report test_bench""".split()
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER")  # of several that share the tests: gw0, gw1 and so on
 NICE = 10
 

@@ -53,6 +53,7 @@ def best_correlation(signal: np.ndarray, piece: np.ndarray) -> float:
     return float(np.corrcoef(signal[at : at + len(piece)], piece)[0, 1])
 
 
+@pytest.mark.steady
 @pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")
 def test_a_file_is_played_in_real_time_and_the_tee_is_the_filtered_file(pulse_env, tmp_path, rng):
     noisy = modulated_noise(rng, 3 * RATE, 2, RATE)

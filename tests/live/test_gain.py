@@ -12,7 +12,7 @@ from rtdenoise import denoise
 from rtdenoise_bench.measure import correlation, probes, recordings
 
 LEAST_GAIN_DB = 2.0  # a file gains 4 to 5; a stalled host tears holes into what is recorded
-pytestmark = pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")
+pytestmark = [pytest.mark.steady, pytest.mark.skipif(not SHIPPED, reason="no trained model in this tree")]
 
 
 class Sounds(NamedTuple):

@@ -33,6 +33,7 @@ def windows(probe: subprocess.Popen) -> np.ndarray:
     return np.array(json.loads(probe.communicate(timeout=60)[0]))
 
 
+@pytest.mark.steady
 def test_delay_is_exact_and_survives_a_stopped_process(jack_env, plain_path):
     direct = windows(start_probe(jack_env, 2))
     with probes.product(jack_env, "system", "system", plain_path) as product:

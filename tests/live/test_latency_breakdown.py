@@ -12,6 +12,8 @@ from rtdenoise_bench.measure.latency_breakdown import STAGES
 from rtdenoise_bench.report.report import load
 from rtdenoise_bench.testbed import servers
 
+pytestmark = pytest.mark.steady
+
 INJECTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
 
 

@@ -25,6 +25,7 @@ def pactl(env, *argv: str) -> str:
     return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.steady
 def test_delay_is_small_and_steady_while_python_is_busy(pipewire_env, plain_path):
     crossing = probes.cross_pulse(pipewire_env, LEAD_S, plain_path, 4, "--hog", "python")
     delay, stats = crossing.delay(), crossing.stats

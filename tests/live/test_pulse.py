@@ -17,6 +17,7 @@ LEAD_S = 0.5
 MOST_MS, STEADY_MS = 60.0, 1.0
 
 
+@pytest.mark.steady
 @pytest.mark.parametrize(
     "hog",
     [(), ("--hog", "python"), ("--hog", "c"), ("--latency", "economy")],
