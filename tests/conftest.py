@@ -25,13 +25,13 @@ MEASURING = """
     live/test_worker live/test_pulse live/test_pipewire live/test_jack live/test_one_core live/test_overload
     live/test_doctor test_latency_report test_bench""".split()
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER")  # of several that share the tests: gw0, gw1 and so on
-NICE = 10
 
 
-def pytest_configure() -> None:
-    """Processes behind the two that are given live audio give way to it."""
-    if PROCESS not in (None, "gw0", "gw1") and hasattr(os, "nice"):
-        os.nice(NICE)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Of several processes, one gives way to those with live audio once it comes to other tests, and starts all that
+    these start so: they take what live audio leaves of the processors."""
+    if PROCESS is not None and hasattr(os, "SCHED_IDLE") and turn(item.nodeid)[1] not in ("measuring", "live"):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def turn(nodeid: str) -> tuple[int, str]:
