@@ -1,4 +1,4 @@
-"""The live view of a terminal: meters, latency, load; keys for bypass, attenuation limit, model and quitting."""
+"""The live view of a terminal: meters, latency, load; keys for bypass, mute, attenuation limit, model and quitting."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rtdenoise.model.registry import list_models
 LOOK_S, MOST_BYTES = 0.1, 1024  # The view is drawn this often, and reads this much of what was typed each time.
 QUIETEST_DB, METER_CELLS = -60.0, 40
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # Beyond the strongest there is no limit.
-KEYS = "b bypass   + - attenuation limit   m model   q quit"
+KEYS = "b bypass   x mute   + - attenuation limit   m model   q quit"
 
 
 def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
@@ -81,6 +81,8 @@ def press(live: LiveDenoiser, key: str) -> bool:
     """Do what a key says; false ends the view."""
     if key == "b":
         live.bypass = not live.bypass
+    elif key == "x":
+        live.muted = not live.muted
     elif key in ("+", "="):
         strength = STRONGEST_DB if live.strength_db is None else live.strength_db + STRENGTH_STEP_DB
         live.strength_db = strength if strength < STRONGEST_DB else None
@@ -113,6 +115,8 @@ def draw(s: Stats, note: str = "") -> Group:
     table.add_row("out", _meter(s.level_out_db), s.output)
     limit = "no limit" if s.strength_db is None else f"limit {s.strength_db:.0f} dB"
     effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {limit}")
+    if s.muted:
+        effect = Text("MUTED", "bold red")
     table.add_row("filter", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority")
     latency = f"{s.measured_latency_ms:.1f} ms, target {s.latency_ms:.1f}" if s.latency_ms else "measuring"
     device = "" if s.device_latency_ms is None else f"plus {s.device_latency_ms:.0f} ms reported by the devices"

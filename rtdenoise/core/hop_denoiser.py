@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rtdenoise.core.denoiser import BATCHES, Denoiser
+from rtdenoise.core.frames import MIX, MIX_TARGET
 from rtdenoise.core.stft import WAITING, StreamingISTFT
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
@@ -54,6 +55,11 @@ class HopDenoiser(Denoiser):
         """
         noisy, enhanced = zip(*map(self._stream.buffers, range(1, LIVE_BATCH + 1)), strict=True)
         return self._full, noisy, enhanced, self._mix, self._top_gain, self._stft.arguments, self._istft.arguments
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last change of `strength_db` or `bypass` has been cross-faded to its end."""
+        return bool(self._mix[MIX] == self._mix[MIX_TARGET])
 
     def exchange(self, model: Model, stream: ModelStream) -> None:
         """Go on with another model and its fresh ``stream``; the audio under way stays.

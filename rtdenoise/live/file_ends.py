@@ -6,10 +6,13 @@ Loads libsndfile only where there is one: sessions between devices do without it
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rtdenoise.core.denoiser import Denoiser
+from rtdenoise.errors import UsageError
+from rtdenoise.live.devices import Device, file_end, find_device, refuse_loop
 from rtdenoise.live.ring import Rings
+from rtdenoise.live.virtual_mic import VirtualMicrophone
 
 if TYPE_CHECKING:
     from rtdenoise.io.sound_source import SoundFileSource
@@ -17,11 +20,29 @@ if TYPE_CHECKING:
     from rtdenoise.live.recorder import Recorder
 
 
-def open_source(path: Path) -> SoundFileSource:
-    """The file that is to be played; raises as `SoundFileSource` does."""
-    from rtdenoise.io.sound_source import SoundFileSource
+def find_ends(
+    input: int | str | Path | None, output: int | str | Path | VirtualMicrophone | None
+) -> tuple[SoundFileSource | None, Device, Device]:
+    """The file that is to be played, if the input is one, and both ends as devices; nothing is opened but that file.
 
-    return SoundFileSource(str(path))
+    Raises `UsageError` for ends that do not go together, and what `find_device` and `SoundFileSource` raise.
+    """
+    if isinstance(input, Path) and isinstance(output, Path):
+        raise UsageError("two files need no live session; use `rtdenoise.denoise_file`")
+    source = None
+    if isinstance(input, Path):
+        from rtdenoise.io.sound_source import SoundFileSource
+
+        source = SoundFileSource(str(input))
+        begin = file_end(source.name, source.rate, source.channels)
+    else:
+        begin = find_device(input, "input")
+    if isinstance(output, VirtualMicrophone):
+        end = output.device(begin)
+    else:
+        end = file_end(str(output)) if isinstance(output, Path) else find_device(output, "output")
+    refuse_loop(begin, end)
+    return source, begin, end
 
 
 class FileEnds:
@@ -79,6 +100,10 @@ class FileEnds:
     @property
     def recorded_s(self) -> float:
         return self._recorder.seconds if self._recorder else 0.0
+
+    def figures(self) -> dict[str, Any]:
+        """The fields of `Stats` that tell of files."""
+        return {"recorded_s": self.recorded_s, "file_problem": next(iter(self.problems), None)}
 
     @property
     def problems(self) -> list[str]:

@@ -79,6 +79,7 @@ FADE = 37  # frames: of the fade-in that are done
 HEARD_FRAMES = 38  # frames: played in time
 # Written by the worker:
 IN_TAIL = 40  # frames: taken from the captured ring
+MUTE_FADE = 41  # frames: of the fade to silence that are done; 0 is full sound
 OUT_HEAD = 48  # frames: up to which the played ring is written
 PRIMED = 56  # flag: the output's timeline is tied to the input's, so underruns count
 WORKER_SCRATCH = 57  # scratch: two slots for the clock's answer
@@ -107,7 +108,8 @@ RESERVE = 84  # frames: that the output shall find left over
 ANCHOR = 85  # count: times that the timelines were to be tied together, once for each start of a stream
 FILE_END = 86  # enum: the end that is a file and has no clock, see below
 WANTED = 87  # frames: of TARGET that a latency target allows; 0 where there is none
-SLOTS = 96  # count: slots in all
+MUTED = 96  # flag: the output shall be silent
+SLOTS = 104  # count: slots in all
 NO_FILE, FILE_IN, FILE_OUT = range(3)  # The values of FILE_END.
 
 FADE_FRAMES = 64  # 1.3 ms at 48 kHz: long enough not to click, too short to be noticed.

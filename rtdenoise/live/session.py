@@ -17,11 +17,12 @@ from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry
 from rtdenoise.live import ring
 from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
-from rtdenoise.live.devices import common_rate, file_end, find_device, play_channels, refuse_loop, share_clock
-from rtdenoise.live.file_ends import FileEnds, open_source
+from rtdenoise.live.devices import common_rate, play_channels, share_clock
+from rtdenoise.live.file_ends import FileEnds, find_ends
+from rtdenoise.live.hop import MUTE_HOPS
 from rtdenoise.live.program_end import end_with_program, forget
 from rtdenoise.live.ring import Rings, percentile_us
-from rtdenoise.live.stats import Load, Stats, counts, settings, why_silent
+from rtdenoise.live.stats import Load, Stats, Stopwatch, counts, settings, why_silent
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.watch import Watch
@@ -84,19 +85,8 @@ class LiveDenoiser:
         worker: Kind | None = None,
         tee: str | Path | None = None,
     ):
-        if isinstance(input, Path) and isinstance(output, Path):
-            raise UsageError("two files need no live session; use `rtdenoise.denoise_file`")
-        if isinstance(input, Path):
-            source = open_source(input)
-            self.input = file_end(source.name, source.rate, source.channels)
-        else:
-            source, self.input = None, find_device(input, "input")
+        source, self.input, self.output = find_ends(input, output)
         self._microphone = output if isinstance(output, VirtualMicrophone) else None
-        if isinstance(output, VirtualMicrophone):
-            self.output = output.device(self.input)
-        else:
-            self.output = file_end(str(output)) if isinstance(output, Path) else find_device(output, "output")
-        refuse_loop(self.input, self.output)
         rate = common_rate(self.input, self.output, rate)
         channels = (source.channels if source else 1) if channels is None else channels
         self._split = not share_clock(self.input, self.output) and not (self.input.is_file or self.output.is_file)
@@ -121,9 +111,7 @@ class LiveDenoiser:
         self._phase: Literal["made", "running", "stopped"] = "made"
         self._turn = threading.RLock()  # start and stop take turns.
         self._ending = threading.Event()
-        self._began: float | None = None
-        self._ended: float | None = None
-        self._load = Load()
+        self._clock, self._load = Stopwatch(), Load()
 
     def __enter__(self) -> LiveDenoiser:
         self.start()
@@ -162,7 +150,7 @@ class LiveDenoiser:
             until = time.monotonic() + START_TIMEOUT_S
             while not self._rings.control[ring.PRIMED] and time.monotonic() < until and not self._ending.wait(0.002):
                 pass
-            self._began = time.monotonic()
+            self._clock.begin()
             self._latency.reach_wanted(self._worker.paused, until, self._ending)
             if self._ending.is_set():
                 return
@@ -175,7 +163,7 @@ class LiveDenoiser:
         self._ending.set()
         with self._turn:
             self._phase = "stopped"
-            self._ended = self._ended or time.monotonic()
+            self._clock.end()
             try:
                 self._stack.close()
             finally:
@@ -212,9 +200,7 @@ class LiveDenoiser:
     @property
     def seconds(self) -> float:
         """Since audio began to flow, to the end of the run if that has come; 0 before."""
-        if self._began is None:
-            return 0.0
-        return (time.monotonic() if self._ended is None else self._ended) - self._began
+        return self._clock.seconds
 
     @property
     def recorded_s(self) -> float:
@@ -249,6 +235,21 @@ class LiveDenoiser:
     @bypass.setter
     def bypass(self, on: bool) -> None:
         self._denoiser.bypass = on
+
+    @property
+    def muted(self) -> bool:
+        """Whether the output is silent, with a short fade and the same latency; what is recorded is silent too."""
+        return bool(self._rings.control[ring.MUTED])
+
+    @muted.setter
+    def muted(self, on: bool) -> None:
+        self._rings.control[ring.MUTED] = bool(on)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last change of `bypass`, `strength_db` and `muted` has left the filter in full."""
+        faded, hop = int(self._rings.control[ring.MUTE_FADE]), self._denoiser.geometry.hop
+        return self._denoiser.settled and faded == (MUTE_HOPS * hop if self.muted else 0)
 
     @property
     def strength_db(self) -> float | None:
@@ -293,6 +294,5 @@ class LiveDenoiser:
             drift_ppm=self._worker.drift.ppm if self._split else None,
             cpu_percent=self._load.percent(),
             memory_locked=self._memory_locked,
-            recorded_s=self.recorded_s,
-            file_problem=next(iter(self.problems), None),
+            **self._files.figures(),
         )

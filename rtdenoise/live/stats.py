@@ -13,6 +13,7 @@ from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.live import ring
 
 SILENCE_DB = -120.0
+LOAD_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Stats:
     output: str  # name of the device or file
     model: str  # name of the model in use
     bypass: bool  # whether the sound passes unfiltered
+    muted: bool  # whether the output is silent
     strength_db: float | None  # attenuation limit; None: no limit
     rate: int  # sample rate in Hz
     channels: int  # filtered channels
@@ -46,7 +48,7 @@ class Stats:
     device_xruns: int  # under- and overflows that PortAudio itself reports
     reopened: int  # times a vanished device was opened again
     drift_ppm: float | None  # output clock against input clock; None where one clock serves both ends
-    cpu_percent: float  # of one core, whole process, since the previous snapshot
+    cpu_percent: float  # of one core, whole process, over the last half second or since the previous snapshot
     worker: str  # "native" (without the GIL) or "python"
     scheduling: str  # priority of the worker: "fifo" (real-time), "nice" or "normal"
     memory_locked: bool  # whether the audio buffers are kept from being paged out
@@ -72,15 +74,42 @@ class Stats:
 
 
 class Load:
-    """How much of one core the process takes, from one call to the next."""
+    """How much of one core the process takes, from one call to the next that is `LOAD_S` later; in between, as before.
+
+    Several observers may ask, each at a rhythm of its own.
+    """
 
     def __init__(self) -> None:
-        self._at_s, self._used_s = time.monotonic(), time.process_time()
+        self._before = time.monotonic(), time.process_time(), 0.0  # One tuple, so that threads may share it.
 
     def percent(self) -> float:
-        before = self._at_s, self._used_s
-        self._at_s, self._used_s = time.monotonic(), time.process_time()
-        return 100 * (self._used_s - before[1]) / max(1e-9, self._at_s - before[0])
+        at_s, used_s, percent = self._before
+        now_s = time.monotonic()
+        if now_s - at_s >= LOAD_S or not percent:
+            used_now_s = time.process_time()
+            percent = 100 * (used_now_s - used_s) / max(1e-9, now_s - at_s)
+            self._before = now_s, used_now_s, percent
+        return percent
+
+
+class Stopwatch:
+    """Seconds from `begin` to `end`, or to now; 0 before. Each may be said again, without effect."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._ended: float | None = None
+
+    def begin(self) -> None:
+        self._began = self._began or time.monotonic()
+
+    def end(self) -> None:
+        self._ended = self._ended or time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        if self._began is None:
+            return 0.0
+        return (time.monotonic() if self._ended is None else self._ended) - self._began
 
 
 def settings(denoiser: Denoiser) -> dict[str, Any]:
@@ -95,9 +124,10 @@ def settings(denoiser: Denoiser) -> dict[str, Any]:
 
 
 def counts(control: np.ndarray) -> dict[str, Any]:
-    """The fields of `Stats` that callbacks and worker count."""
+    """The fields of `Stats` that callbacks and worker count, or are told by a slot."""
     frame_ms = 1000 / int(control[ring.RATE])
     return {
+        "muted": bool(control[ring.MUTED]),
         "block_in": int(control[ring.IN_BLOCK]),
         "block_out": int(control[ring.OUT_BLOCK]),
         "underruns": int(control[ring.UNDERRUNS]),

@@ -22,6 +22,7 @@ class Session:
     """What `press` needs of a `LiveDenoiser`."""
 
     bypass: bool = False
+    muted: bool = False
     strength_db: float | None = None
     model: str = "a"
     framing: Framing = CONTRACT_FRAMING
@@ -46,6 +47,13 @@ def test_b_switches_the_filter_off_and_on(session):
     assert session.bypass
     live_view.press(session, "b")
     assert not session.bypass
+
+
+def test_x_mutes_and_unmutes(session):
+    assert live_view.press(session, "x")
+    assert session.muted
+    live_view.press(session, "x")
+    assert not session.muted
 
 
 def test_strength_goes_down_from_no_limit_and_up_to_none(session):
