@@ -18,6 +18,7 @@ PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into ev
 
 ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": "errors arguments geometry signals home toml_dataclass console",
+    "rtdenoise.control": "messages sockets server client",
     "rtdenoise.native": "intrinsics compilation fft",
     "rtdenoise.model": "weights onnx_runtime contract external registry native_session",
     "rtdenoise.core": "stft frames denoiser hop_denoiser",
@@ -26,8 +27,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         process_pool batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
-        recorder virtual_mic streams player file_ends watch delay hop worker session""",
-    "rtdenoise.cli": "keys config request service devices models virtual_mic doctor live_view live",
+        recorder virtual_mic streams player file_ends watch delay hop worker session remote""",
+    "rtdenoise.cli": "keys config request ctl service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe
@@ -50,7 +51,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         measure.measure report.html commands cli __main__""",
     "command": "rtdenoise.cli.main rtdenoise.__main__",
 }
-_FILTER = ["rtdenoise", "rtdenoise.native", "rtdenoise.model", "rtdenoise.core", "rtdenoise.io"]
+_FILTER = ["rtdenoise", "rtdenoise.control", "rtdenoise.native", "rtdenoise.model", "rtdenoise.core", "rtdenoise.io"]
 BELOW = {
     **{room: _FILTER[:k] for k, room in enumerate(_FILTER)},
     "rtdenoise.live": _FILTER,

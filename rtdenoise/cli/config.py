@@ -40,6 +40,7 @@ TEMPLATE = """\
 # fixed_latency = 40        # ms, held even if it causes dropouts
 # worker = "native"
 # monitor = true            # also play the virtual microphone on the default output
+# control = false           # no socket for rtdenoise ctl
 
 [folders]
 # jobs = 4
@@ -56,6 +57,7 @@ class Live:
     fixed_latency: float | None = None
     worker: str | None = None
     monitor: bool | None = None
+    control: bool | None = None
 
 
 @dataclass(frozen=True)

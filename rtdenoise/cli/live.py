@@ -17,9 +17,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtdenoise import console, signals
+from rtdenoise.control import sockets
 from rtdenoise.io.descriptors import only_python_speaks
 from rtdenoise.live.devices import ALIASES
 from rtdenoise.live.realtime import quiet_memory
+from rtdenoise.live.remote import RemoteSession
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
@@ -42,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
             live = _session(args)
         with signals.held():
             stack.enter_context(live)
+            if args.control is not False:
+                _listen(live, stack)
         came = stack.enter_context(signals.noted())
         over = lambda: bool(came) or live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)
         try:
@@ -67,6 +71,18 @@ def run(args: argparse.Namespace) -> int:
     for error in errors:
         console.say(f"error: {error}")
     return int(bool(errors))
+
+
+def _listen(live: LiveDenoiser, stack: ExitStack) -> None:
+    """Let `rtdenoise ctl` control the session; sound does not depend on it."""
+    if not sockets.AVAILABLE:
+        return
+    from rtdenoise.control.server import ControlServer
+
+    try:
+        stack.enter_context(ControlServer(RemoteSession(live)))
+    except sockets.ControlError as problem:
+        console.say(f"warning: {problem}; rtdenoise ctl will not find this session (--no-control: without this line)")
 
 
 def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:

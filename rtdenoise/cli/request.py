@@ -23,7 +23,7 @@ DEVICES = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
 # The longest suffix of a sound file is ".aiff"; what follows the last dot in a device's name is longer, or a number.
 LONGEST_SUFFIX = 5
 LONGEST_NUMBER = 3  # A device's number has at most three digits; a longer one may be a folder named after a year.
-LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "tee", "monitor", "seconds")
+LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "tee", "monitor", "seconds", "control")
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 Flag = argparse.BooleanOptionalAction
 
@@ -105,6 +105,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     live("--tee", metavar="FILE", help="also record the output to a sound file")
     live("--monitor", action=Flag, help="with --out virtual-mic: also play it on the default output (use headphones)")
+    live(
+        "--control",
+        action=Flag,
+        help="listen on a private socket for rtdenoise ctl (default: yes)",
+    )
     live(
         "--seconds",
         type=VALUES["seconds"],
