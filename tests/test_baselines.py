@@ -20,11 +20,13 @@ from rtdenoise.model.registry import load_model  # noqa: E402
 from rtdenoise.training.data.mixer import TAPE, Banks  # noqa: E402
 from rtdenoise.training.data.tape_mixer import mixer_for  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
+from rtdenoise.training.metrics import si_sdr_db  # noqa: E402
 from rtdenoise.training.networks import build  # noqa: E402
 from rtdenoise.training.onnx_export.export import export  # noqa: E402
 from rtdenoise.training.recipe import load_recipe, recipe_from_json  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 from rtdenoise.training.trainer import load_checkpoint  # noqa: E402
+from rtdenoise_bench.cli import main as bench  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +44,18 @@ def recipe_file(name: str) -> Path:
     """The baseline's recipe; that of `tape`, which is shipped, comes with the package."""
     here = ROOT / "experiments" / "recipes" / f"{name}.toml"
     return here if here.exists() else ROOT / "rtdenoise" / "training" / "recipes" / f"{name}.toml"
+
+
+def test_the_trained_convolutional_one_filters_and_is_timed(folders, capsys):
+    """It left the wheel, not the sources: it runs by its path, in the filter and in the latency report."""
+    model = ROOT / "experiments" / "models" / "crced.onnx"
+    clean, rate = sf.read(folders / "clean" / "0.wav", dtype="float32")
+    noisy = clean[:, 0] + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
+    filtered = rtdenoise.denoise(noisy, rate, model=model)
+    assert si_sdr_db(clean[:, 0], filtered) > si_sdr_db(clean[:, 0], noisy) + 3
+    assert load_recipe(str(recipe_file("crced"))).network == "crced"
+    assert bench(["engine", "--rounds", "2", "--model", str(model)]) == 0
+    assert "whole hop" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

@@ -199,13 +199,13 @@ def test_without_sound_the_answer_says_that_nothing_is_heard(session, runtime, m
 
 def test_a_model_that_loads_keeps_nobody_waiting(session, runtime):
     session.loading.clear()
-    slow = threading.Thread(target=lambda: Client().ask("set", {"model": "crced"}))
+    slow = threading.Thread(target=lambda: Client().ask("set", {"model": "tape"}))
     slow.start()
     with Client() as client:
         assert client.ask("set", {"bypass": True})["status"]["model"] == "unet"
         session.loading.set()
         slow.join(20)
-        assert client.ask("status")["status"]["model"] == "crced"
+        assert client.ask("status")["status"]["model"] == "tape"
 
 
 def test_who_watches_learns_of_what_others_change_within_a_fifth_of_a_second(session, runtime):
@@ -325,21 +325,21 @@ def test_the_socket_goes_with_the_session_whatever_clients_do(runtime):
 
 def test_ctl_speaks_to_the_session(session, runtime, capfd):
     done = []
-    for line in ("mute", "toggle mute", "bypass", "bypass off", "toggle bypass", "strength 7.5", "model crced"):
+    for line in ("mute", "toggle mute", "bypass", "bypass off", "toggle bypass", "strength 7.5", "model tape"):
         assert main(["ctl", *line.split()]) == 0
         done.append(dict(session.set))
     assert [d["muted"] for d in done[:2]] == [True, False]
     assert [d["bypass"] for d in done[2:5]] == [True, False, True]
     assert done[5]["strength_db"] == 7.5
-    assert done[6]["model"] == "crced"
+    assert done[6]["model"] == "tape"
     assert main(["ctl", "strength", "none"]) == 0
     assert session.set["strength_db"] is None
     capfd.readouterr()
     assert main(["ctl", "status"]) == 0
     shown = capfd.readouterr().out
-    assert f"{os.getpid()}: a -> b: bypass, no limit, crced, latency 20.0 ms, running" in shown
+    assert f"{os.getpid()}: a -> b: bypass, no limit, tape, latency 20.0 ms, running" in shown
     assert main(["ctl", "sessions", "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["model"] == "crced"
+    assert json.loads(capfd.readouterr().out)["model"] == "tape"
 
 
 @pytest.mark.parametrize(

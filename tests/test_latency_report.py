@@ -186,7 +186,7 @@ def report() -> Report:
     )
     cells = [
         Cell(model, rate, 1, latency, us, us - 10, us / HOP_US, latency_ms, 0.02)
-        for model, us in (("unet", 300.0), ("crced", 200.0))
+        for model, us in (("unet", 300.0), ("small", 200.0))
         for rate in (16_000, 48_000)
         for latency, latency_ms in (("normal", 16.0), ("low", 8.0))
     ]
@@ -250,7 +250,7 @@ def test_advice_follows_the_figures(report):
     late = dataclasses.replace(report.in_real_time[0], completion=times(np.full(2000, 3000.0)))
     said = "\n".join(advise(dataclasses.replace(slower(report, 8), in_real_time=[late])))
     assert "`jackd -p 512` would be safer" in said
-    assert "`--model crced` takes 200 us instead of" in said
+    assert "`--model small` takes 200 us instead of" in said
     assert "keep unet" not in said
 
 
@@ -307,7 +307,7 @@ soundfile.write(sys.argv[2], np.concatenate([np.zeros(350, np.float32), x])[: le
 def test_a_peers_delay_is_found(tmp_path):
     script = tmp_path / "peer.py"
     script.write_text(PEER, encoding="utf-8")
-    own, other = peers.measure([peers.parse(f"late={sys.executable} {script} {{in}} {{out}}")], "crced")
+    own, other = peers.measure([peers.parse(f"late={sys.executable} {script} {{in}} {{out}}")], "unet")
     assert own.name == "rtdenoise"
     assert own.latency_ms == pytest.approx(0, abs=0.5)  # files come out aligned
     assert other.latency_ms == pytest.approx(1000 * 350 / 48_000, abs=0.01)
@@ -318,7 +318,7 @@ def test_a_peer_that_fails_is_named(tmp_path):
     with pytest.raises(UsageError, match="name='command"):
         peers.parse("nothing")
     with pytest.raises(UsageError, match="broken: the command failed"):
-        peers.measure([peers.parse(f"broken={sys.executable} -c pass {{in}} {{out}}")], "crced")
+        peers.measure([peers.parse(f"broken={sys.executable} -c pass {{in}} {{out}}")], "unet")
 
 
 def test_a_short_report_is_measured_printed_and_written(tmp_path, capsys):
@@ -328,7 +328,7 @@ def test_a_short_report_is_measured_printed_and_written(tmp_path, capsys):
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     files = {kind: tmp_path / f"r.{kind}" for kind in ("json", "md", "html")}
-    line = ["--rounds", "2", "--real-time", "0.2", "--model", "crced"]
+    line = ["--rounds", "2", "--real-time", "0.2", "--model", "unet"]
     assert command.run(parser.parse_args([*line, *(a for k, p in files.items() for a in (f"--{k}", str(p)))])) == 0
     printed = capsys.readouterr().out
     r = load(files["json"])

@@ -17,7 +17,7 @@ SESSIONS = """
 import time
 from rtdenoise.model.native_session import NativeSteps
 from rtdenoise.model.registry import load_model
-model = load_model("crced")
+model = load_model("unet")
 steps = NativeSteps(model, model.stream(1))
 time.sleep(11)  # onnxruntime 1.32 would look for its collector some 9 s after it was loaded
 steps.close()

@@ -143,10 +143,10 @@ def value_of(text: object) -> object:
 @matrix
 def test_a_live_request_gets_what_it_says_then_what_is_configured_and_applies(ask, name, configuration):
     case, (top, live, _) = LIVE_REQUESTS[name], configuration
-    code, said, args = ask([*case.argv, "--model", "crced"], as_toml(*configuration))
+    code, said, args = ask([*case.argv, "--model", "tape"], as_toml(*configuration))
     assert (code, said) == (0, "")
     assert args is not None
-    assert args.model == "crced"
+    assert args.model == "tape"
     configured = {key: value_of(value) for key, value in (top | live).items()}
     if isinstance(configured.get("latency"), int | float) and (
         "fixed_latency" in case.said or ("fixed_latency" in live and "latency" not in live)
@@ -191,7 +191,7 @@ def test_a_wrong_file_is_shown_with_what_is_wrong(ask):
 
 
 def test_a_limit_of_the_file_can_be_lifted(ask, place):
-    ends = ["--in", "a.wav", "--out", "b.wav", "--model", "crced"]
+    ends = ["--in", "a.wav", "--out", "b.wav", "--model", "tape"]
 
     def output(*options: str, config: str = "") -> bytes:
         assert ask([*ends, *options], config)[0] == 0

@@ -207,14 +207,14 @@ def test_a_model_with_low_behind_it_is_scored_at_8_ms(speech, tmp_path):
 
 def test_files_that_state_one_name_are_told_apart(tmp_path):
     for name in ("first", "second"):
-        shutil.copy(find_model("crced"), tmp_path / f"{name}.onnx")
-    assert list(open_systems(["crced", str(tmp_path / "first.onnx"), f"{tmp_path}/second.onnx@low"], tmp_path)) == [
-        "crced",
+        shutil.copy(find_model("tape"), tmp_path / f"{name}.onnx")
+    assert list(open_systems(["tape", str(tmp_path / "first.onnx"), f"{tmp_path}/second.onnx@low"], tmp_path)) == [
+        "tape",
         "first",
-        "crced@low",
+        "tape@low",
     ]
-    with pytest.raises(UsageError, match="two systems are called crced"):
-        open_systems(["crced", "crced"], tmp_path)
+    with pytest.raises(UsageError, match="two systems are called tape"):
+        open_systems(["tape", "tape"], tmp_path)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ FINE_TUNING: dict[str, Any] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help="a recipe file, or crced, tape, unet, unet_bands")
+    parser.add_argument("recipe", nargs="?", help="a recipe file, or tape, unet, unet_bands")
     parser.add_argument("--from", dest="origin", metavar="MODEL", help="fine-tune a shipped model or a checkpoint")
     parser.add_argument("--out", type=Path, default=Path("training"), help="folder for checkpoints and the log")
     parser.add_argument("--resume", action="store_true", help="resume from last.pt in --out")
@@ -126,7 +126,7 @@ def _choose_recipe(args: argparse.Namespace) -> Recipe:
         recipe = recipe_from_json(load_checkpoint(_checkpoint_of(args.origin))["recipe"])
         recipe = replace(recipe, schedule=replace(recipe.schedule, **FINE_TUNING, all_frames_from=1.0))
     else:
-        raise UsageError("give a recipe (crced, unet, or a file), or --from MODEL to fine-tune a model")
+        raise UsageError("give a recipe (unet, tape, or a file), or --from MODEL to fine-tune a model")
     folders = {"clean": args.clean, "noise": args.noise, "rooms": args.rir}
     given: dict[str, Any] = {k: tuple(map(str, v)) for k, v in folders.items() if v}
     data = replace(recipe.data, **given)
