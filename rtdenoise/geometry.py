@@ -29,9 +29,17 @@ WINDOW_SHAPES: dict[str, Callable[[int], np.ndarray]] = {  # All are periodic: s
 class Framing:
     """How a model cuts time, independent of the sample rate.
 
-    ``overlap`` hops make one window. ``scaling`` is ``"sum"`` (spectra divided by the sum of the window, so a model
-    sees the same numbers at every rate) or an integer rate in Hz (spectra as large as an unscaled FFT has at that rate,
-    the habit of models published for one rate).
+    Attributes
+    ----------
+    hop_ms : float
+        Time between two frames.
+    overlap : int
+        Hops that make one window.
+    window : str
+        One of `WINDOW_SHAPES`, for analysis.
+    scaling : "sum" or int
+        ``"sum"``: spectra are divided by the sum of the window, so a model sees the same numbers at every rate. A rate
+        in Hz: spectra are as large as an unscaled FFT has at that rate, the habit of models published for one rate.
     """
 
     hop_ms: float = 4.0
@@ -41,6 +49,7 @@ class Framing:
 
     @property
     def window_ms(self) -> float:
+        """Length of a window in ms."""
         return self.hop_ms * self.overlap
 
 
@@ -51,6 +60,17 @@ CONTRACT_FRAMING = Framing()
 class Geometry:
     """Window, hop, bins and latency, in samples, of one framing at one rate.
 
+    Nothing is stored but these two; all else follows from them.
+
+    Attributes
+    ----------
+    rate : int
+        Sample rate in Hz.
+    framing : Framing
+        How time is cut.
+
+    Examples
+    --------
     >>> Geometry(48_000).hop, Geometry(48_000).window, Geometry(48_000).bins
     (192, 768, 385)
     >>> Geometry(16_000).latency_samples("normal"), Geometry(16_000).latency_samples("low")
@@ -85,26 +105,80 @@ class Geometry:
 
         The synthesis window spans ``k`` hops (all of the window, or the newest two in low-latency mode): the oldest of
         them is complete after ``k - 1`` further hops, and one hop is spent on collecting samples.
+
+        Parameters
+        ----------
+        latency : {"normal", "low"}, optional
+            Which synthesis window.
+
+        Returns
+        -------
+        int
         """
         return self.synthesis_hops(latency) * self.hop
 
     def latency_ms(self, latency: Latency = "normal") -> float:
-        """The same in ms."""
+        """Latency in ms.
+
+        Parameters
+        ----------
+        latency : {"normal", "low"}, optional
+            As for `latency_samples`.
+
+        Returns
+        -------
+        float
+        """
         return 1000 * self.latency_samples(latency) / self.rate
 
     def synthesis_hops(self, latency: Latency) -> int:
-        """How many hops the synthesis window spans."""
+        """How many hops the synthesis window spans.
+
+        Parameters
+        ----------
+        latency : {"normal", "low"}
+            As for `latency_samples`.
+
+        Returns
+        -------
+        int
+        """
         return 2 if latency == "low" else self.framing.overlap
 
     def analysis_window(self) -> np.ndarray:
-        """float64 ``[window]``, periodic."""
+        """The window that a frame is taken with.
+
+        Returns
+        -------
+        ndarray
+            Periodic, so that shifted copies add up exactly.
+
+        Shape
+        -----
+        float64 ``[window]``.
+        """
         return WINDOW_SHAPES[self.framing.window](self.window)
 
     def synthesis_window(self, latency: Latency = "normal") -> np.ndarray:
-        """float64 ``[window]``: overlap-added products with the analysis window are exactly one.
+        """The window whose overlap-added products with the analysis window are exactly one.
 
-        Normal: the canonical dual, ``w / sum of shifted w**2``. Low: zero but on the newest two hops, where the product
-        is a periodic Hann window of two hops (asymmetric pair as in arXiv 2106.11794 and 2204.09911).
+        Parameters
+        ----------
+        latency : {"normal", "low"}, optional
+            Normal: the canonical dual, ``w / sum of shifted w**2``. Low: zero but on the newest two hops, where the
+            product is a periodic Hann window of two hops.
+
+        Returns
+        -------
+        ndarray
+
+        Shape
+        -----
+        float64 ``[window]``.
+
+        References
+        ----------
+        Asymmetric windows of low latency: arXiv 2106.11794, arXiv 2204.09911.
         """
         w, hop = self.analysis_window(), self.hop
         if self.synthesis_hops(latency) == self.framing.overlap:
@@ -115,7 +189,12 @@ class Geometry:
         return out
 
     def spectrum_scale(self) -> float:
-        """Factor from an unscaled FFT of a windowed frame to what the model sees."""
+        """Factor from an unscaled FFT of a windowed frame to what the model sees.
+
+        Returns
+        -------
+        float
+        """
         if self.framing.scaling == "sum":
             return 1.0 / float(self.analysis_window().sum())
         return int(self.framing.scaling) / self.rate

@@ -20,14 +20,14 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": "errors arguments geometry signals home toml_dataclass console",
     "rtdenoise.control": "messages sockets server client",
     "rtdenoise.native": "intrinsics compilation fft",
-    "rtdenoise.model": "weights onnx_runtime contract external registry native_session",
+    "rtdenoise.model": "weights onnx_runtime contract contract_file external registry native_session",
     "rtdenoise.core": "stft frames denoiser hop_denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source pipeline
         process_pool batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
-        recorder virtual_mic streams player file_ends watch delay hop worker session remote""",
+        recorder virtual_mic streams player file_ends watch delay hop hop_loop worker session remote""",
     "rtdenoise.cli": "keys config request ctl service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses

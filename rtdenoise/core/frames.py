@@ -22,9 +22,25 @@ MIX, MIX_TARGET = range(2)  # Slots of the blend: the input's share now, and the
 
 @jit
 def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.ndarray, stft: Bundle) -> int:
-    """Analyse up to ``frames`` frames of ``x[start:]`` into ``full`` and, cut or padded to the model's bins, ``noisy``.
+    """Analyse up to ``frames`` frames of ``x[start:]``.
 
-    Returns the next unused index of x.
+    Parameters
+    ----------
+    x, start, frames, stft
+        As for `rtdenoise.core.stft.analyse`.
+    full : ndarray
+        Spectra of all bins.
+    noisy : ndarray
+        The same, cut or padded to the model's bins.
+
+    Returns
+    -------
+    int
+        As `rtdenoise.core.stft.analyse`.
+
+    Shape
+    -----
+    ``full``, ``noisy`` float32 ``[channels, >= frames, bins, 2]``, of different bins.
     """
     at = analyse(x, start, frames, stft, full)
     shared = min(full.shape[2], noisy.shape[2])
@@ -38,9 +54,31 @@ def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.nd
 
 @jit
 def blend(full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, top_gain: np.ndarray) -> int:
-    """Replace ``full`` (the input's spectra) by the output's; return how many frames of the model were not finite.
+    """Replace the input's spectra by the output's.
 
     A faulty frame passes the input. Bins above the model's last take the smoothed gain of its top quarter, at most one.
+
+    Parameters
+    ----------
+    full : ndarray
+        Spectra of the input, which become those of the output.
+    enhanced : ndarray
+        The model's answer.
+    frames : int
+        How many of them.
+    mix : ndarray
+        The input's share, now and as it should become (slots `MIX` and `MIX_TARGET`).
+    top_gain : ndarray
+        Smoothed gain of the bins above the model's last, one a channel.
+
+    Returns
+    -------
+    int
+        Frames of the model that were not finite.
+
+    Shape
+    -----
+    ``full``, ``enhanced`` float32 ``[channels, >= frames, bins, 2]``, of different bins.
     """
     channels, _, bins, _ = full.shape
     shared = min(bins, enhanced.shape[2])
@@ -86,7 +124,20 @@ def finish(
     stop: int,
     istft: Bundle,
 ) -> int:
-    """Blend, then synthesise ``out[start:stop]``; returns the count of faulty model frames."""
+    """Blend, then synthesise ``out[start:stop]``.
+
+    Parameters
+    ----------
+    full, enhanced, frames, mix, top_gain
+        As for `blend`.
+    out, start, stop, istft
+        As for `rtdenoise.core.stft.synthesise`.
+
+    Returns
+    -------
+    int
+        Frames of the model that were not finite.
+    """
     faults = blend(full, enhanced, frames, mix, top_gain)
     synthesise(full, frames, out, start, stop, istft)
     return faults

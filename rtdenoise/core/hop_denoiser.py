@@ -62,7 +62,14 @@ class HopDenoiser(Denoiser):
         return bool(self._mix[MIX] == self._mix[MIX_TARGET])
 
     def exchange(self, model: Model, stream: ModelStream) -> None:
-        """Go on with another model and its fresh ``stream``; the audio under way stays.
+        """Go on with another model; the audio under way stays.
+
+        Parameters
+        ----------
+        model : Model
+            The new one.
+        stream : ModelStream
+            Its fresh stream, of as many channels.
 
         Raises
         ------

@@ -20,9 +20,29 @@ WAITING = 1  # slot of the synthesis counters beside HOP: samples ready but not 
 
 @inline
 def analyse(x: np.ndarray, start: int, frames: int, stft: Bundle, spectra: np.ndarray) -> int:
-    """Consume ``x[start:]`` until ``frames`` frames are written or x ends; return the next unused index.
+    """Consume ``x[start:]`` until ``frames`` frames are written or x ends.
 
-    x ``[samples, channels]``, stft `StreamingSTFT.arguments`, spectra ``[channels, >= frames, bins, 2]``.
+    Parameters
+    ----------
+    x : ndarray
+        Samples.
+    start : int
+        The first sample that is new.
+    frames : int
+        Most frames to write.
+    stft : tuple
+        `StreamingSTFT.arguments`.
+    spectra : ndarray
+        Written from its first frame on.
+
+    Returns
+    -------
+    int
+        The first index of ``x`` that was not used.
+
+    Shape
+    -----
+    ``x`` float32 ``[samples, channels]``; ``spectra`` float32 ``[channels, >= frames, bins, 2]``.
     """
     counters, history, window, plan, time, freq = stft
     channels, length = history.shape
@@ -60,8 +80,24 @@ def analyse(x: np.ndarray, start: int, frames: int, stft: Bundle, spectra: np.nd
 def synthesise(spectra: np.ndarray, frames: int, out: np.ndarray, start: int, stop: int, istft: Bundle) -> None:
     """Overlap-add ``frames`` frames behind the waiting samples, then write ``out[start:stop]`` from the oldest.
 
-    spectra ``[channels, >= frames, bins, 2]``, istft `StreamingISTFT.arguments`, out ``[samples, channels]``. One hop
-    waits at the start of a stream and never more between calls, since as many samples leave as came in.
+    One hop waits at the start of a stream and never more between calls, since as many samples leave as came in.
+
+    Parameters
+    ----------
+    spectra : ndarray
+        Frames, the oldest first.
+    frames : int
+        How many of them.
+    out : ndarray
+        Written from ``start`` to ``stop``.
+    start, stop : int
+        Which samples of ``out``.
+    istft : tuple
+        `StreamingISTFT.arguments`.
+
+    Shape
+    -----
+    ``spectra`` float32 ``[channels, >= frames, bins, 2]``; ``out`` float32 ``[samples, channels]``.
     """
     counters, overlap, ready, window, plan, time, freq = istft
     channels, span = overlap.shape
@@ -94,6 +130,13 @@ class StreamingSTFT:
 
     ``analyse(x, start, frames, stft.arguments, spectra)`` is the whole interface, from Python or any compiled loop.
     Spectra are scaled as the framing says (`Geometry.spectrum_scale`).
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Window and hop at the rate of the samples.
+    channels : int, optional
+        How many.
     """
 
     def __init__(self, geometry: Geometry, channels: int = 1):
@@ -111,6 +154,7 @@ class StreamingSTFT:
         return int(self.counters[FAULTS])
 
     def reset(self) -> None:
+        """Forget all samples."""
         self.counters[FILL] = self.counters[FAULTS] = 0
         self.history[:] = 0
 
@@ -120,6 +164,15 @@ class StreamingISTFT:
 
     With spectra untouched the output equals the input, `Geometry.latency_samples` later (window pair: see
     `Geometry.synthesis_window`).
+
+    Parameters
+    ----------
+    geometry, channels
+        As for `StreamingSTFT`.
+    latency : {"normal", "low"}, optional
+        Which synthesis window.
+    max_frames : int, optional
+        Most frames of one call.
     """
 
     def __init__(self, geometry: Geometry, channels: int = 1, latency: Latency = "normal", max_frames: int = 1):
@@ -133,5 +186,6 @@ class StreamingISTFT:
         self._fft = fft
 
     def reset(self) -> None:
+        """Forget all spectra; one hop of silence waits."""
         self.counters[WAITING] = self.counters[HOP]
         self.overlap[:] = self.ready[:] = 0

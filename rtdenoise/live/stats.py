@@ -83,6 +83,13 @@ class Load:
         self._before = time.monotonic(), time.process_time(), 0.0  # One tuple, so that threads may share it.
 
     def percent(self) -> float:
+        """Load since the last call that counts.
+
+        Returns
+        -------
+        float
+            Per cent of one core.
+        """
         at_s, used_s, percent = self._before
         now_s = time.monotonic()
         if now_s - at_s >= LOAD_S or not percent:
@@ -100,20 +107,34 @@ class Stopwatch:
         self._ended: float | None = None
 
     def begin(self) -> None:
+        """The time begins now, if it has not."""
         self._began = self._began or time.monotonic()
 
     def end(self) -> None:
+        """The time ends now, if it has not."""
         self._ended = self._ended or time.monotonic()
 
     @property
     def seconds(self) -> float:
+        """The time so far."""
         if self._began is None:
             return 0.0
         return (time.monotonic() if self._ended is None else self._ended) - self._began
 
 
 def settings(denoiser: Denoiser) -> dict[str, Any]:
-    """The fields of `Stats` that the filter knows."""
+    """The fields of `Stats` that the filter knows.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The filter.
+
+    Returns
+    -------
+    dict
+        Values by field.
+    """
     return {
         "model": denoiser.model.name,
         "bypass": denoiser.bypass,
@@ -124,7 +145,18 @@ def settings(denoiser: Denoiser) -> dict[str, Any]:
 
 
 def counts(control: np.ndarray) -> dict[str, Any]:
-    """The fields of `Stats` that callbacks and worker count, or are told by a slot."""
+    """The fields of `Stats` that callbacks and worker count, or are told by a slot.
+
+    Parameters
+    ----------
+    control : ndarray
+        The control block of `rtdenoise.live.ring`.
+
+    Returns
+    -------
+    dict
+        Values by field.
+    """
     frame_ms = 1000 / int(control[ring.RATE])
     return {
         "muted": bool(control[ring.MUTED]),
@@ -140,7 +172,20 @@ def counts(control: np.ndarray) -> dict[str, Any]:
 
 
 def why_silent(control: np.ndarray, input: str | None, output: str | None) -> str | None:
-    """Why no sound has come through since start, or None if some has. Names of the devices; None for a file."""
+    """Why no sound has come through since start.
+
+    Parameters
+    ----------
+    control : ndarray
+        The control block.
+    input, output : str or None
+        Names of the devices; None for a file.
+
+    Returns
+    -------
+    str or None
+        The reason, or None if sound has come through.
+    """
     if control[ring.HOPS] and (output is None or control[ring.HEARD_FRAMES] > control[ring.PREFILL]):
         return None
     if input is not None and not control[ring.IN_HEAD]:
@@ -155,7 +200,20 @@ def why_silent(control: np.ndarray, input: str | None, output: str | None) -> st
 
 
 def level_db(mean_square: float) -> float:
-    """
+    """Level of a mean square, not below `SILENCE_DB`.
+
+    Parameters
+    ----------
+    mean_square : float
+        Mean of squared samples, 1 at full scale.
+
+    Returns
+    -------
+    float
+        dBFS.
+
+    Examples
+    --------
     >>> level_db(0.5), level_db(0.0)
     (-3.010299956639812, -120.0)
     """

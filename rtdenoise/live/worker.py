@@ -1,10 +1,9 @@
 """The thread that denoises: waits for a callback, then takes hops through the filter until none is left.
 
-    semaphore ─▶ open_hops ─▶ model step ─▶ close_hops ─▶ again        (see `rtdenoise.live.hop`)
-
-It is one compiled function that never needs Python's GIL (`hop_loop`), so nothing else in the process can make it
-late. Where the C library of ONNX Runtime is missing, or the model is a third-party one, the same two halves run around
-a Python call (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop earlier.
+It is one compiled function that never needs Python's GIL (`rtdenoise.live.hop_loop`), so nothing else in the process
+can make it late. Where the C library of ONNX Runtime is missing, or the model is a third-party one, the same two halves
+run around a Python call (`_python_loop`); `Worker.kind` says which. Both give what `Denoiser.process` gives, one hop
+earlier.
 """
 
 from __future__ import annotations
@@ -22,68 +21,45 @@ from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.drift import Drift
 from rtdenoise.live.hop import IN_POWER, NOTHING, OUT_POWER, PASS, RUN, HopBuffers, close_hops, judge_step, open_hops
-from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, now_ns, percentile_us
+from rtdenoise.live.hop_loop import hop_loop, stopwatch, wait
+from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, percentile_us
 from rtdenoise.live.stats import level_db
 from rtdenoise.live.trace import ANALYSED, OPENED, STEPPED, record_time
 from rtdenoise.model.contract import ContractStream, Model
-from rtdenoise.model.native_session import NativeSteps, native_steps_available, step
-from rtdenoise.native.fft import jit
-from rtdenoise.native.intrinsics import call3, load_acquire
+from rtdenoise.model.native_session import NativeSteps, native_steps_available
 
 Kind = Literal["native", "python"]
-FOREVER = -1
-
-
-@jit
-def wait(control: np.ndarray) -> bool:
-    """Sleep until a callback posts; true when the worker must end."""
-    call3(control[ring.WAIT], (control[ring.SEMAPHORE], FOREVER, 0))
-    return bool(load_acquire(control, ring.STOP) != 0)
-
-
-@jit
-def next_hops(buffers: HopBuffers, step_times: np.ndarray, steps: np.ndarray, trace: np.ndarray | None) -> int:
-    """Take the hops that lie ready through the filter, as many as a step may have; returns how many."""
-    control = buffers.control
-    record_time(trace, control, OPENED)
-    action, count = open_hops(buffers, steps.shape[0])
-    if action == NOTHING:
-        return 0
-    record_time(trace, control, ANALYSED)
-    if action == RUN:
-        began = now_ns(control, ring.WORKER_SCRATCH)
-        control[ring.STATUS] = step(steps, count)
-        judge_step(control, control[ring.HOP], count, now_ns(control, ring.WORKER_SCRATCH) - began, step_times)
-        if control[ring.STATUS] != 0:
-            action = PASS
-    record_time(trace, control, STEPPED)
-    close_hops(buffers, action, count, trace)
-    return count
-
-
-@jit
-def hop_loop(buffers: HopBuffers, step_times: np.ndarray, steps: np.ndarray, trace: np.ndarray | None) -> None:
-    """The whole worker, without the GIL, until STOP."""
-    while not wait(buffers.control):
-        while next_hops(buffers, step_times, steps, trace):
-            pass
-
-
-@jit
-def stopwatch(control: np.ndarray) -> int:
-    return now_ns(control, ring.WORKER_SCRATCH)
 
 
 class Worker:
     """Runs one `HopDenoiser` between the two rings on a thread of its own.
 
-    ``kind`` is ``"native"`` or ``"python"`` (see the head of this file); ``step_times`` a histogram of model steps,
-    ``meters`` float64 mean squares of input and output. Everything is compiled before the constructor returns: a
-    compilation during audio would wait for the GIL again and again. Raises `ModelError` if the model cannot be stepped.
+    Everything is compiled before the constructor returns: a compilation during audio would wait for the GIL again and
+    again. It is made, runs once, and is stopped. `exchange` and `paused` work before and during the run, and begin no
+    thread that was not there; after it they raise `UsageError`. Any thread may call them; they take turns.
 
-    It is made, runs once, and is stopped: ``start`` begins the one thread there ever is at a time, ``stop`` ends it (or
-    what was never started) for good. ``exchange`` and ``paused`` work before and during the run, and begin no thread
-    that was not there; after it they raise `UsageError`. Any thread may call them; they take turns.
+    Parameters
+    ----------
+    denoiser : HopDenoiser
+        The filter.
+    rings : Rings
+        Where sound comes from and goes to.
+    kind : {"native", "python"}, optional
+        How the model is run (see the head of this file); None is the first that works.
+
+    Attributes
+    ----------
+    step_times : ndarray
+        Histogram of model steps.
+    meters : ndarray
+        Smoothed mean squares of input and output, float64.
+    scheduling : str
+        The priority that its thread got.
+
+    Raises
+    ------
+    ModelError
+        If the model cannot be stepped.
     """
 
     def __init__(self, denoiser: HopDenoiser, rings: Rings, kind: Kind | None = None):
@@ -133,7 +109,13 @@ class Worker:
             self.rings.control[ring.STOP] = 0
 
     def record_trace(self, trace: np.ndarray) -> None:
-        """Note in ``trace`` when each hop passes each stage (`rtdenoise.live.trace`). Call it before `start`."""
+        """Note when each hop passes each stage (`rtdenoise.live.trace`). Call it before `start`.
+
+        Parameters
+        ----------
+        trace : ndarray
+            Where to.
+        """
         self._trace = trace
         self._rehearse()
 
@@ -150,7 +132,13 @@ class Worker:
         self._thread.start()
 
     def stay_below(self, priority: int) -> None:
-        """Keep the worker below threads that call back, where they have less priority than usual (0: none)."""
+        """Keep the worker below threads that call back, where they have less priority than usual.
+
+        Parameters
+        ----------
+        priority : int
+            Theirs; 0 if they have none.
+        """
         wanted = min(self._priority, priority - 1) if priority else self._priority
         if wanted != self._priority:
             self._priority = wanted
@@ -167,7 +155,17 @@ class Worker:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The thread stands still while this holds; what arrives meanwhile waits in the ring, if only a moment."""
+        """Keep the thread still while this holds; what arrives meanwhile waits in the ring, if only a moment.
+
+        Returns
+        -------
+        context manager
+
+        Raises
+        ------
+        UsageError
+            After `stop`.
+        """
         with self._turn:
             if self._stopped:
                 raise UsageError("this session has ended; create a new one")
@@ -181,9 +179,17 @@ class Worker:
                     self.rings.post()
 
     def exchange(self, model: Model) -> None:
-        """Go on with another model, of the same framing. It is made ready first, so audio waits a millisecond or two.
+        """Go on with another model. It is made ready first, so audio waits a millisecond or two.
 
-        Before `start` it is what that begins with. Raises `UsageError` or `ModelError`; the old one then stays.
+        Parameters
+        ----------
+        model : Model
+            The new one, of the same framing. Before `start` it is what that begins with.
+
+        Raises
+        ------
+        UsageError, ModelError
+            If it does not fit or run; the old one then stays.
         """
         stream = model.stream(self.denoiser.channels)
         stream.buffers(1)
@@ -222,7 +228,13 @@ class Worker:
             return self._failure
 
     def figures(self) -> dict[str, Any]:
-        """The fields of `Stats` that the worker knows."""
+        """The fields of `Stats` that the worker knows.
+
+        Returns
+        -------
+        dict
+            Values by field.
+        """
         return {
             "level_in_db": level_db(self.meters[IN_POWER]),
             "level_out_db": level_db(self.meters[OUT_POWER]),

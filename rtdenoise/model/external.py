@@ -30,7 +30,8 @@ import numpy as np
 
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.geometry import WINDOW_SHAPES, Framing
-from rtdenoise.model.contract import Model, ModelInfo, check_state, plain_name
+from rtdenoise.model.contract import Model, ModelInfo
+from rtdenoise.model.contract_file import check_state, plain_name
 from rtdenoise.model.onnx_runtime import first_line, printable
 from rtdenoise.native.fft import aligned
 from rtdenoise.toml_dataclass import read_table

@@ -62,8 +62,20 @@ RUN, SESSION, INPUT_NAMES, OUTPUT_NAMES, COUNT, INPUTS, OUTPUTS, PHASE = (
 
 @inline
 def step(arguments: np.ndarray, frames: int) -> int:
-    """A model step of so many frames; returns 0 or the address of an OrtStatus (then stop calling, and see
-    `NativeSteps.failure`)."""
+    """Step the model once, from compiled code.
+
+    Parameters
+    ----------
+    arguments : ndarray
+        `NativeSteps.arguments`.
+    frames : int
+        Frames of the step.
+
+    Returns
+    -------
+    int
+        0, or the address of an OrtStatus: then stop calling, and see `NativeSteps.failure`.
+    """
     phase = arguments[0, PHASE]
     arguments[0, PHASE] = 1 - phase
     a = arguments[frames - 1]
@@ -90,17 +102,49 @@ def _library() -> tuple[ctypes.CDLL, Table] | None:
 
 
 def native_steps_available(stream: ModelStream) -> bool:
-    """Whether `NativeSteps` can run this model here."""
+    """Whether `NativeSteps` can run this model here.
+
+    Parameters
+    ----------
+    stream : ModelStream
+        The model, running.
+
+    Returns
+    -------
+    bool
+    """
     return ctypes.sizeof(ctypes.c_void_p) == 8 and isinstance(stream, ContractStream) and _library() is not None
 
 
 class NativeSteps:
-    """Steps of a running `ContractStream`, of one to ``most_frames`` frames, on its own buffers and states.
+    """Steps of a running `ContractStream`, on its own buffers and states.
 
-    ``arguments`` int64 for the compiled `step`, a row for each number of frames; which of the two sets of states is
-    next is in the first row, for all. ``close()`` releases session, tensors and library handles, as the end
-    of an object that is dropped does: only when no thread can still be inside a step. Raises `ModelError` if ONNX
-    Runtime refuses.
+    Parameters
+    ----------
+    model : Model
+        Whose file is opened once more, through the C library.
+    stream : ContractStream
+        Its stream.
+    most_frames : int, optional
+        Most frames of a step.
+
+    Attributes
+    ----------
+    arguments : ndarray
+        What the compiled `step` takes, a row for each number of frames; which of the two sets of states is next is in
+        the first row, for all.
+    close : callable
+        Releases session, tensors and library handles, as the end of an object that is dropped does: only when no thread
+        can still be inside a step.
+
+    Shape
+    -----
+    ``arguments`` int64 ``[most_frames, columns]``.
+
+    Raises
+    ------
+    ModelError
+        If ONNX Runtime refuses.
     """
 
     def __init__(self, model: Model, stream: ContractStream, most_frames: int = 1):
@@ -157,7 +201,18 @@ class NativeSteps:
             raise ModelError(f"onnxruntime refuses the model ({self.failure(status)}); try another model")
 
     def failure(self, status: int) -> str:
-        """What an OrtStatus says; frees it."""
+        """What an OrtStatus says; frees it.
+
+        Parameters
+        ----------
+        status : int
+            Its address, which a step returned.
+
+        Returns
+        -------
+        str
+            One line.
+        """
         text = ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)(self._table[FUNCTIONS["GetErrorMessage"]])(status)
         message = (text or b"unknown").decode(errors="replace").splitlines()[0][:200]
         _release(self._table, "ReleaseStatus", ctypes.c_void_p(status))

@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 
 from rtdenoise.errors import ModelError, UsageError
-from rtdenoise.model.contract import Model, ModelInfo, contract_model, read_info
+from rtdenoise.model.contract import Model, ModelInfo
+from rtdenoise.model.contract_file import contract_model, read_info
 from rtdenoise.model.external import has_sidecar, third_party_model
 from rtdenoise.model.onnx_runtime import open_session
 
@@ -19,9 +20,23 @@ DEFAULT_MODEL = "unet"
 
 
 def load_model(name_or_path: str | Path) -> Model:
-    """Find, read and check a model, and step it once.
+    """Find, read and check a model, and run it over a few frames.
 
-    Raises `UsageError` for a name or file that does not exist, `ModelError` for one that cannot be trusted.
+    Parameters
+    ----------
+    name_or_path : str or Path
+        Name of a shipped model, or an ONNX file.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UsageError
+        For a name or file that does not exist.
+    ModelError
+        For a file that cannot be trusted.
     """
     path = find_model(name_or_path)
     session = open_session(path)
@@ -35,13 +50,34 @@ def load_model(name_or_path: str | Path) -> Model:
 
 
 def models_folder() -> Path:
-    """The shipped models: inside the installed package, or at the top of a source tree."""
+    """Return where the shipped models lie.
+
+    Returns
+    -------
+    Path
+        Inside the installed package, or at the top of a source tree.
+    """
     package = Path(__file__).resolve().parents[1]
     return next((p for p in (package / "models", package.parent / "models") if p.is_dir()), package / "models")
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The file behind a shipped model's name or a path; `UsageError` with the near names if there is none."""
+    """Find the file behind a shipped model's name or a path.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        As for `load_model`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    UsageError
+        If there is none; it gives the nearest names.
+    """
     text = str(name_or_path)
     shipped = {p.stem: p for p in sorted(models_folder().glob("*.onnx"))}
     if text in shipped:

@@ -38,7 +38,18 @@ _planner = threading.RLock()
 
 
 def aligned(*shape: int) -> np.ndarray:
-    """float32 zeros on a 64-byte boundary (FFTW's SIMD code and cache lines want it)."""
+    """Zeros on a 64-byte boundary, which FFTW's SIMD code and cache lines want.
+
+    Parameters
+    ----------
+    shape : int
+        Sizes, one argument each.
+
+    Returns
+    -------
+    ndarray
+        float32 of this shape.
+    """
     size = 4 * int(np.prod(shape))
     raw = np.zeros(size + 64, np.uint8)
     return raw[-raw.ctypes.data % 64 :][:size].view(np.float32).reshape(shape)
@@ -61,12 +72,35 @@ def fftw_library() -> ctypes.CDLL | None:
 
 
 class RealFFT:
-    """Unscaled r2c and c2r transforms of ``n`` (even) samples between two buffers of its own.
+    """Unscaled transforms, real to complex and back, between two buffers of its own.
 
-    Shape: ``time`` float32 ``[n]``; ``freq`` float32 ``[n // 2 + 1, 2]`` (re, im). From compiled code,
-    ``transform(fft.plan, fft.time, fft.freq)`` and `inverse_transform` run it; the inverse may overwrite ``freq``.
-    ``plan`` is an int64 array of addresses (FFTW) or a complex64 array of twiddles (numba): its type picks the code, so
-    what is compiled and cached for one is never run for the other.
+    From compiled code, ``transform(fft.plan, fft.time, fft.freq)`` and `inverse_transform` run it.
+
+    Parameters
+    ----------
+    n : int
+        Samples, an even number.
+    backend : {"auto", "numba"}, optional
+        ``"auto"``: FFTW if pyFFTW has it as a plain C library.
+
+    Attributes
+    ----------
+    time, freq : ndarray
+        The two buffers; the inverse may overwrite ``freq``.
+    plan : ndarray
+        int64 addresses (FFTW) or complex64 twiddles (numba): its type picks the code, so what is compiled and cached
+        for one is never run for the other.
+    backend : str
+        ``"fftw"`` or ``"numba"``.
+
+    Shape
+    -----
+    ``time`` float32 ``[n]``; ``freq`` float32 ``[n // 2 + 1, 2]`` (re, im).
+
+    References
+    ----------
+    FFTW's "new-array execute" functions, https://www.fftw.org/fftw3_doc/New_002darray-Execute-Functions.html; the other
+    one is Stockham's auto-sort algorithm for any prime factors.
     """
 
     def __init__(self, n: int, backend: Literal["auto", "numba"] = "auto"):
@@ -120,12 +154,24 @@ def _mixed_radix(x: np.ndarray, twiddles: np.ndarray) -> np.ndarray:
 
 
 def transform(plan: np.ndarray, time: np.ndarray, freq: np.ndarray) -> None:
-    """``time`` -> ``freq``, unscaled. For compiled code only; see `RealFFT`."""
+    """Transform ``time`` into ``freq``, unscaled. For compiled code only.
+
+    Parameters
+    ----------
+    plan, time, freq
+        Those of a `RealFFT`.
+    """
     raise NotImplementedError
 
 
 def inverse_transform(plan: np.ndarray, time: np.ndarray, freq: np.ndarray) -> None:
-    """``freq`` -> ``time``, unscaled (n times the samples); imaginary parts at 0 Hz and Nyquist are ignored."""
+    """Transform ``freq`` into ``time``, unscaled: n times the samples. For compiled code only.
+
+    Parameters
+    ----------
+    plan, time, freq
+        Those of a `RealFFT`. Imaginary parts at 0 Hz and Nyquist are ignored.
+    """
     raise NotImplementedError
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from live.conftest import Feeder
 from rtdenoise.live import ring
+from rtdenoise.live.hop_loop import stopwatch
 from rtdenoise.live.ring import Rings
-from rtdenoise.live.worker import stopwatch
 
 BLOCK, HOP, RATE = 256, 192, 48_000
 

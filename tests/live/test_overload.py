@@ -11,8 +11,8 @@ import pytest
 from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.live import hop, ring
 from rtdenoise.live.drift import Drift
+from rtdenoise.live.hop_loop import stopwatch
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings
-from rtdenoise.live.worker import stopwatch
 
 RATE, HOP, BLOCK = 48_000, 192, 256
 HOP_NS = 4_000_000

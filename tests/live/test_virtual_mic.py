@@ -154,7 +154,7 @@ def nearly_compiled(tmp_path, monkeypatch) -> str:
     for room, place in zip(rooms, places, strict=True):
         for path in place.glob("*.nb[ic]"):
             shutil.copy(path, place_now(room))
-    for path in tmp_path.rglob("worker.hop_loop-*"):
+    for path in tmp_path.rglob("hop_loop.hop_loop-*"):
         path.unlink()
     return str(tmp_path)
 

@@ -17,9 +17,10 @@ from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.callback import capture, duplex_callback, play
+from rtdenoise.live.hop_loop import next_hops
 from rtdenoise.live.ring import Rings, now_ns
 from rtdenoise.live.trace import make_trace
-from rtdenoise.live.worker import Worker, next_hops
+from rtdenoise.live.worker import Worker
 from rtdenoise.model.contract import Model
 from rtdenoise.native.fft import jit
 from rtdenoise.native.intrinsics import call8, pointer
