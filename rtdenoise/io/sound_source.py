@@ -25,10 +25,28 @@ FOR_FFMPEG = set(".m4a .m4b .mp4 .mov .aac .wma .wmv .amr .3gp .mkv .mka .webm .
 
 
 class SoundFileSource:
-    """A sound file, read once from start to end in blocks of about a second.
+    """A sound file, read once from start to end in blocks of about a second; a context manager that closes it.
 
-    ``warnings`` says what a listener should know of it, and ``damaged`` whether some of its sound is lost, once all
-    blocks are read. A file that ends too early is not damaged.
+    Parameters
+    ----------
+    path : str
+        The file.
+
+    Attributes
+    ----------
+    rate, channels : int
+        Sample rate in Hz, and how many channels.
+    frames : int or None
+        Samples of each channel, None where they are not known before the end.
+    warnings : list of str
+        What a listener should know of the file; complete once all blocks are read.
+    damaged : bool
+        Whether some of its sound is lost, known then too. A file that ends too early is not damaged.
+
+    Raises
+    ------
+    UsageError, AudioFileError
+        If it is not there, or contains no audio that can be read.
     """
 
     def __init__(self, path: str):
@@ -48,11 +66,25 @@ class SoundFileSource:
             raise AudioFileError(f"{path} contains no audio (0 samples); record or export it again")
 
     def metadata(self) -> Metadata:
-        """What it says beside its sound; of several sounds, what the first one says."""
+        """What it says beside its sound; of several sounds, what the first one says.
+
+        Returns
+        -------
+        Metadata
+        """
         return read_metadata(self.name, self._file, self._parts[0].layout)
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """float32 ``[samples, channels]``, to the end; silence where something in the middle cannot be read."""
+        """The sound, to its end, with silence where something in the middle cannot be read.
+
+        Returns
+        -------
+        iterator of ndarray
+
+        Shape
+        -----
+        float32 ``[samples, channels]``.
+        """
         done = at = 0  # at: within one of several sounds
         for part in self._parts:
             if part is not self._parts[0]:
