@@ -40,17 +40,25 @@ class Framing:
     scaling : "sum" or int
         ``"sum"``: spectra are divided by the sum of the window, so a model sees the same numbers at every rate. A rate
         in Hz: spectra are as large as an unscaled FFT has at that rate, the habit of models published for one rate.
+    look_ahead : int
+        Frames that the model hears beyond the one it gives: with frame t it answers for frame t - ``look_ahead``.
     """
 
     hop_ms: float = 4.0
     overlap: int = 4
     window: str = "hamming"
     scaling: str | int = "sum"
+    look_ahead: int = 0
 
     @property
     def window_ms(self) -> float:
         """Length of a window in ms."""
         return self.hop_ms * self.overlap
+
+    @property
+    def latency_ms(self) -> float:
+        """Latency of the normal mode; `Geometry.latency_ms` differs where a hop is no whole number of samples."""
+        return self.window_ms + self.look_ahead * self.hop_ms
 
 
 CONTRACT_FRAMING = Framing()
@@ -104,7 +112,8 @@ class Geometry:
         """Samples from an input sample to the same sample at the output.
 
         The synthesis window spans ``k`` hops (all of the window, or the newest two in low-latency mode): the oldest of
-        them is complete after ``k - 1`` further hops, and one hop is spent on collecting samples.
+        them is complete after ``k - 1`` further hops, and one hop is spent on collecting samples. Each frame of
+        look-ahead takes a hop more.
 
         Parameters
         ----------
@@ -115,7 +124,7 @@ class Geometry:
         -------
         int
         """
-        return self.synthesis_hops(latency) * self.hop
+        return (self.synthesis_hops(latency) + self.framing.look_ahead) * self.hop
 
     def latency_ms(self, latency: Latency = "normal") -> float:
         """Latency in ms.

@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from rtdenoise.model.contract import fixed_metadata
+from rtdenoise.geometry import CONTRACT_FRAMING, Framing
+from rtdenoise.model.contract import fixed_metadata, model_bins
 
 FLOAT = TensorProto.FLOAT
 
@@ -29,8 +30,8 @@ def spectrum(bins: int) -> list:
     return ["batch", "frames", bins, 2]
 
 
-def contract(bins: int) -> dict[str, str]:
-    return fixed_metadata() | {"bins": str(bins), "name": "test", "version": "1", "parameters": "0"}
+def contract(bins: int, framing: Framing = CONTRACT_FRAMING) -> dict[str, str]:
+    return fixed_metadata(framing) | {"bins": str(bins), "name": "test", "version": "1", "parameters": "0"}
 
 
 def identity(path: Path, bins: int = 385, claims: dict[str, str] | None = None) -> Path:
@@ -46,7 +47,13 @@ def gain(path: Path, factor: float, bins: int = 129) -> Path:
     return save(path, nodes, {"noisy": spectrum(bins)}, {"enhanced": spectrum(bins)}, contract(bins), constants)
 
 
-def delay(path: Path, frames: int = 3, bins: int = 129) -> Path:
+def late_identity(path: Path, hop_ms: float = 4.0, look_ahead: int = 1, top: int = 1) -> Path:
+    """enhanced = noisy ``look_ahead`` frames before, and says so; to 8 kHz (``top`` 0) or 24 kHz (1)."""
+    framing = Framing(hop_ms, look_ahead=look_ahead)
+    return delay(path, look_ahead, model_bins(framing)[top], framing)
+
+
+def delay(path: Path, frames: int = 3, bins: int = 129, framing: Framing = CONTRACT_FRAMING) -> Path:
     """enhanced = noisy, ``frames`` frames later: a model with a state."""
     ends = [("start", np.array([frames])), ("far", np.array([2**40])), ("zero", np.array([0]))]
     ends += [("back", np.array([-frames])), ("axis", np.array([1]))]
@@ -58,7 +65,7 @@ def delay(path: Path, frames: int = 3, bins: int = 129) -> Path:
     past = ["batch", frames, bins, 2]
     inputs = {"noisy": spectrum(bins), "state_past": past}
     outputs = {"enhanced": spectrum(bins), "state_past_next": past}
-    return save(path, nodes, inputs, outputs, contract(bins), ends)
+    return save(path, nodes, inputs, outputs, contract(bins, framing), ends)
 
 
 FOREIGN_SIDECAR = """\

@@ -104,7 +104,10 @@ def next_model(name: str, framing: Framing) -> str:
     the first. `UsageError` if there is no other."""
     names = [info.name for info in _installed() if info.framing == framing]
     if not set(names) - {name}:
-        raise UsageError(f"no other model has windows of {framing.window_ms:g} ms; restart with --model")
+        raise UsageError(
+            f"no other model has windows of {framing.window_ms:g} ms and {framing.look_ahead} frames of look-ahead; "
+            "restart with --model"
+        )
     return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
 
 

@@ -16,7 +16,7 @@ _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
     "version": lambda m: m.version,
     "band": lambda m: f"{(m.bins - 1) / m.framing.window_ms:g} kHz, {m.bins} bins",
     "parameters": lambda m: f"{m.parameters:,}",
-    "latency": lambda m: f"{m.framing.window_ms:g} ms",
+    "latency": lambda m: f"{m.framing.latency_ms:g} ms",
     "scores": lambda m: ", ".join(f"{name} {value:g}" for name, value in m.scores.items()) or "none",
     "licence": lambda m: m.licence,
 }
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         for m in models:
             plain = {k: v for k, v in vars(m).items() if k != "framing"}
-            print(json.dumps(plain | {"path": str(m.path), "latency_ms": m.framing.window_ms}))
+            times = {"latency_ms": m.framing.latency_ms, "look_ahead_frames": m.framing.look_ahead}
+            print(json.dumps(plain | {"path": str(m.path)} | times))
         return 0
     titles, rows = _beside_peers(models) if args.peers else _alone(models)
     if args.markdown:
@@ -58,7 +59,7 @@ def _beside_peers(models: list[ModelInfo]) -> tuple[list[str], list[list[str]]]:
     systems += [
         {
             "system": f"**{m.name}**",
-            "latency_ms": m.framing.window_ms,
+            "latency_ms": m.framing.latency_ms,
             "parameters": m.parameters,
             "scores": m.scores,
         }

@@ -12,8 +12,8 @@ import math
 
 import numpy as np
 
-from rtdenoise.core.stft import analyse, synthesise
-from rtdenoise.native.fft import Bundle, jit
+from rtdenoise.core.stft import FILL, HOP, analyse, synthesise
+from rtdenoise.native.fft import Bundle, inline, jit
 
 FADE_STEP = np.float32(0.25)  # The blend changes by at most this much per hop, so changes cross-fade over 16 ms.
 TOP_SMOOTHING = np.float32(0.8)  # Per hop, about 18 ms: smooths the gain of the bins above the model's last one.
@@ -29,9 +29,9 @@ def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.nd
     x, start, frames, stft
         As for `rtdenoise.core.stft.analyse`.
     full : ndarray
-        Spectra of all bins.
+        Gets the spectra of all bins that the model will answer for: of these frames, or with look-ahead of earlier ones.
     noisy : ndarray
-        The same, cut or padded to the model's bins.
+        Gets the spectra of these frames, cut or padded to the model's bins.
 
     Returns
     -------
@@ -42,6 +42,8 @@ def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.nd
     -----
     ``full``, ``noisy`` float32 ``[channels, >= frames, bins, 2]``, of different bins.
     """
+    counters, held = stft[0], stft[6]
+    begun = counters[FILL]
     at = analyse(x, start, frames, stft, full)
     shared = min(full.shape[2], noisy.shape[2])
     for c in range(full.shape[0]):
@@ -49,7 +51,35 @@ def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.nd
             for k in range(shared):
                 noisy[c, f, k, 0] = full[c, f, k, 0]
                 noisy[c, f, k, 1] = full[c, f, k, 1]
+    hold_back(full, (begun + at - start) // counters[HOP], held)
     return at
+
+
+@inline
+def hold_back(full: np.ndarray, frames: int, held: np.ndarray) -> None:
+    """Put the spectra in ``held`` before the first ``frames`` of ``full``; its last ones stay behind.
+
+    Parameters
+    ----------
+    full : ndarray
+        Spectra of the newest frames, which become earlier ones.
+    frames : int
+        How many of them.
+    held : ndarray
+        Spectra that wait, the oldest first, as many as a model looks ahead.
+
+    Shape
+    -----
+    ``full`` float32 ``[channels, >= frames, bins, 2]``, ``held`` float32 ``[channels, look-ahead, bins, 2]``.
+    """
+    for c in range(held.shape[0]):
+        for f in range(frames):
+            for h in range(held.shape[1] - 1, -1, -1):
+                for k in range(held.shape[2]):
+                    for part in range(2):
+                        newer = full[c, f, k, part]
+                        full[c, f, k, part] = held[c, h, k, part]
+                        held[c, h, k, part] = newer
 
 
 @jit
@@ -61,7 +91,7 @@ def blend(full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, 
     Parameters
     ----------
     full : ndarray
-        Spectra of the input, which become those of the output.
+        Spectra of the input as `begin` left them, which become those of the output.
     enhanced : ndarray
         The model's answer.
     frames : int

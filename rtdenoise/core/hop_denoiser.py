@@ -74,10 +74,12 @@ class HopDenoiser(Denoiser):
         Raises
         ------
         UsageError
-            If the model has another STFT.
+            If the model has another STFT or look-ahead.
         """
         if model.info.framing != self.model.info.framing:
-            raise UsageError(f"model {model.name} has another STFT than {self.model.name}; start anew with this model")
+            raise UsageError(
+                f"model {model.name} has another STFT or look-ahead than {self.model.name}; start anew with this model"
+            )
         self.model, self._stream = model, stream
         self._top_gain[:] = 1
 

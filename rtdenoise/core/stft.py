@@ -44,7 +44,7 @@ def analyse(x: np.ndarray, start: int, frames: int, stft: Bundle, spectra: np.nd
     -----
     ``x`` float32 ``[samples, channels]``; ``spectra`` float32 ``[channels, >= frames, bins, 2]``.
     """
-    counters, history, window, plan, time, freq = stft
+    counters, history, window, plan, time, freq, _ = stft
     channels, length = history.shape
     hop, fill, frame, at = counters[HOP], counters[FILL], 0, start
     while at < x.shape[0] and frame < frames:
@@ -129,7 +129,8 @@ class StreamingSTFT:
     """Samples to spectra.
 
     ``analyse(x, start, frames, stft.arguments, spectra)`` is the whole interface, from Python or any compiled loop.
-    Spectra are scaled as the framing says (`Geometry.spectrum_scale`).
+    Spectra are scaled as the framing says (`Geometry.spectrum_scale`). ``held`` is where spectra wait for a model with
+    look-ahead (`rtdenoise.core.frames.hold_back`).
 
     Parameters
     ----------
@@ -145,7 +146,8 @@ class StreamingSTFT:
         window[:] = geometry.analysis_window() * geometry.spectrum_scale()
         self.counters = np.array([geometry.hop, 0, 0], np.int64)
         self.history = aligned(channels, geometry.window)
-        self.arguments = (self.counters, self.history, window, fft.plan, fft.time, fft.freq)
+        self.held = aligned(channels, geometry.framing.look_ahead, geometry.bins, 2)
+        self.arguments = (self.counters, self.history, window, fft.plan, fft.time, fft.freq, self.held)
         self._fft = fft  # owns the FFTW plans behind the addresses in `arguments`
 
     @property
@@ -156,7 +158,7 @@ class StreamingSTFT:
     def reset(self) -> None:
         """Forget all samples."""
         self.counters[FILL] = self.counters[FAULTS] = 0
-        self.history[:] = 0
+        self.history[:] = self.held[:] = 0
 
 
 class StreamingISTFT:

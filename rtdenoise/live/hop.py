@@ -7,7 +7,8 @@ hardly more than a step of one: every step reads all the weights.
 
 Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when
 a hop would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of
-hops. Knows no thread and no model; both are `rtdenoise.live.worker`'s.
+hops. A model with look-ahead then first answers for frames that lie before the gap; their place is filled with held
+gains too. Knows no thread and no model; both are `rtdenoise.live.worker`'s.
 """
 
 from __future__ import annotations
@@ -179,10 +180,10 @@ def judge_step(control: np.ndarray, hop: int, count: int, took_ns: int, times: n
 
 
 @inline
-def remember_gains(noisy: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarray) -> None:
+def remember_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarray) -> None:
     for c in range(gains.shape[0]):
-        for k in range(gains.shape[1]):
-            before = noisy[c, f, k, 0] ** 2 + noisy[c, f, k, 1] ** 2
+        for k in range(min(full.shape[2], gains.shape[1])):
+            before = full[c, f, k, 0] ** 2 + full[c, f, k, 1] ** 2
             after = enhanced[c, f, k, 0] ** 2 + enhanced[c, f, k, 1] ** 2
             gain = np.float32(1)
             if after < before:  # This is false too where the model's output is NaN.
@@ -190,23 +191,35 @@ def remember_gains(noisy: np.ndarray, enhanced: np.ndarray, f: int, gains: np.nd
             gains[c, k] += GAIN_MEMORY * (gain - gains[c, k])
 
 
+@inline
+def reuse_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarray) -> None:
+    for c in range(gains.shape[0]):
+        for k in range(min(full.shape[2], gains.shape[1])):
+            enhanced[c, f, k, 0] = full[c, f, k, 0] * gains[c, k]
+            enhanced[c, f, k, 1] = full[c, f, k, 1] * gains[c, k]
+
+
 @jit
 def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray | None) -> None:
     """Finish the hops that `open_hops` began and hand them to the play callback and to the recording, one by one."""
     control, gains, y = buffers.control, buffers.gains, buffers.y
-    full, all_noisy, all_enhanced, mix, top_gain, stft, istft = buffers.denoise
-    noisy, enhanced, hop = all_noisy[count - 1], all_enhanced[count - 1], stft[0][HOP]
+    full, _, all_enhanced, mix, top_gain, stft, istft = buffers.denoise
+    enhanced, hop, look_ahead = all_enhanced[count - 1], stft[0][HOP], stft[6].shape[1]
     if action == RUN:
         for f in range(count):
-            remember_gains(noisy, enhanced, f, gains)
-    elif action == HOLD:
-        control[ring.REUSED_GAINS] += 1
-        for c in range(gains.shape[0]):
-            for k in range(gains.shape[1]):
-                enhanced[c, 0, k, 0] = noisy[c, 0, k, 0] * gains[c, k]
-                enhanced[c, 0, k, 1] = noisy[c, 0, k, 1] * gains[c, k]
+            if control[ring.STALE] > 0:
+                control[ring.STALE] -= 1
+                reuse_gains(full, enhanced, f, gains)
+            else:
+                remember_gains(full, enhanced, f, gains)
     else:
-        enhanced[:] = noisy
+        control[ring.STALE] = look_ahead
+        if action == HOLD:
+            control[ring.REUSED_GAINS] += 1
+            reuse_gains(full, enhanced, 0, gains)
+        else:
+            shared = min(full.shape[2], enhanced.shape[2])
+            enhanced[:, :, :shared] = full[:, :count, :shared]
     control[ring.FAULTS] += finish(full, enhanced, count, mix, top_gain, y, 0, count * hop, istft)
     for f in range(count):
         if f:

@@ -83,6 +83,7 @@ MUTE_FADE = 41  # frames: of the fade to silence that are done; 0 is full sound
 OUT_HEAD = 48  # frames: up to which the played ring is written
 PRIMED = 56  # flag: the output's timeline is tied to the input's, so underruns count
 WORKER_SCRATCH = 57  # scratch: two slots for the clock's answer
+STALE = 59  # frames: that a model with look-ahead will give first, though they were due before it was skipped
 HOPS = 64  # hops: processed
 REUSED_GAINS = 65  # hops: that reused the last gains
 SKIPPED_FRAMES = 66  # frames: of input skipped after a long stall

@@ -205,6 +205,7 @@ class Worker:
             self._failure = None
             for slot in (ring.STATUS, ring.STEP_NS, ring.PATIENCE, ring.HOLDING):
                 self.rings.control[slot] = 0
+            self.rings.control[ring.STALE] = model.info.framing.look_ahead
         if native is not None:
             native.close()
 

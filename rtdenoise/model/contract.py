@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # Four hops make a window: 16 ms for voices. Longer ones part the tones of music better, and answer later.
 HOPS_MS = (4, 8, 16)
+MOST_LOOK_AHEAD = 4  # frames
 TOPS_HZ = (8_000, 24_000)  # The last bin may mean one of these.
 
 
@@ -48,7 +49,7 @@ def fixed_metadata(framing: Framing = CONTRACT_FRAMING) -> dict[str, str]:
         "window_ms": f"{framing.window_ms:g}",
         "window": "hamming-periodic",
         "scaling": "sum",
-        "look_ahead_frames": "0",
+        "look_ahead_frames": f"{framing.look_ahead}",
     }
 
 
@@ -86,14 +87,12 @@ class ModelInfo:
         As its maker states them.
     scores : dict
         Measured scores by name.
-    look_ahead_frames : int
-        Frames of look-ahead, 0 for models under the contract.
     linked : bool
         Whether one filter serves all channels; otherwise each channel is filtered on its own.
     kind : str
         ``"contract"``, or ``"third-party"`` for one that a sidecar describes.
     framing : Framing
-        Hop, window and scaling of the spectra.
+        Hop, window and scaling of the spectra, and the frames of look-ahead.
     """
 
     name: str
@@ -104,7 +103,6 @@ class ModelInfo:
     licence: str = "not stated"
     training_data: str = "not stated"
     scores: dict[str, float] = field(default_factory=dict)
-    look_ahead_frames: int = 0
     linked: bool = False  # one filter for all channels; otherwise each channel is filtered on its own
     kind: str = "contract"
     framing: Framing = CONTRACT_FRAMING

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from rtdenoise.errors import ModelError, RtdenoiseError
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
-from rtdenoise.model.contract import HOPS_MS, ContractStream, Model, ModelInfo, fixed_metadata, model_bins
+from rtdenoise.model.contract import (
+    HOPS_MS,
+    MOST_LOOK_AHEAD,
+    ContractStream,
+    Model,
+    ModelInfo,
+    fixed_metadata,
+    model_bins,
+)
 from rtdenoise.model.onnx_runtime import first_line, printable
 
 if TYPE_CHECKING:
@@ -65,12 +73,17 @@ def read_info(path: Path, session: InferenceSession) -> ModelInfo:
         For the first field of its metadata that does not match.
     """
     meta = session.get_modelmeta().custom_metadata_map
-    framings = {f"{hop_ms}": Framing(hop_ms) for hop_ms in HOPS_MS}
-    framing = framings.get(meta.get("hop_ms", ""), CONTRACT_FRAMING)
+    hops_ms = {f"{hop_ms}": hop_ms for hop_ms in HOPS_MS}
+    looks_ahead = {f"{frames}": frames for frames in range(MOST_LOOK_AHEAD + 1)}
+    framing = Framing(
+        hops_ms.get(meta.get("hop_ms", ""), CONTRACT_FRAMING.hop_ms),
+        look_ahead=looks_ahead.get(meta.get("look_ahead_frames", ""), CONTRACT_FRAMING.look_ahead),
+    )
+    several = {"hop_ms": hops_ms, "look_ahead_frames": looks_ahead}
     for key, expected in fixed_metadata(framing).items():
         if meta.get(key) != expected:
             found = repr(meta[key]) if key in meta else "missing"
-            wanted = " or ".join(map(repr, framings)) if key == "hop_ms" else repr(expected)
+            wanted = " or ".join(map(repr, several.get(key, [expected])))
             raise ModelError(
                 f"{path.name}: metadata field {key} is {found}, this version needs {wanted}; "
                 f"export it with `rtdenoise export`, or describe a third-party model in {path.stem}.toml"

@@ -217,6 +217,46 @@ def test_a_model_is_exchanged_without_a_gap_or_a_shift(tmp_path, plain, rng, kin
         assert harness.control[ring.UNDERRUNS] == 0
 
 
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    """A model that changes nothing, with windows of 32 ms and two frames of look-ahead."""
+    return load_model(graphs.late_identity(tmp_path_factory.mktemp("late") / "late.onnx", 8, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("latency", "filter_ms"), [("normal", 40), ("low", 24)])
+def test_look_ahead_is_in_the_live_delay(late, rng, kind, latency, filter_ms):
+    x = modulated_noise(rng, 36_000, 1, 48_000)
+    with Harness(late, 48_000, 256, kind, latency=latency) as harness:
+        harness.stop_clock()
+        y = harness.run(x)
+    assert harness.denoiser.latency_samples - harness.denoiser.geometry.hop == filter_ms * 48
+    np.testing.assert_allclose(y[harness.delay :], x[: len(y) - harness.delay], atol=1e-5)
+    assert harness.control[ring.UNDERRUNS] == harness.control[ring.REUSED_GAINS] == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("disturb", ["hold", "exchange", "fail"])
+def test_a_model_with_look_ahead_that_is_skipped_leaves_neither_a_hole_nor_an_echo(late, rng, kind, disturb):
+    """After hops without it, or with a fresh state, its first answers are to frames of before: they go unused."""
+    x = modulated_noise(rng, 72_000, 1, 48_000)
+    with Harness(late, 48_000, 256, kind) as harness:
+        harness.stop_clock()
+        y = [harness.run(x[:24_064])]
+        for count in (1, 2, 5):
+            if disturb == "hold":
+                harness.control[ring.HOLDING] = count
+            elif disturb == "exchange":
+                harness.worker.exchange(late)
+            else:
+                harness.control[ring.STATUS] = 1
+            y.append(harness.run(x[sum(map(len, y)) :][:9_984]))
+            harness.control[ring.STATUS] = 0
+    y = np.concatenate(y)
+    assert harness.control[ring.REUSED_GAINS] == (8 if disturb == "hold" else 0)
+    np.testing.assert_allclose(y[harness.delay :], x[: len(y) - harness.delay], atol=1e-4)
+
+
 def test_a_model_of_another_framing_is_refused_and_the_old_one_goes_on(tmp_path, plain):
     with Harness(plain, 16_000, 128) as harness, pytest.raises(UsageError, match="another STFT"):
         harness.worker.exchange(load_model(graphs.foreign(tmp_path / "foreign.onnx")))
