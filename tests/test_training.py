@@ -14,6 +14,7 @@ pytest.importorskip("onnx")
 
 from rtdenoise.cli.main import main  # noqa: E402
 from rtdenoise.errors import RtdenoiseError, UsageError  # noqa: E402
+from rtdenoise.geometry import CONTRACT_FRAMING  # noqa: E402
 from rtdenoise.model.registry import load_model, models_folder  # noqa: E402
 from rtdenoise.training.data.clips import open_bank  # noqa: E402
 from rtdenoise.training.data.mixer import Banks, MixConfig, Mixer  # noqa: E402
@@ -21,7 +22,7 @@ from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
 from rtdenoise.training.networks import build, load_weights  # noqa: E402
 from rtdenoise.training.networks.memory import sub_bands  # noqa: E402
 from rtdenoise.training.onnx_export.export import export  # noqa: E402
-from rtdenoise.training.recipe import load_recipe, recipe_from_json  # noqa: E402
+from rtdenoise.training.recipe import Data, Recipe, Schedule, load_recipe, recipe_from_json  # noqa: E402
 from rtdenoise.training.scoring.systems import open_systems  # noqa: E402
 from rtdenoise.training.spectra import to_spectra, to_waves  # noqa: E402
 from rtdenoise.training.trainer import Trainer, load_checkpoint  # noqa: E402
@@ -176,6 +177,34 @@ def test_fine_tuning_starts_from_the_weights_it_was_given(start, tmp_path):
     assert change < 0.05
 
 
+def test_a_unet_of_another_hop_is_trained_from_one_of_the_usual_hop(start, tmp_path):
+    start("unet", "--steps", "3", out="first")
+    recipe = TINY.replace("[data]", "hop_ms = 8.0\nlook_ahead = 1\n[data]")
+    assert start("unet", "--steps", "4", "--from", str(tmp_path / "first" / "best.pt"), recipe=recipe) == 0
+    assert start("unet", "--steps", "6", "--resume", recipe=recipe) == 0
+    assert main(["export", str(tmp_path / "run" / "last.pt"), "--name", "s", "--out", str(tmp_path / "s.onnx")]) == 0
+    assert load_model(tmp_path / "s.onnx").info.framing.latency_ms == 40
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 2])
+def test_an_estimate_is_compared_with_the_frame_it_is_of(folders, tmp_path, look_ahead):
+    """A network that passes its input makes no error on clean speech, and gains nothing on noisy speech."""
+    audio = {side: (str(folders / side),) for side in ("clean", "noise")}
+    recipe = Recipe(
+        options={"channels": (4, 4, 8), "pitch": 4, "head": 4, "hop_ms": 8.0, "look_ahead": look_ahead},
+        data=Data(**audio, seconds=1.0, batch=2),
+        loss=LossWeights(snr=0.0),
+        schedule=Schedule(all_frames_from=0.5),
+    )
+    trainer = Trainer(recipe, tmp_path, folders / "cache", "cpu", None)
+    trainer.net.keep_input(1.0)
+    noisy, clean = (torch.from_numpy(x) for x in trainer.mixer.batch(0, 2))
+    for trainer.step in (0, recipe.schedule.steps - 1):  # some frames; all, with the wave
+        assert trainer.train_step(clean, clean)[0] < 1e-9
+        assert trainer.train_step(noisy, clean)[0] > 1e-3
+    assert trainer.validation.scores(trainer.net)["gain_db"] == pytest.approx(0, abs=1e-3)
+
+
 def test_a_checkpoint_from_before_the_network_grew_does_what_it_did():
     old = build("unet", {"channels": (4, 4, 8), "head": 4}).eval()
     weights = {k: v for k, v in old.state_dict().items() if not k.startswith("pitch")}
@@ -198,7 +227,7 @@ def test_harmonics_that_share_a_bin_fall_into_sub_bands_of_their_own():
     for sub_band in range(4):
         tone = torch.sin(2 * torch.pi * (6 * 62.5 + 15.625 * (sub_band - 1)) * seconds)[None]
         low = to_spectra(tone, 16000)
-        sizes = sub_bands(low, torch.ones(low.shape), 40, 4).unflatten(2, (-1, 4))[:, 0, 6]
+        sizes = sub_bands(low, torch.ones(low.shape), 40, 4, CONTRACT_FRAMING).unflatten(2, (-1, 4))[:, 0, 6]
         loudest = (1 - sub_band) % 4  # frames are counted back
         others = [k for k in range(4) if k != loudest]
         assert (sizes[:, loudest, None] > 100 * sizes[:, others]).all()

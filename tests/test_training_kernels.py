@@ -63,14 +63,15 @@ def test_patches_have_the_gradients_of_a_convolution(kernel, stride):
     assert torch.allclose(by_hand, by_torch.transpose(1, 2))
 
 
-@pytest.mark.parametrize(("start", "step"), [(0, 1), (3, 4)])
-def test_the_filter_kernel_equals_the_formula(start, step):
+@pytest.mark.parametrize(("start", "step", "wide", "ahead"), [(0, 1, 4, 0), (3, 4, 4, 0), (0, 2, 8, 1), (1, 2, 8, 2)])
+def test_the_filter_kernel_equals_the_formula(start, step, wide, ahead):
     torch.manual_seed(1)
-    low, chosen = torch.randn(2, 23, 129, 2), len(range(start, 23, step))
-    raw, judge = torch.randn(chosen, 2, 32, 44, requires_grad=True), torch.randn(2, chosen, 129, dtype=torch.complex64)
+    bins, chosen = 32 * wide + 1, len(range(start, 23, step))
+    low, raw = torch.randn(2, 23, bins, 2), torch.randn(chosen, 2, 32, 11 * wide, requires_grad=True)
+    judge = torch.randn(2, chosen, bins, dtype=torch.complex64)
     found = []
     for kind in (torch.float32, torch.float64):  # the kernel is for float32 alone
-        out = filtered(low.to(kind), raw.to(kind), start, step)
+        out = filtered(low.to(kind), raw.to(kind), start, step, ahead=ahead)
         found.append((out, *torch.autograd.grad((out * judge).real.sum(), raw)))
     for kernel, formula in zip(*found, strict=True):
         assert torch.allclose(kernel, formula.to(kernel.dtype), atol=1e-5)

@@ -17,7 +17,7 @@ from rtdenoise.training.spectra import COMPRESSION, power, raised, to_waves
 
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
 QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
-HEARING_SPACING = 4  # Every fourth frame, one in 16 ms, is enough for hearing.
+HEARING_SPACING_MS = 16  # One frame in so many ms is enough for hearing.
 SPAN_DB = 80.0  # The range of the levels that `bce` compares.
 HEARD_DB = 50.0  # `level_error` ignores what lies this far below the loudest bin of a clip.
 LOUDEST_QUIET = 1.5  # Of a bin at the common level, where silence is raised most: a floor at -130 dBFS.
@@ -43,13 +43,13 @@ class LossWeights:
 
 
 def spectral_loss(
-    estimate: torch.Tensor, target: torch.Tensor, weights: LossWeights, spacing: int = 1
+    estimate: torch.Tensor, target: torch.Tensor, weights: LossWeights, spacing_ms: float = CONTRACT_FRAMING.hop_ms
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Complex ``[batch, frames, bins]`` twice -> loss, and the mean SNR in dB of the clips with speech.
 
     Compressed magnitude and complex error (arXiv 2101.07052 and others), an asymmetric term for over-attenuated
     speech (arXiv 2009.12286 uses one), the SI-SDR (arXiv 1811.02508) of the plain spectrum, which by Parseval follows
-    the waveform's, and what a listener would say. ``spacing``: frames from one of the given to the next.
+    the waveform's, and what a listener would say. ``spacing_ms``: from one of the given frames to the next.
     """
     strength = power(target).mean((1, 2), keepdim=True)
     level = LEVEL / (strength.sqrt() + QUIET_BIN)
@@ -77,7 +77,7 @@ def spectral_loss(
     with_speech = strength.flatten() > QUIET_BIN**2
     if with_speech.any():
         if weights.loudness or weights.envelope:
-            thin = max(1, HEARING_SPACING // spacing)
+            thin = max(1, round(HEARING_SPACING_MS / spacing_ms))
             heard, wanted = estimate[with_speech, ::thin], target[with_speech, ::thin]
             lost = (1 - perceptual_loss.envelope_match(heard, wanted)).mean()
             total = (

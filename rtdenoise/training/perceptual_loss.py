@@ -1,8 +1,8 @@
 """What a listener would say, as something a network can be trained on: how loud a disturbance is, and whether the
 envelopes of speech survive. Both are close to, not the same as, the measures of that name.
 
-Owns the bands and curves of the ear. Spectra come as training makes them: complex ``[batch, frames, 129 bins]`` of
-16 ms windows at 16 kHz, and here 16 ms apart, which is how PESQ spaces its frames.
+Owns the bands and curves of the ear. Spectra come as training makes them: complex ``[batch, frames, bins]`` from 0 to
+8 kHz, and here 16 ms apart, which is how PESQ spaces its frames.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 
 from rtdenoise.training.spectra import power
 
-BINS, BIN_HZ = 129, 62.5
+TOP_HZ = 8000  # the frequency of the last bin
 BARK = 0.6  # The width of a loudness band.
 THIRD_OCTAVES, LOWEST_HZ = 15, 150.0  # The bands of STOI.
 SEGMENT_FRAMES, SEGMENT_STRIDE = 24, 4  # 384 ms, as in STOI
 SPEECH_POWER = 3.4e6  # 65 dB: what PESQ's level alignment makes of running speech, in its units
-SPEECH_BINS = slice(6, 53)  # 350 to 3250 Hz, where PESQ takes the level
+SPEECH_HZ = 375, 3250  # where PESQ takes the level
 LOUDNESS_SCALE, LOUDNESS_POWER = 0.1866, 0.23  # Zwicker's law as P.862 has it
 SYMMETRIC, ASYMMETRIC = 0.1, 0.0309  # MOS points for a unit of disturbance, P.862
 SPLIT_FRAMES = 20  # 320 ms, in which the worst moments count most
@@ -27,23 +27,24 @@ NEVER_ZERO = 1e-12
 
 
 @lru_cache
-def _bands(device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Bark bands ``[129, bands]``, the threshold of hearing in them, third-octave bands ``[129, 15]``."""
+def _bands(bins: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Bark bands ``[bins, bands]``, the threshold of hearing in them, third-octave bands ``[bins, 15]``."""
     top = int(6 * np.arcsinh(8000 / 600) / BARK)
     edges_hz = 600 * np.sinh(np.arange(1, top + 1) * BARK / 6)  # Bark after Schroeder (Wang et al. 1992)
     khz = np.sqrt(edges_hz[:-1] * edges_hz[1:]) / 1000
     quiet_db = 3.64 * khz**-0.8 - 6.5 * np.exp(-0.6 * (khz - 3.3) ** 2) + 1e-3 * khz**4  # Terhardt 1979
     thirds_hz = LOWEST_HZ * 2 ** ((np.arange(THIRD_OCTAVES + 1) - 0.5) / 3)
-    parts = (_shares(edges_hz), 10 ** (quiet_db / 10), _shares(thirds_hz))
+    parts = (_shares(edges_hz, bins), 10 ** (quiet_db / 10), _shares(thirds_hz, bins))
     bark, quiet, thirds = (torch.tensor(p, dtype=torch.float32, device=device) for p in parts)
     return bark, quiet, thirds
 
 
-def _shares(edges_hz: np.ndarray) -> np.ndarray:
-    """``[129, bands]``: how much of a bin's width lies in a band."""
-    centre_hz = np.arange(BINS)[:, None] * BIN_HZ
-    top = np.minimum(centre_hz + BIN_HZ / 2, edges_hz[None, 1:])
-    return np.clip(top - np.maximum(centre_hz - BIN_HZ / 2, edges_hz[None, :-1]), 0, None) / BIN_HZ
+def _shares(edges_hz: np.ndarray, bins: int) -> np.ndarray:
+    """``[bins, bands]``: how much of a bin's width lies in a band."""
+    bin_hz = TOP_HZ / (bins - 1)
+    centre_hz = np.arange(bins)[:, None] * bin_hz
+    top = np.minimum(centre_hz + bin_hz / 2, edges_hz[None, 1:])
+    return np.clip(top - np.maximum(centre_hz - bin_hz / 2, edges_hz[None, :-1]), 0, None) / bin_hz
 
 
 def disturbance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -53,8 +54,10 @@ def disturbance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     noise added counts more than speech lost, worst moments count most. Left out: its corrections of gain and of
     frequency response, because a denoiser should keep both.
     """
-    bark, quiet, _ = _bands(str(target.device))
-    band = power(target)[..., SPEECH_BINS].sum(2)
+    bins = target.shape[2]
+    bark, quiet, _ = _bands(bins, str(target.device))
+    first, last = (round(hz * (bins - 1) / TOP_HZ) for hz in SPEECH_HZ)
+    band = power(target)[..., first : last + 1].sum(2)
     speaks = (band > 1e-4 * band.amax(1, keepdim=True)).float()
     level = (band * speaks).sum(1) / speaks.sum(1).clamp_min(1)
     scale = (SPEECH_POWER / (level + NEVER_ZERO))[:, None, None]
@@ -74,7 +77,7 @@ def disturbance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 def envelope_match(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Correlation of band envelopes over 384 ms, ``[batch]``, 1 when they agree: ESTOI (Jensen and Taal 2016) on frames
     of this product's length. Segments 30 dB below the loudest do not count; nor does a gain."""
-    thirds = _bands(str(target.device))[2]
+    thirds = _bands(target.shape[2], str(target.device))[2]
     heard, wanted = ((power(s) @ thirds + NEVER_ZERO).sqrt() for s in (estimate, target))
     length = min(SEGMENT_FRAMES, target.shape[1])
     heard, wanted = (x.unfold(1, length, SEGMENT_STRIDE) for x in (heard, wanted))  # [batch, segments, bands, frames]

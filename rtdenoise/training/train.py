@@ -19,7 +19,7 @@ from rtdenoise.errors import UsageError
 from rtdenoise.model.registry import models_folder
 from rtdenoise.training.distributed import Ranks, run_together
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
-from rtdenoise.training.trainer import Trainer, load_checkpoint
+from rtdenoise.training.trainer import Trainer, load_checkpoint, network_of
 
 FINE_TUNING: dict[str, Any] = {
     "steps": 600,
@@ -31,7 +31,7 @@ FINE_TUNING: dict[str, Any] = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", nargs="?", help="a recipe file, or tape, unet, unet_bands")
+    parser.add_argument("recipe", nargs="?", help="a recipe file, or studio, studio_bands, tape, unet, unet_bands")
     parser.add_argument("--from", dest="origin", metavar="MODEL", help="fine-tune a shipped model or a checkpoint")
     parser.add_argument("--out", type=Path, default=Path("training"), help="folder for checkpoints and the log")
     parser.add_argument("--resume", action="store_true", help="resume from last.pt in --out")
@@ -72,15 +72,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--trunk DIR and --decay STEPS must be given together, and begin a new training in --out")
     if args.decay is not None and args.decay < 1:
         raise UsageError(f"--decay {args.decay}: give a number of steps above 0")
-    recipe, weights = _choose_recipe(args), None
-    if args.origin:
-        weights = load_checkpoint(_checkpoint_of(args.origin))["ema"]
+    recipe = _choose_recipe(args)
+    origin = _checkpoint_of(args.origin) if args.origin else None
     args.out.mkdir(parents=True, exist_ok=True)
     if (args.out / "last.pt").exists() and not args.resume:
         raise UsageError(f"{args.out} contains a training; add --resume to continue it, or choose another --out")
     cache = args.cache or args.out / "cache"
     branch = (args.trunk, args.decay) if args.trunk else None
-    run_together(args.processes, _train, recipe, args.out, cache, weights, args.resume, branch)
+    run_together(args.processes, _train, recipe, args.out, cache, origin, args.resume, branch)
     console.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
     return 0
 
@@ -90,12 +89,13 @@ def _train(
     recipe: Recipe,
     out: Path,
     cache: Path,
-    weights: dict[str, torch.Tensor] | None,
+    origin: Path | None,
     resume: bool,
     branch: tuple[Path, int] | None,
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    trainer = Trainer(recipe, out, cache, device, weights, ranks)
+    begin_as = network_of(origin)[1] if origin and not resume else None
+    trainer = Trainer(recipe, out, cache, device, begin_as, ranks)
     if branch:
         trainer.decay(*branch)
     if resume:
@@ -126,7 +126,7 @@ def _choose_recipe(args: argparse.Namespace) -> Recipe:
         recipe = recipe_from_json(load_checkpoint(_checkpoint_of(args.origin))["recipe"])
         recipe = replace(recipe, schedule=replace(recipe.schedule, **FINE_TUNING, all_frames_from=1.0))
     else:
-        raise UsageError("give a recipe (unet, tape, or a file), or --from MODEL to fine-tune a model")
+        raise UsageError("give a recipe (unet, studio, tape, or a file), or --from MODEL to fine-tune a model")
     folders = {"clean": args.clean, "noise": args.noise, "rooms": args.rir}
     given: dict[str, Any] = {k: tuple(map(str, v)) for k, v in folders.items() if v}
     data = replace(recipe.data, **given)

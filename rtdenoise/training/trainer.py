@@ -27,9 +27,13 @@ from rtdenoise.training.distributed import Ranks
 from rtdenoise.training.losses import spectral_loss, wave_loss
 from rtdenoise.training.muon import MuonAdamW
 from rtdenoise.training.networks import build, load_weights
+from rtdenoise.training.networks.unet import UNet
 from rtdenoise.training.recipe import Recipe, Schedule
-from rtdenoise.training.spectra import to_spectra
+from rtdenoise.training.spectra import past, to_spectra
 from rtdenoise.training.validate import Validation
+from rtdenoise.training.warm_start import begin_as
+
+FITTED_BATCHES = 20  # On which layers are fitted that another network's weights do not fit.
 
 
 class Batches(torch.utils.data.Dataset):
@@ -55,18 +59,13 @@ class Trainer:
         folder: Path,
         cache: Path,
         device: str,
-        weights: dict[str, torch.Tensor] | None,
+        origin: nn.Module | None,
         ranks: Ranks | None = None,
     ):
+        """``origin``: the network to begin as, None for a fresh one."""
         self.recipe, self.folder, self.device, self.ranks = recipe, folder, device, ranks or Ranks()
         torch.manual_seed(recipe.schedule.seed)
-        self.net = build(recipe.network, recipe.options).to(device)
-        if weights is not None:
-            load_weights(self.net, weights)
-        self.net.set_stage(recipe.stage)
-        self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
-        self.half = _half(recipe.schedule, device)
-        self.optimizer = _optimizer(self.net, recipe.schedule, self.half or torch.float32)
+        self.net = build(recipe.network, recipe.options)
         self.step, self.spent_s, self.best = 0, 0.0, -math.inf
         self.falling: tuple[int, int] | None = None  # steps between which a branch's rate falls
         data = recipe.data
@@ -76,6 +75,20 @@ class Trainer:
         self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.mix, reuse=data.reuse)
         if self.ranks.rank == 0:
             self.validation = Validation(banks, recipe)
+        if origin is not None:
+            self._begin_as(origin)
+        self.net.to(device).set_stage(recipe.stage)
+        self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
+        self.half = _half(recipe.schedule, device)
+        self.optimizer = _optimizer(self.net, recipe.schedule, self.half or torch.float32)
+
+    def _begin_as(self, origin: nn.Module) -> None:
+        if not isinstance(origin, UNet) or origin.framing == self.net.framing:
+            load_weights(self.net, origin.state_dict())
+            return
+        data = self.recipe.data
+        noisy = (torch.from_numpy(np.stack(self.mixer.batch(k, data.batch))[0]) for k in range(FITTED_BATCHES))
+        begin_as(self.net, origin, noisy, data.rate)
 
     def learning_rate(self) -> float:
         """Warm-up, plateau, half a cosine to zero."""
@@ -98,12 +111,12 @@ class Trainer:
         noisy, target = (to_spectra(x, rate, self.net.framing) for x in (noisy, target))
         with torch.autocast(self.device, self.half, enabled=self.half is not None):
             estimate = self.net(noisy, start, step)
-        compared, wanted = self.net.loss_target(estimate, target[:, start::step])
-        loss, snr_db = spectral_loss(compared, wanted, self.recipe.loss, step)
+        framing = self.net.framing
+        [target] = past(target, (framing.look_ahead,), start, step)
+        compared, wanted = self.net.loss_target(estimate, target)
+        loss, snr_db = spectral_loss(compared, wanted, self.recipe.loss, step * framing.hop_ms)
         if every_frame:
-            loss = loss + self.recipe.loss.wave * wave_loss(
-                estimate, target[..., : estimate.shape[-1]], rate, self.net.framing
-            )
+            loss = loss + self.recipe.loss.wave * wave_loss(estimate, target[..., : estimate.shape[-1]], rate, framing)
         self.optimizer.zero_grad()
         loss.backward()
         self.ranks.average_gradients(self.net)
@@ -226,6 +239,15 @@ def _optimizer(net: nn.Module, s: Schedule, dtype: torch.dtype) -> Any:
         raise UsageError(f"unknown optimizer {s.optimizer!r}; use adamw or muon")
     parameters = [p for p in net.parameters() if p.requires_grad]
     return torch.optim.AdamW(parameters, s.learning_rate, betas=(0.9, 0.98), weight_decay=s.weight_decay)
+
+
+def network_of(path: Path) -> tuple[str, Any]:
+    """Name and network of a checkpoint, with the weights that count."""
+    state = load_checkpoint(path)
+    recipe = json.loads(state["recipe"])
+    net = build(recipe["network"], recipe["options"])
+    load_weights(net, state["ema"])
+    return recipe["network"], net
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rtdenoise.geometry import Geometry
 from rtdenoise.training import metrics
 from rtdenoise.training.data.mixer import Banks
 from rtdenoise.training.data.tape_mixer import mixer_for
@@ -46,7 +47,8 @@ class Validation:
             with torch.no_grad():
                 channels = torch.from_numpy(np.atleast_2d(noisy)).to(device)
                 spectra = net(to_spectra(channels, self.rate, net.framing))
-                out = to_waves(spectra, self.rate, net.framing).cpu().numpy()
+                late = Geometry(self.rate, net.framing).hop * net.framing.look_ahead
+                out = to_waves(spectra, self.rate, net.framing)[:, late:].cpu().numpy()
             rows.append(self._score(*(x[..., : out.shape[1]].ravel() for x in (target, noisy, out))))
         means = {k: round(float(np.mean([row[k] for row in rows])), 4) for k in rows[0]}
         mark = (

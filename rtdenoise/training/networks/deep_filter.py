@@ -1,8 +1,9 @@
 """Gain and filter of the U-Net: its logits for a bin become that bin's spectrum. Deep filtering, arXiv 1904.08369.
 
 Owns the last step, in which every bin becomes its own spectrum times a gain between 0 and 1, plus a weighted sum of its
-own last `TAPS` spectra, hushed where the gain is sure (4 g (1 - g)). On a CPU one numba kernel does it forward and one
-back, instead of some fifty passes over memory.
+own last `TAPS` spectra, hushed where the gain is sure (4 g (1 - g)). With look-ahead the gain is an earlier frame's,
+and the filter combines later ones too. On a CPU one numba kernel does it forward and one back, instead of some fifty
+passes over memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from numba import njit
 from rtdenoise.native.compilation import compiled
 
 TAPS = 5  # Each bin's filter combines this many spectra.
-WIDE = 4  # One row of the network gives the gains of this many bins, then the taps (re, im) of each.
+LOGITS = 1 + 2 * TAPS  # A row of the network gives the gains of some bins, then the taps (re, im) of each.
 ONE, TWO, FOUR = np.float32(1), np.float32(2), np.float32(4)
 
 
@@ -25,10 +26,16 @@ def _gain(x):
 
 
 @njit(inline="always")
-def _home(bin, rows):
+def _home(bin, rows, wide):
     """Row and place in it that speak of a bin; of the last bin its neighbour's do."""
-    spoken_of = min(bin, WIDE * rows - 1)
-    return spoken_of // WIDE, spoken_of % WIDE
+    spoken_of = min(bin, wide * rows - 1)
+    return spoken_of // wide, spoken_of % wide
+
+
+@njit(inline="always")
+def _at(low, b, f, bin):
+    """A bin in frame ``f``, re and im; nothing before the stream."""
+    return (low[b, f, bin, 0], low[b, f, bin, 1]) if f >= 0 else (np.float32(0), np.float32(0))
 
 
 @njit(fastmath=True, inline="always")
@@ -43,35 +50,39 @@ def _sum(taps, offset, low, b, f, bin):
 
 
 @compiled(fastmath=True, nogil=True)
-def _forward(low, raw, start, step, out):
+def _forward(low, raw, start, step, ahead, out):
     steps, batch, rows = raw.shape[:3]
+    wide = raw.shape[3] // LOGITS
     for b in range(batch):
         for t in range(steps):
             f = start + t * step
-            for bin in range(WIDE * rows + 1):
-                row, place = _home(bin, rows)
+            for bin in range(wide * rows + 1):
+                row, place = _home(bin, rows, wide)
                 logits = raw[t, b, row]
                 g = _gain(logits[place])
-                re, im = _sum(logits, WIDE + 2 * TAPS * place, low, b, f, bin)
+                re, im = _sum(logits, wide + 2 * TAPS * place, low, b, f, bin)
+                own_re, own_im = _at(low, b, f - ahead, bin)
                 u = FOUR * g * (ONE - g)
-                out[b, t, bin, 0] = g * low[b, f, bin, 0] + u * re
-                out[b, t, bin, 1] = g * low[b, f, bin, 1] + u * im
+                out[b, t, bin, 0] = g * own_re + u * re
+                out[b, t, bin, 1] = g * own_im + u * im
 
 
 @compiled(fastmath=True, nogil=True)
-def _backward(low, raw, start, step, grad, d_raw):
+def _backward(low, raw, start, step, ahead, grad, d_raw):
     steps, batch, rows = raw.shape[:3]
+    wide = raw.shape[3] // LOGITS
     for b in range(batch):
         for t in range(steps):
             f = start + t * step
-            for bin in range(WIDE * rows + 1):
-                row, place = _home(bin, rows)
-                logits, answer, first = raw[t, b, row], d_raw[t, b, row], WIDE + 2 * TAPS * place
+            for bin in range(wide * rows + 1):
+                row, place = _home(bin, rows, wide)
+                logits, answer, first = raw[t, b, row], d_raw[t, b, row], wide + 2 * TAPS * place
                 d_re, d_im = grad[b, t, bin, 0], grad[b, t, bin, 1]
                 g = _gain(logits[place])
                 re, im = _sum(logits, first, low, b, f, bin)
                 u = g * (ONE - g)
-                along = d_re * low[b, f, bin, 0] + d_im * low[b, f, bin, 1]
+                own_re, own_im = _at(low, b, f - ahead, bin)
+                along = d_re * own_re + d_im * own_im
                 answer[place] += u * (along + FOUR * (ONE - TWO * g) * (d_re * re + d_im * im))
                 u *= FOUR
                 for k in range(min(TAPS, f + 1)):
@@ -84,11 +95,11 @@ class Filtered(torch.autograd.Function):
     """`filtered` by the kernels."""
 
     @staticmethod
-    def forward(ctx, low: torch.Tensor, raw: torch.Tensor, start: int, step: int) -> torch.Tensor:
+    def forward(ctx, low: torch.Tensor, raw: torch.Tensor, start: int, step: int, ahead: int) -> torch.Tensor:
         ctx.save_for_backward(low, raw)
-        ctx.start, ctx.step = start, step
+        ctx.frames = start, step, ahead
         out = low.new_empty(low.shape[0], raw.shape[0], low.shape[2], 2)
-        _forward(low.numpy(), raw.detach().numpy(), start, step, out.numpy())
+        _forward(low.numpy(), raw.detach().numpy(), start, step, ahead, out.numpy())
         return torch.view_as_complex(out)
 
     @staticmethod
@@ -96,20 +107,25 @@ class Filtered(torch.autograd.Function):
         low, raw = ctx.saved_tensors
         d_raw = torch.zeros_like(raw)
         real = torch.view_as_real(grad.resolve_conj().contiguous()).numpy()
-        _backward(low.numpy(), raw.numpy(), ctx.start, ctx.step, real, d_raw.numpy())
-        return None, d_raw, None, None
+        start, step, ahead = ctx.frames
+        _backward(low.numpy(), raw.numpy(), start, step, ahead, real, d_raw.numpy())
+        return None, d_raw, None, None, None
 
 
-def filtered(low: torch.Tensor, raw: torch.Tensor, start: int, step: int, kept: float = 0.0) -> torch.Tensor:
-    """The chosen frames of real ``[batch, frames, 129, 2]`` after gain and filter, complex ``[batch, chosen, 129]``.
+def filtered(
+    low: torch.Tensor, raw: torch.Tensor, start: int, step: int, kept: float = 0.0, ahead: int = 0
+) -> torch.Tensor:
+    """Real ``[batch, frames, bins, 2]`` after gain and filter, complex ``[batch, chosen, bins]``: the frames that stand
+    ``ahead`` before the chosen ones.
 
-    raw: ``[chosen, batch, 32, 44]``; the last bin has no place of its own and takes what its neighbour takes.
-    ``kept``: share of the input that is left in.
+    raw: ``[chosen, batch, rows, 11 * bins of a row]``; the last bin has no place of its own and takes what its
+    neighbour takes. ``kept``: share of the input that is left in.
     """
     if low.device.type == "cpu" and raw.dtype == torch.float32 and not kept:
-        return Filtered.apply(low, raw.contiguous(), start, step)
-    logits = torch.cat([raw[..., :WIDE].unsqueeze(-1), raw[..., WIDE:].unflatten(-1, (WIDE, -1))], -1)
-    logits = logits.flatten(2, 3).transpose(0, 1)  # [batch, chosen, 128, 1 + 2 TAPS]
+        return Filtered.apply(low, raw.contiguous(), start, step, ahead)
+    wide = raw.shape[-1] // LOGITS
+    logits = torch.cat([raw[..., :wide].unsqueeze(-1), raw[..., wide:].unflatten(-1, (wide, -1))], -1)
+    logits = logits.flatten(2, 3).transpose(0, 1)  # [batch, chosen, bins - 1, 1 + 2 TAPS]
     logits = torch.cat([logits, logits[:, :, -1:]], 2)
     gain, taps = (
         torch.sigmoid(logits[..., 0]),
@@ -117,5 +133,5 @@ def filtered(low: torch.Tensor, raw: torch.Tensor, start: int, step: int, kept: 
     )
     taps = taps * (4 * gain * (1 - gain)).unsqueeze(-1)
     spectra = F.pad(torch.view_as_complex(low), (0, 0, TAPS - 1, 0)).unfold(1, TAPS, 1)[:, start::step].flip(-1)
-    enhanced = gain * spectra[..., 0] + (taps * spectra).sum(-1)
-    return enhanced * (1 - kept) + spectra[..., 0] * kept
+    enhanced = gain * spectra[..., ahead] + (taps * spectra).sum(-1)
+    return enhanced * (1 - kept) + spectra[..., ahead] * kept

@@ -1,12 +1,14 @@
-"""U-Net: the default model. Sees 0-8 kHz bin by bin, 8-24 kHz in 32 bands.
+"""U-Net: the default model `unet` and, with longer windows and look-ahead, `studio`.
 
-Encoder over frequency only (128 bins -> 32 -> 16 -> 8 sub-bands), a small memory for each of the low 16 of the 32 and
-one for all that lies below 1 kHz, two blocks of memory at the bottleneck (a GRU over time that all sub-bands share,
-then a mix across sub-bands), decoder with skips back to the bins. It ends in complex filter taps: every bin becomes a
-weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which separates harmonics that one 16 ms
-window cannot. A gain between 0 and 1 stands beside the filter and hushes it where it is sure, so that clean speech
+It sees 0-8 kHz bin by bin, 8-24 kHz in 32 bands. Encoder over frequency only (32 rows of 250 Hz, then 16, then 8
+sub-bands; a row holds four bins of a 16 ms window, or eight of a 32 ms one), a small memory for each of the low 16 of
+the 32 and one for all that lies below 1 kHz, two blocks of memory at the bottleneck (a GRU over time that all sub-bands
+share, then a mix across sub-bands), decoder with skips back to the bins. It ends in complex filter taps: every bin
+becomes a weighted sum of its own last five spectra (deep filtering, arXiv 1904.08369), which separates harmonics that
+one window cannot. A gain between 0 and 1 stands beside the filter and hushes it where it is sure, so that clean speech
 passes untouched and noise alone ends in silence. A small head gives gains for the bands above 8 kHz. What the encoder
-sees is divided by a running level: loud and soft recordings look the same.
+sees is divided by a running level: loud and soft recordings look the same. All between the first and the last layer
+means the same in time and frequency at any hop.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rtdenoise.geometry import CONTRACT_FRAMING
-from rtdenoise.training.networks.deep_filter import TAPS, filtered
+from rtdenoise.geometry import Framing
+from rtdenoise.model.contract import model_bins
+from rtdenoise.training.networks.deep_filter import LOGITS, filtered
 from rtdenoise.training.networks.memory import (
     CHAINS,
     PITCH_ROWS,
@@ -31,15 +34,15 @@ from rtdenoise.training.networks.memory import (
 )
 from rtdenoise.training.spectra import COMPRESSION, NOTHING, compressor, past
 
-LOW_BINS = 129  # 0 to 8 kHz; the last has no column of its own and shares the taps of the one below
-ALL_BINS = 385  # They reach up to 24 kHz.
-BANDS = 32  # Each has 8 bins, 0.5 kHz, above LOW_BINS.
+HOP_MS = 4  # Numbers of frames below are of this hop.
+ROWS = 32  # The first level's, of 250 Hz each.
+BANDS = 32  # Of 0.5 kHz each, above 8 kHz.
 CONTEXT = (0, 1, 2, 3, 4, 6, 8, 12)  # The frames that the encoder sees, counted back from now.
 BAND_CONTEXT = (0, 2, 4, 8)  # The frames of band energies that the head sees.
 BAND_FLOOR = 1e-12  # A power of -120 dB.
 # In use a band's gain of 0.7 becomes 1 and one of 0.03 becomes 0; training needs the slopes.
 SURE, NEGLIGIBLE = 1.5, 0.05
-LEVEL_DECAY = 1 - 0.004 / 1.0  # The running level has a time constant of one second, in hops of 4 ms.
+LEVEL_MS = 1000  # The time constant of the running level.
 LEVEL_FLOOR = 0.01  # Of the compressed level: about -105 dBFS.
 SUB_BANDS = 8  # At the bottleneck each has 1 kHz.
 USUAL_LEVEL = 0.086  # The input is brought to this level, that of speech at -28 dBFS.
@@ -108,11 +111,18 @@ def merged(layer: Any, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
     return F.relu(F.linear(x, mine, layer.bias) + F.linear(skip, other))
 
 
-class UNet(nn.Module):
-    """Complex spectra ``[batch, frames, 129 or 385]`` -> enhanced spectra of frames ``start::step`` (step 1 or 4)."""
+def at_hop(frames: tuple[int, ...], hop_ms: float) -> tuple[int, ...]:
+    """Frames of 4 ms, counted back from now, as those of another hop; what falls between two of them is left out."""
+    wide = round(hop_ms / HOP_MS)
+    return tuple(k // wide for k in frames if k % wide == 0)
 
-    bins, framing = ALL_BINS, CONTRACT_FRAMING
-    training_step = CHAINS
+
+class UNet(nn.Module):
+    """Complex spectra ``[batch, frames, bins]`` -> enhanced spectra of frames ``start::step`` (step 1, or 16 ms).
+
+    ``hop_ms`` is a quarter of a window. With ``look_ahead`` the result at a frame is that of so many frames before.
+    """
+
     zero_init_modules = ("pitch", "pitch_taps")  # They give zero until they are trained.
     output_layers = ("place", "taps", "gain", "pitch_taps", "head_out")
 
@@ -122,31 +132,41 @@ class UNet(nn.Module):
         across: tuple[int, ...] = (96, 192),
         pitch: int = 128,
         head: int = 96,
+        hop_ms: float = HOP_MS,
+        look_ahead: int = 0,
     ):
         super().__init__()
         a, b, c = channels
-        self.down = nn.ModuleList([Down(2 * len(CONTEXT), a, 8, 4), Down(a, b, 4, 2), Down(b, c, 4, 2)])
-        self.fine = SubbandGRU(a)
-        self.pitch = LowBandGRU(a, pitch)
+        self.framing = Framing(hop_ms, look_ahead=look_ahead)
+        # Bins up to 8 kHz: the last has no column of its own and shares the taps of the one below. All: up to 24 kHz.
+        self.low_bins, self.bins = model_bins(self.framing)
+        self.context, self.band_context = (at_hop(frames, hop_ms) for frames in (CONTEXT, BAND_CONTEXT))
+        self.level_decay = 1 - hop_ms / LEVEL_MS
+        self.training_step = chains = round(CHAINS * HOP_MS / hop_ms)
+        self.wide = wide = (self.low_bins - 1) // ROWS
+        first = Down(2 * len(self.context), a, 2 * wide, wide)
+        self.down = nn.ModuleList([first, Down(a, b, 4, 2), Down(b, c, 4, 2)])
+        self.fine = SubbandGRU(a, chains)
+        self.pitch = LowBandGRU(a, pitch, chains)
         self.place = nn.Parameter(torch.randn(SUB_BANDS, c) * 0.02)  # tells the shared GRU which sub-band it hears
-        self.memory = nn.ModuleList(DualPathGRU(c, hidden, SUB_BANDS) for hidden in across)
+        self.memory = nn.ModuleList(DualPathGRU(c, hidden, SUB_BANDS, chains) for hidden in across)
         self.merge = nn.ModuleList(nn.Linear(2 * k, k) for k in (c, b, a))
         self.up = nn.ModuleList([nn.Linear(c, 2 * b), nn.Linear(b, 2 * a)])
-        self.taps = nn.Linear(3 * a, 4 * 2 * TAPS)  # three sub-bands -> four bins
+        self.taps = nn.Linear(3 * a, wide * (LOGITS - 1))  # three rows -> the bins of one
         nn.init.normal_(self.taps.weight, std=0.02)
-        self.gain = nn.Linear(3 * a, 4)
+        self.gain = nn.Linear(3 * a, wide)
         nn.init.normal_(self.gain.weight, std=0.02)
         nn.init.zeros_(self.taps.bias)
         nn.init.zeros_(self.gain.bias)  # begin as half the input
-        self.pitch_taps = nn.Linear(pitch, PITCH_ROWS * 4 * (1 + 2 * TAPS), bias=False)  # gains first, as in `core`
+        self.pitch_taps = nn.Linear(pitch, PITCH_ROWS * wide * LOGITS, bias=False)  # gains first, as in `core`
         nn.init.zeros_(self.pitch_taps.weight)
         self.kept = 0.0
         self.head_core = nn.Linear(SUB_BANDS * c, head)
-        self.head_bands = nn.Linear(BANDS * len(BAND_CONTEXT), head)
-        self.head_gru = DilatedGRU(head)
+        self.head_bands = nn.Linear(BANDS * len(self.band_context), head)
+        self.head_gru = DilatedGRU(head, chains)
         self.head_out = nn.Linear(head, BANDS)
         self.spread: torch.Tensor
-        self.register_buffer("spread", band_shapes())
+        self.register_buffer("spread", band_shapes(self.bins - self.low_bins))
         self.set_stage("core")
 
     def set_stage(self, stage: str) -> None:
@@ -171,23 +191,23 @@ class UNet(nn.Module):
 
     def loss_target(self, estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The part of estimate and target that the loss of this stage compares."""
-        part = slice(LOW_BINS, None) if self._bands_only else slice(0, LOW_BINS)
+        part = slice(self.low_bins, None) if self._bands_only else slice(0, self.low_bins)
         return estimate[..., part], target[..., part]
 
     @torch.no_grad()
     def seen(self, low: torch.Tensor, scale: torch.Tensor, start: int, step: int) -> torch.Tensor:
-        """Complex ``[batch, frames, 129]``, all bins but the last times ``scale`` -> what the first layer sees of the
+        """Complex ``[batch, frames, low bins]``, all but the last times ``scale`` -> what the first layer sees of the
         chosen frames and those before them, ``[chosen, batch, 32, contexts * kernel * 2]``."""
         z, kind = torch.view_as_real(low[..., :-1]), low.device.type
         first: Any = self.down[0]
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else z.dtype
-        edge, longest = (first.kernel - first.stride) // 2, max(CONTEXT)
+        edge, longest = (first.kernel - first.stride) // 2, max(self.context)
         padded = z.new_zeros(len(z), longest + z.shape[1], z.shape[2] + 2 * edge, 2, dtype=dtype)
         torch.mul(z, scale[..., None], out=padded[:, longest:, edge:-edge])
         batch, frames, bins = z.shape[:3]
         count, (clip, frame, column, _) = len(range(start, frames, step)), padded.stride()
-        out = z.new_empty(count, batch, bins // first.stride, len(CONTEXT), 2 * first.kernel)
-        for k, ago in enumerate(CONTEXT):
+        out = z.new_empty(count, batch, bins // first.stride, len(self.context), 2 * first.kernel)
+        for k, ago in enumerate(self.context):
             here = (longest - ago + start) * frame
             out[:, :, :, k] = padded.as_strided(
                 (count, batch, bins // first.stride, 2 * first.kernel),
@@ -197,12 +217,12 @@ class UNet(nn.Module):
         return out.flatten(3)
 
     def core(self, low: torch.Tensor, scale: torch.Tensor, start: int, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Complex ``[batch, frames, 129]`` and their ``scale`` (see `seen`) -> what `filtered` makes gains and filters
-        of, ``[chosen, batch, 32, 44]``, and the bottleneck ``[chosen, batch, 8 c]``. Time comes first, so that a
-        memory's rows lie side by side."""
+        """Complex ``[batch, frames, low bins]`` and their ``scale`` (see `seen`) -> what `filtered` makes gains and
+        filters of, ``[chosen, batch, 32, 11 * bins of a row]``, and the bottleneck ``[chosen, batch, 8 c]``. Time comes
+        first, so that a memory's rows lie side by side."""
         first: Any = self.down[0]
         x = self.fine(first.of_patches(self.seen(low, scale, start, step)), step)
-        x, known = self.pitch(x, sub_bands(low, scale, start, step), step)
+        x, known = self.pitch(x, sub_bands(low, scale, start, step, self.framing), step)
         skips = [x]
         for down in self.down[1:]:
             x = down(x)
@@ -223,11 +243,11 @@ class UNet(nn.Module):
     def band_gains(
         self, high: torch.Tensor, factor: torch.Tensor, bottleneck: torch.Tensor, start: int, step: int
     ) -> torch.Tensor:
-        """Complex ``[batch, frames, 256]`` and the ``factor`` of its frames -> gains 0 to 1 of the chosen frames,
-        ``[batch, chosen, 256]``."""
+        """Complex ``[batch, frames, high bins]`` and the ``factor`` of its frames -> gains 0 to 1 of the chosen frames,
+        ``[batch, chosen, high bins]``."""
         power = (high.real**2 + high.imag**2).unflatten(2, (BANDS, -1)).mean(3)
         loud = (power + BAND_FLOOR) ** (COMPRESSION / 2) * factor[..., None]
-        bands = torch.cat(past(loud, BAND_CONTEXT, start, step), 2).transpose(0, 1)
+        bands = torch.cat(past(loud, self.band_context, start, step), 2).transpose(0, 1)
         x = F.relu(self.head_core(bottleneck) + self.head_bands(bands))
         gains = torch.sigmoid(self.head_out(x + self.head_gru(x, step))).float()
         if not self.training:
@@ -235,39 +255,39 @@ class UNet(nn.Module):
         return torch.matmul(gains, self.spread).transpose(0, 1)
 
     def forward(self, spectra: torch.Tensor, start: int = 0, step: int = 1) -> torch.Tensor:
-        low, high = spectra[..., :LOW_BINS], spectra[..., LOW_BINS:]
-        scale, factor = scales(low[..., :-1])
+        low, high = spectra[..., : self.low_bins], spectra[..., self.low_bins :]
+        scale, factor = scales(low[..., :-1], self.level_decay)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._bands_only):
             raw, bottleneck = self.core(low, scale * factor[..., None], start, step)
-        out = filtered(torch.view_as_real(low.contiguous()), raw, start, step, self.kept)
+        ahead = self.framing.look_ahead
+        out = filtered(torch.view_as_real(low.contiguous()), raw, start, step, self.kept, ahead)
         if high.shape[2]:
             gains = self.band_gains(high, factor, bottleneck, start, step)
-            out = torch.cat([out, high[:, start::step] * gains], 2)
+            out = torch.cat([out, past(high, (ahead,), start, step)[0] * gains], 2)
         return out
 
 
 @torch.no_grad()
-def scales(spectra: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def scales(spectra: torch.Tensor, decay: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Complex ``[batch, frames, bins]`` -> what compresses each bin, as `spectra.compressed` has it, ``[batch, frames,
     bins]``, and what brings a frame's compressed bins to the usual level, ``[batch, frames]``."""
     power = spectra.real**2 + spectra.imag**2
     scale = compressor(power)
-    return scale, USUAL_LEVEL / running_level((power * scale**2 + NOTHING).sqrt().mean(2))
+    return scale, USUAL_LEVEL / running_level((power * scale**2 + NOTHING).sqrt().mean(2), decay)
 
 
-def running_level(size: torch.Tensor) -> torch.Tensor:
+def running_level(size: torch.Tensor, decay: float) -> torch.Tensor:
     """Mean size of a frame's bins, ``[batch, frames]``, over about the last second.
 
     Early frames are means of what has come so far, not of silence before it.
     """
     frames = size.shape[1]
     age = torch.arange(frames, device=size.device)[:, None] - torch.arange(frames, device=size.device)
-    share = torch.where(age >= 0, LEVEL_DECAY ** age.clamp_min(0), 0.0)
+    share = torch.where(age >= 0, decay ** age.clamp_min(0), 0.0)
     return size @ (share / share.sum(1, keepdim=True)).T + LEVEL_FLOOR
 
 
-def band_shapes() -> torch.Tensor:
-    """``[32, 256]``: band gains to bin gains, straight lines between the bands' centres."""
-    bins = ALL_BINS - LOW_BINS
+def band_shapes(bins: int) -> torch.Tensor:
+    """``[32, bins]``: band gains to bin gains, straight lines between the bands' centres."""
     at = ((torch.arange(bins) + 0.5) * BANDS / bins - 0.5).clamp(0, BANDS - 1)
     return (1 - (at - torch.arange(BANDS)[:, None]).abs()).clamp_min(0)

@@ -22,9 +22,8 @@ from rtdenoise.errors import RtdenoiseError
 from rtdenoise.io.atomic import replacing
 from rtdenoise.model.contract import fixed_metadata
 from rtdenoise.model.onnx_runtime import onnxruntime
-from rtdenoise.training.networks import build, load_weights
 from rtdenoise.training.onnx_export.graph import streaming_model
-from rtdenoise.training.trainer import load_checkpoint
+from rtdenoise.training.trainer import network_of
 
 TOLERANCE = 1e-4  # Relative to the loudest input bin so far, since float32 sums run in another order.
 CHECK_FRAMES = 60
@@ -63,13 +62,10 @@ def round_weights(net: torch.nn.Module) -> None:
 
 def export_checkpoint(path: Path, metadata: dict[str, str], keep_input: float = 0.0) -> onnx.ModelProto:
     """The network of a training's checkpoint as a contract model, checked; it leaves ``keep_input`` of its input."""
-    state = load_checkpoint(path)
-    recipe = json.loads(state["recipe"])
-    net = build(recipe["network"], recipe["options"])
-    load_weights(net, state["ema"])
+    name, net = network_of(path)
     if keep_input:
         net.keep_input(keep_input)
-    return export(net, recipe["network"], metadata)
+    return export(net, name, metadata)
 
 
 def check(model: onnx.ModelProto, net: Any) -> None:

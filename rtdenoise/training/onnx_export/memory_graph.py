@@ -1,6 +1,6 @@
 """The networks' memories as ONNX nodes; the torch twins are in `memory`.
 
-A call of one frame takes one step of the chain whose turn it is, a call of many runs all four chains side by side.
+A call of one frame takes one step of the chain whose turn it is, a call of many runs all chains side by side.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ from rtdenoise.training.onnx_export.graph import Graph, array
 class Time:
     """How many frames a call has, as tensors.
 
-    ``live``: whether it is one; ``sizes``: batch and frames; ``frames``; ``last``: frames + 4; ``steps``: frames / 4,
-    rounded up; ``filling`` pads ``[batch, frames, rows, channels]`` to whole fours.
+    ``chains``: how many chains a memory has; ``live``: whether the call has one frame; ``sizes``: batch and frames;
+    ``frames``; ``last``: frames + chains; ``steps``: frames / chains, rounded up; ``filling`` pads ``[batch, frames,
+    rows, channels]`` to whole steps.
     """
+
+    chains: int
 
     live: str
     sizes: str
@@ -29,13 +32,13 @@ class Time:
     filling: str
 
     @classmethod
-    def of(cls, g: Graph, noisy: str) -> Time:
+    def of(cls, g: Graph, noisy: str, chains: int = CHAINS) -> Time:
         sizes, frames = (g.op("Shape", noisy, start=start, end=2) for start in (0, 1))
-        steps = g.op("Div", g.op("Add", frames, g.shape(CHAINS - 1)), g.shape(CHAINS))
-        missing = g.op("Sub", g.op("Mul", steps, g.shape(CHAINS)), frames)
+        steps = g.op("Div", g.op("Add", frames, g.shape(chains - 1)), g.shape(chains))
+        missing = g.op("Sub", g.op("Mul", steps, g.shape(chains)), frames)
         filling = g.op("Concat", g.shape(0, 0, 0, 0, 0), missing, g.shape(0, 0), axis=0)
         live = g.op("Equal", frames, g.shape(1))
-        return cls(live, sizes, frames, g.op("Add", frames, g.shape(CHAINS)), steps, filling)
+        return cls(chains, live, sizes, frames, g.op("Add", frames, g.shape(chains)), steps, filling)
 
 
 def remember(block: DualPathGRU, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
@@ -51,7 +54,7 @@ def remember(block: DualPathGRU, g: Graph, y: str, state: str, time: Time) -> tu
 
 
 def recurrent(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
-    """x ``[batch * frames * rows, channels]`` -> the same shape, and the next state ``[batch, 4, rows, channels]``."""
+    """x ``[batch * frames * rows, channels]`` -> the same shape; the next state ``[batch, chains, rows, channels]``."""
     y, following = g.either(
         time.live,
         lambda inner: _one_frame(gru, inner, x, state, rows),
@@ -68,25 +71,25 @@ def _one_frame(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int) -> tupl
     y = g.op("GRU", x, *_weights(gru, g), "", old, hidden_size=channels, linear_before_reset=1)
     newest = g.op("Reshape", y, g.shape(-1, 1, rows, channels))
     y = g.op("Reshape", y, g.shape(-1, channels))
-    return y, g.op("Concat", g.cut(state, 1, 1, CHAINS), newest, axis=1)
+    return y, g.op("Concat", g.cut(state, 1, 1, gru.chains), newest, axis=1)
 
 
 def _many_frames(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
-    """The four chains are rows of one GRU that steps over every fourth frame; frames are filled up to whole fours.
+    """The chains are rows of one GRU that takes a frame of each in a step; frames are filled up to whole steps.
 
-    The next state is what the last four frames gave, so no chain needs to be counted.
+    The next state is what the last frame of each chain gave, so no chain needs to be counted.
     """
-    channels = gru.hidden.in_features
+    channels, chains = gru.hidden.in_features, time.chains
     x = g.op("Reshape", x, g.op("Concat", time.sizes, g.shape(rows, channels), axis=0))
-    x = g.op("Reshape", g.op("Pad", x, time.filling), g.shape(0, -1, CHAINS, rows * channels))
+    x = g.op("Reshape", g.op("Pad", x, time.filling), g.shape(0, -1, chains, rows * channels))
     x = g.op("Transpose", x, perm=[1, 0, 2, 3])
     x = g.op("Reshape", x, g.op("Concat", time.steps, g.shape(-1, channels), axis=0))
     first = g.op("Reshape", state, g.shape(1, -1, channels))
     y = g.op("GRU", x, *_weights(gru, g), "", first, hidden_size=channels, linear_before_reset=1)
-    y = g.op("Reshape", y, g.op("Concat", time.steps, g.shape(-1, CHAINS, rows * channels), axis=0))
+    y = g.op("Reshape", y, g.op("Concat", time.steps, g.shape(-1, chains, rows * channels), axis=0))
     y = g.op("Reshape", g.op("Transpose", y, perm=[1, 0, 2, 3]), g.shape(0, -1, rows, channels))
     both = g.op("Concat", state, y, axis=1)
-    y = g.op("Slice", both, g.shape(CHAINS), time.last, g.shape(1))
+    y = g.op("Slice", both, g.shape(chains), time.last, g.shape(1))
     return g.op("Reshape", y, g.shape(-1, channels)), g.op("Slice", both, time.frames, time.last, g.shape(1))
 
 

@@ -15,26 +15,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from rtdenoise.training.networks.deep_filter import TAPS
+from rtdenoise.training.networks.deep_filter import LOGITS, TAPS
 from rtdenoise.training.networks.memory import (
-    CHAINS,
     FINE_BANDS,
-    PITCH_BINS,
-    PITCH_FRAMES,
     PITCH_ROWS,
     LowBandGRU,
     SubbandGRU,
+    side_by_side,
 )
 from rtdenoise.training.networks.unet import (
-    ALL_BINS,
-    BAND_CONTEXT,
     BAND_FLOOR,
     BANDS,
-    CONTEXT,
-    LEVEL_DECAY,
     LEVEL_FLOOR,
-    LOW_BINS,
     NEGLIGIBLE,
+    ROWS,
     SUB_BANDS,
     SURE,
     USUAL_LEVEL,
@@ -44,33 +38,36 @@ from rtdenoise.training.onnx_export.graph import END, Graph, array
 from rtdenoise.training.onnx_export.memory_graph import Time, recurrent, remember
 from rtdenoise.training.spectra import COMPRESSION, NOTHING
 
-COLUMNS = LOW_BINS - 1
-
 
 def states(net: Any) -> dict[str, tuple[int, ...]]:
     """Shapes of the states without the batch dimension; the oldest frame comes first."""
-    channels, head = net.place.shape[1], net.head_out.in_features
+    channels, head, chains = net.place.shape[1], net.head_out.in_features, net.training_step
+    ahead = net.framing.look_ahead
     return {
-        "state_spectra": (TAPS - 1, 4, LOW_BINS),
-        "state_context": (max(CONTEXT), 2, COLUMNS),
-        "state_fine": (CHAINS, FINE_BANDS, net.fine.out.in_features),
-        "state_pitch": (CHAINS, 1, net.pitch.rows.out_features),
-        **{f"state_memory_{k}": (CHAINS, SUB_BANDS, channels) for k in range(len(net.memory))},
+        "state_spectra": (TAPS - 1, 4, net.low_bins),
+        "state_context": (max(net.context), 2, net.low_bins - 1),
+        "state_fine": (chains, FINE_BANDS, net.fine.out.in_features),
+        "state_pitch": (chains, 1, net.pitch.rows.out_features),
+        **{f"state_memory_{k}": (chains, SUB_BANDS, channels) for k in range(len(net.memory))},
         "state_level": (2,),
-        "state_bands": (max(BAND_CONTEXT), BANDS),
-        "state_head": (CHAINS, 1, head),
+        "state_bands": (max(net.band_context), BANDS),
+        "state_head": (chains, 1, head),
+        **({"state_high": (ahead, 2, net.bins - net.low_bins)} if ahead else {}),
     }
 
 
 def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[str]]:
-    """noisy ``[batch, frames, 385, 2]`` to enhanced and the next states."""
-    spectra, context, fine, pitch, *memory, level, bands, head = now
-    time = Time.of(g, noisy)
+    """noisy ``[batch, frames, bins, 2]`` to enhanced and the next states."""
+    ahead, high_bins = net.framing.look_ahead, net.bins - net.low_bins
+    before = dict(zip(states(net), now, strict=True))
+    memory = [before[f"state_memory_{k}"] for k in range(len(net.memory))]
+    time = Time.of(g, noisy, net.training_step)
     planar = g.op("Transpose", noisy, perm=[0, 1, 3, 2])
-    low, high = g.op("Split", planar, g.shape(LOW_BINS, ALL_BINS - LOW_BINS), outputs=2, axis=3)
-    columns, factor, level_next = _levelled(g, g.compressed(g.cut(low, 3, 0, COLUMNS)), level, time)
-    frames = g.op("Concat", context, columns, axis=1)
-    skips, known, low_next = _encoder(net, g, frames, fine, pitch, time)
+    low, high = g.op("Split", planar, g.shape(net.low_bins, high_bins), outputs=2, axis=3)
+    columns = g.compressed(g.cut(low, 3, 0, net.low_bins - 1))
+    columns, factor, level_next = _levelled(g, columns, before["state_level"], net.level_decay, time)
+    frames = g.op("Concat", before["state_context"], columns, axis=1)
+    skips, known, low_next = _encoder(net, g, frames, before["state_fine"], before["state_pitch"], time)
     y = g.op("Mul", skips[-1].rows, g.constant(skips[-1].scale))
     y = g.op("Reshape", y, g.shape(-1, SUB_BANDS, net.place.shape[1]))
     y = g.op("Add", y, g.constant(array(net.place) + skips[-1].shift))
@@ -79,16 +76,21 @@ def describe(net: Any, g: Graph, noisy: str, now: list[str]) -> tuple[str, list[
     for block, state in zip(net.memory, memory, strict=True):
         y, after = remember(block, g, y, state, time)
         memory_next.append(after)
-    heard, spectra_next = g.past(g.turned(low), spectra, TAPS - 1, range(TAPS - 1, -1, -1))
+    heard, spectra_next = g.past(g.turned(low), before["state_spectra"], TAPS - 1, range(TAPS - 1, -1, -1))
     gain, taps = _decoder(net, g, y, skips, known)
-    filtered = g.weighted(g.op("Concat", *heard, axis=2), taps, TAPS, LOW_BINS)
-    out = g.op("Add", filtered, g.op("Mul", g.op("Reshape", low, g.shape(-1, 2, LOW_BINS)), gain))
-    gains, bands_next, head_next = _head(net, g, y, high, factor, bands, head, time)
-    gained = g.op("Mul", g.op("Reshape", high, g.shape(-1, 2, ALL_BINS - LOW_BINS)), gains)
+    filtered = g.weighted(g.op("Concat", *heard, axis=2), taps, TAPS, net.low_bins)
+    gains, bands_next, head_next = _head(net, g, y, high, factor, before["state_bands"], before["state_head"], time)
+    high_next = []
+    if ahead:
+        low = g.cut(heard[-1 - ahead], 2, 0, 2)  # of a spectrum and j times it, the first
+        [high], later = g.past(high, before["state_high"], ahead, (ahead,))
+        high_next = [later]
+    out = g.op("Add", filtered, g.op("Mul", g.op("Reshape", low, g.shape(-1, 2, net.low_bins)), gain))
+    gained = g.op("Mul", g.op("Reshape", high, g.shape(-1, 2, high_bins)), gains)
     rows = g.op("Transpose", g.op("Concat", out, gained, axis=2), perm=[0, 2, 1])
-    enhanced = g.op("Reshape", rows, g.op("Concat", time.sizes, g.shape(ALL_BINS, 2), axis=0))
-    context_next = g.cut(frames, 1, -max(CONTEXT), END)
-    following = [spectra_next, context_next, *low_next, *memory_next, level_next, bands_next, head_next]
+    enhanced = g.op("Reshape", rows, g.op("Concat", time.sizes, g.shape(net.bins, 2), axis=0))
+    context_next = g.cut(frames, 1, -max(net.context), END)
+    following = [spectra_next, context_next, *low_next, *memory_next, level_next, bands_next, head_next, *high_next]
     return enhanced, following
 
 
@@ -102,13 +104,13 @@ class Skip:
 
 
 def _encoder(net: Any, g: Graph, frames: str, fine: str, pitch: str, time: Time) -> tuple[list[Skip], str, list[str]]:
-    """frames ``[batch, context + frames, 2, 128]``: the first convolution runs over time too and picks its context
+    """frames ``[batch, context + frames, 2, columns]``: the first convolution runs over time too and picks its context
     there. All levels, what the pitch memory knows, and the next states of the memories behind the first level."""
     skips: list[Skip] = []
     known = ""
     low_next: list[str] = []
     x = g.op("Transpose", frames, perm=[0, 2, 1, 3])
-    bins = COLUMNS
+    bins = net.low_bins - 1
     for down in net.down:
         edge, bins = (down.kernel - down.stride) // 2, bins // down.stride
         place: dict[str, Any] = {"strides": [1, down.stride], "pads": [0, edge, 0, edge]}
@@ -120,17 +122,17 @@ def _encoder(net: Any, g: Graph, frames: str, fine: str, pitch: str, time: Time)
             y = g.op("Conv", x, g.constant(weight * skips[-1].scale[None, :, None, None]), **place)
             y = g.op("Add", y, g.constant(reach[0].numpy() + bias[:, None, None]))
         else:
-            seen = array(down.linear.weight).reshape(len(bias), len(CONTEXT), down.kernel, 2)
-            over_time = np.zeros((len(bias), 2, max(CONTEXT) + 1, down.kernel), np.float32)
-            for k, ago in enumerate(CONTEXT):
-                over_time[:, :, max(CONTEXT) - ago] = seen[:, k].swapaxes(1, 2)
+            seen = array(down.linear.weight).reshape(len(bias), len(net.context), down.kernel, 2)
+            over_time = np.zeros((len(bias), 2, max(net.context) + 1, down.kernel), np.float32)
+            for k, ago in enumerate(net.context):
+                over_time[:, :, max(net.context) - ago] = seen[:, k].swapaxes(1, 2)
             y = g.op("Conv", x, g.constant(over_time), g.constant(bias), **place)
         x = g.op("Relu", y)
         rows = g.op("Reshape", g.op("Transpose", x, perm=[0, 2, 3, 1]), g.shape(-1, len(bias)))
         skip = Skip(rows, *g.folded(down.norm))
         if not skips:
             rows, fine_next = _fine(net.fine, g, skip, bins, fine, time)
-            rows, known, pitch_next = _pitch(net.pitch, g, skip, rows, _sub_bands(g, frames), pitch, time)
+            rows, known, pitch_next = _pitch(net, g, skip, rows, _sub_bands(net, g, frames), pitch, time)
             low_next = [fine_next, pitch_next]
             skip = Skip(g.op("Reshape", rows, g.shape(-1, len(bias))), skip.scale, skip.shift)
             whole = g.op("Concat", time.sizes, g.shape(bins, len(bias)), axis=0)
@@ -154,14 +156,15 @@ def _fine(fine: SubbandGRU, g: Graph, skip: Skip, bins: int, state: str, time: T
     return g.op("Concat", g.op("Add", low, added), rest, axis=1), following
 
 
-def _pitch(pitch: LowBandGRU, g: Graph, skip: Skip, x: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
+def _pitch(net: Any, g: Graph, skip: Skip, x: str, bands: str, state: str, time: Time) -> tuple[str, str, str]:
     """x as `_fine` gives it -> the same with the pitch memory's part, what that knows ``[batch * frames, width]``, and
     the next state; folded as there."""
+    pitch: LowBandGRU = net.pitch
     channels, width = len(skip.scale), pitch.rows.out_features
     scale, shift = (np.tile(v, PITCH_ROWS) for v in (skip.scale, skip.shift))
-    low, rest = g.op("Split", x, g.shape(PITCH_ROWS, COLUMNS // 4 - PITCH_ROWS), outputs=2, axis=1)
+    low, rest = g.op("Split", x, g.shape(PITCH_ROWS, ROWS - PITCH_ROWS), outputs=2, axis=1)
     both = g.op("Concat", g.op("Reshape", low, g.shape(-1, PITCH_ROWS * channels)), bands, axis=1)
-    by_band = array(pitch.bands.weight).reshape(width, PITCH_BINS, -1).swapaxes(1, 2).reshape(width, -1)
+    by_band = array(pitch.bands.weight).reshape(width, PITCH_ROWS * net.wide, -1).swapaxes(1, 2).reshape(width, -1)
     weight = np.concatenate([array(pitch.rows.weight) * scale, by_band], 1)
     bias = array(pitch.rows.bias) + array(pitch.bands.bias) + array(pitch.rows.weight) @ shift
     heard = g.op("Relu", g.gemm(both, weight, bias))
@@ -172,31 +175,32 @@ def _pitch(pitch: LowBandGRU, g: Graph, skip: Skip, x: str, bands: str, state: s
     return g.op("Concat", low, rest, axis=1), known, following
 
 
-def _sub_bands(g: Graph, frames: str) -> str:
-    """`memory.sub_bands` of frames ``[batch, context + frames, 2, 128]``: rows ``[batch * frames, 64]``, all bins of a
-    sub-band side by side."""
-    low = g.cut(frames, 3, 0, PITCH_BINS)
-    count = len(PITCH_FRAMES)
-    beside = g.op("Concat", *g.ago(low, max(CONTEXT), PITCH_FRAMES), axis=2)
+def _sub_bands(net: Any, g: Graph, frames: str) -> str:
+    """`memory.sub_bands` of frames ``[batch, context + frames, 2, columns]``: rows ``[batch * frames, 64]``, all bins
+    of a sub-band side by side."""
+    bins, neighbours = PITCH_ROWS * net.wide, side_by_side(net.framing)
+    low = g.cut(frames, 3, 0, bins)
+    count = len(neighbours)
+    beside = g.op("Concat", *g.ago(low, max(net.context), neighbours), axis=2)
     turns = np.fft.fft(np.eye(count), norm="ortho")
     real = np.array([[turns.real, -turns.imag], [turns.imag, turns.real]])  # [part, of part, band, frame]
     split = g.op("MatMul", g.constant(real.transpose(0, 2, 3, 1).reshape(2 * count, 2 * count)), beside)
-    split = g.op("Reshape", split, g.shape(-1, 2, count * PITCH_BINS))
+    split = g.op("Reshape", split, g.shape(-1, 2, count * bins))
     power = g.op("ReduceSum", g.op("Mul", split, split), g.shape(1), keepdims=0)
     return g.op("Sqrt", g.op("Add", power, g.constant(NOTHING)))
 
 
-def _levelled(g: Graph, columns: str, state: str, time: Time) -> tuple[str, str, str]:
-    """Columns ``[batch, frames, 2, 128]`` brought to the usual level; what they were multiplied by, ``[batch, frames,
-    1]``; the next state ``[batch, 2]``: the running mean of sizes, and of ones, by which the mean of a young stream is
-    put right."""
+def _levelled(g: Graph, columns: str, state: str, decay: float, time: Time) -> tuple[str, str, str]:
+    """Columns ``[batch, frames, 2, columns]`` brought to the usual level; what they were multiplied by, ``[batch,
+    frames, 1]``; the next state ``[batch, 2]``: the running mean of sizes, and of ones, by which the mean of a young
+    stream is put right."""
     power = g.op("ReduceSum", g.op("Mul", columns, columns), g.shape(2), keepdims=0)
     size = g.op("Sqrt", g.op("Add", power, g.constant(NOTHING)))
     size = g.op("ReduceMean", size, g.shape(2), keepdims=1)
     pairs = g.op("Pad", size, g.shape(0, 0, 0, 0, 0, 1), g.constant(1.0))  # [batch, frames, 2]
 
     def mixed(inner: Graph, pair: str, old: str) -> str:
-        kept, new = ((old, LEVEL_DECAY), (pair, 1 - LEVEL_DECAY))
+        kept, new = ((old, decay), (pair, 1 - decay))
         return inner.op("Add", *(inner.op("Mul", x, inner.constant(share)) for x, share in (kept, new)))
 
     def one(inner: Graph) -> list[str]:
@@ -219,7 +223,7 @@ def _levelled(g: Graph, columns: str, state: str, time: Time) -> tuple[str, str,
 
 
 def _decoder(net: Any, g: Graph, x: str, skips: list[Skip], known: str) -> tuple[str, str]:
-    """Gains ``[rows, 1, 129]``, and filter taps ``[rows, 2 * TAPS, 129]``, the oldest spectrum's first."""
+    """Gains ``[rows, 1, bins]``, and filter taps ``[rows, 2 * TAPS, bins]``, the oldest spectrum's first."""
     for k, (merge, skip) in enumerate(zip(net.merge, reversed(skips), strict=True)):
         width = merge.out_features
         weight, bias = array(merge.weight).copy(), array(merge.bias)
@@ -229,23 +233,24 @@ def _decoder(net: Any, g: Graph, x: str, skips: list[Skip], known: str) -> tuple
         if k < len(net.up):
             x = g.op("Relu", g.linear(x, net.up[k]))
             x = g.op("Reshape", x, g.shape(-1, net.up[k].out_features // 2))
-    bands, width = COLUMNS // 4, net.merge[-1].out_features
-    x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, 1, bands, width)), perm=[0, 3, 1, 2])
+    wide, width, columns = net.wide, net.merge[-1].out_features, net.low_bins - 1
+    x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, 1, ROWS, width)), perm=[0, 3, 1, 2])
     weight, bias = (
-        _bin_by_bin(array(gain).reshape(4, -1), array(taps).reshape(8 * TAPS, -1))
+        _bin_by_bin(array(gain).reshape(wide, -1), array(taps).reshape(2 * wide * TAPS, -1))
         for gain, taps in ((net.gain.weight, net.taps.weight), (net.gain.bias, net.taps.bias))
     )
     weight, bias = as_convolution(weight.reshape(-1, 3 * width), 3), bias.reshape(-1)
     x = g.op("Conv", x, g.constant(weight), g.constant(bias), pads=[0, 1, 0, 1])
-    x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, 4, 1 + 2 * TAPS, bands)), perm=[0, 2, 3, 1])
-    x = g.op("Reshape", x, g.shape(-1, 1 + 2 * TAPS, COLUMNS))
-    pitch = array(net.pitch_taps.weight).reshape(PITCH_ROWS, 4 * (1 + 2 * TAPS), -1)
-    pitch = _bin_by_bin(pitch[:, :4], pitch[:, 4:]).reshape(PITCH_BINS, 1 + 2 * TAPS, -1)
-    logits = g.op("MatMul", known, g.constant(pitch.swapaxes(0, 1).reshape((1 + 2 * TAPS) * PITCH_BINS, -1).T))
-    logits = g.op("Reshape", logits, g.shape(-1, 1 + 2 * TAPS, PITCH_BINS))
-    low, rest = g.op("Split", x, g.shape(PITCH_BINS, COLUMNS - PITCH_BINS), outputs=2, axis=2)
+    x = g.op("Transpose", g.op("Reshape", x, g.shape(-1, wide, LOGITS, ROWS)), perm=[0, 2, 3, 1])
+    x = g.op("Reshape", x, g.shape(-1, LOGITS, columns))
+    bins = PITCH_ROWS * wide
+    pitch = array(net.pitch_taps.weight).reshape(PITCH_ROWS, wide * LOGITS, -1)
+    pitch = _bin_by_bin(pitch[:, :wide], pitch[:, wide:]).reshape(bins, LOGITS, -1)
+    logits = g.op("MatMul", known, g.constant(pitch.swapaxes(0, 1).reshape(LOGITS * bins, -1).T))
+    logits = g.op("Reshape", logits, g.shape(-1, LOGITS, bins))
+    low, rest = g.op("Split", x, g.shape(bins, columns - bins), outputs=2, axis=2)
     x = g.op("Concat", g.op("Add", low, logits), rest, axis=2)
-    x = g.op("Pad", x, g.shape(0, 0, 0, 0, 0, LOW_BINS - COLUMNS), mode="edge")
+    x = g.op("Pad", x, g.shape(0, 0, 0, 0, 0, 1), mode="edge")  # the last bin takes what its neighbour takes
     gain, taps = g.op("Split", x, g.shape(1, 2 * TAPS), outputs=2, axis=1)
     gain = g.op("Sigmoid", gain)
     unsure = g.op("Mul", gain, g.op("Sub", g.constant(1.0), gain))
@@ -256,23 +261,24 @@ def _decoder(net: Any, g: Graph, x: str, skips: list[Skip], known: str) -> tuple
 
 
 def _bin_by_bin(gain: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """Weights of four gains ``[..., 4, inputs]`` and of their taps ``[..., 40, inputs]`` -> ``[..., 4, 11, inputs]``:
-    for each bin its gain, then its taps, the oldest spectrum's first, times 4 as the filter wants them."""
-    split = taps.reshape(*taps.shape[:-2], 4, TAPS, 2, -1)[..., ::-1, :, :]
+    """Weights of a row's gains ``[..., wide, inputs]`` and of their taps ``[..., 10 * wide, inputs]`` -> ``[...,
+    wide, 11, inputs]``: for each bin its gain, then its taps, the oldest spectrum's first, times 4 as the filter wants
+    them."""
+    split = taps.reshape(*gain.shape[:-1], TAPS, 2, -1)[..., ::-1, :, :]
     return np.concatenate([gain[..., None, :], 4 * split.reshape(*split.shape[:-3], 2 * TAPS, -1)], -2)
 
 
 def _head(
     net: Any, g: Graph, y: str, high: str, factor: str, bands: str, state: str, time: Time
 ) -> tuple[str, str, str]:
-    """Gains of the bins above 8 kHz ``[rows, 1, 256]``, the next band energies and the next memory."""
+    """Gains of the bins above 8 kHz ``[rows, 1, bins]``, the next band energies and the next memory."""
     power = g.op("ReduceSum", g.op("Mul", high, high), g.shape(2), keepdims=0)
-    power = g.op("Reshape", power, g.shape(0, -1, BANDS, (ALL_BINS - LOW_BINS) // BANDS))
+    power = g.op("Reshape", power, g.shape(0, -1, BANDS, (net.bins - net.low_bins) // BANDS))
     power = g.op("ReduceMean", power, g.shape(3), keepdims=0)
     loud = g.op("Pow", g.op("Add", power, g.constant(BAND_FLOOR)), g.constant(COMPRESSION / 2))
     loud = g.op("Mul", loud, factor)
-    seen, bands_next = g.past(loud, bands, max(BAND_CONTEXT), BAND_CONTEXT)
-    rows = g.op("Reshape", g.op("Concat", *seen, axis=2), g.shape(-1, BANDS * len(BAND_CONTEXT)))
+    seen, bands_next = g.past(loud, bands, max(net.band_context), net.band_context)
+    rows = g.op("Reshape", g.op("Concat", *seen, axis=2), g.shape(-1, BANDS * len(net.band_context)))
     core = g.linear(g.op("Reshape", y, g.shape(-1, net.head_core.in_features)), net.head_core)
     x = g.op("Relu", g.op("Add", core, g.linear(rows, net.head_bands)))
     remembered, following = recurrent(net.head_gru, g, x, state, 1, time)
