@@ -29,7 +29,7 @@ def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.nd
     x, start, frames, stft
         As for `rtdenoise.core.stft.analyse`.
     full : ndarray
-        Gets the spectra of all bins that the model will answer for: of these frames, or with look-ahead of earlier ones.
+        Gets the spectra of all bins that the model will answer for: these frames, or with look-ahead earlier ones.
     noisy : ndarray
         Gets the spectra of these frames, cut or padded to the model's bins.
 
