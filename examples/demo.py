@@ -114,11 +114,11 @@ def main() -> None:
         before, after = (si_sdr_db(sound, clean) for sound in (noisy, filtered))
         print(f"{'SI-SDR (more: better)':<22}{before:>9.1f} dB{after:>9.1f} dB{after - before:>+9.1f} dB\n")
         titles = [f"before: SI-SDR {before:.1f} dB", f"after: SI-SDR {after:.1f} dB"]
-    print(f"delay   {stream.latency_ms:g} ms, {stream.latency_samples} samples, as in a live stream (removed in files)")
+    print(f"latency {stream.latency_ms:g} ms, {stream.latency_samples} samples, as in a live stream (removed in files)")
     print(f"speed   {speed:.0f}x real time, so one core is {100 / speed:.1f} % busy")
     print(f"listen  {args.folder / 'clean.wav'}")
     if not args.no_picture:
-        caption = f"model {stream.model.name}    delay {stream.latency_ms:g} ms    {speed:.0f}x real time on one core"
+        caption = f"model {stream.model.name}    latency {stream.latency_ms:g} ms    {speed:.0f}x real time on one core"
         draw(args.folder / "demo.png", list(zip(titles, (noisy, filtered), strict=True)), rate, caption)
         print(f"look    {args.folder / 'demo.png'}")
 

@@ -50,7 +50,7 @@ def main() -> None:
     stream = rtdenoise.Denoiser(rate=rate, channels=sound.shape[1], latency=args.latency, **options)
     stream.process(sound[: rate // 100])  # loads or compiles code once, before the clock runs
     stream.reset()
-    print(f"delay: {stream.latency_samples} samples = {stream.latency_ms:g} ms at {rate} Hz, whatever the chunks")
+    print(f"latency: {stream.latency_samples} samples = {stream.latency_ms:g} ms at {rate} Hz, whatever the chunks")
 
     pieces, sizes, times_s = [], [], []
     for chunk in arriving(sound, args.chunk):

@@ -37,6 +37,7 @@ def accepts(action: argparse.Action, text: str) -> bool:
 
 
 def test_every_number_has_a_range():
+    pytest.importorskip("torch", reason="the parsers of training need pip install 'rtdenoise[train]'")
     options = numeric()
     assert len(options) > 30
     for name, action in options:
@@ -64,6 +65,7 @@ def test_each_value_says_what_is_right(name):
 @pytest.mark.parametrize("name", ["rtdenoise", *main.COMMANDS])
 @pytest.mark.parametrize("empty", ["", " ", "\t"])
 def test_no_command_takes_an_empty_name(capfd, name, empty):
+    pytest.importorskip("torch", reason="the parsers of training need pip install 'rtdenoise[train]'")
     parser = main.parsers()["rtdenoise" if name == "rtdenoise" else f"rtdenoise {name}"]
     front = [] if name == "rtdenoise" else [name]
     options = [a.option_strings[-1] for a in parser._actions if a.option_strings and a.nargs != 0]

@@ -41,11 +41,11 @@ def test_array_example_keeps_shape_and_writes_what_it_was_asked_for(tmp_path):
     np.testing.assert_allclose(soundfile.read(clean)[0], soundfile.read(noisy)[0], atol=2e-4)
 
 
-@pytest.mark.parametrize(("latency", "delay"), [("normal", "256 samples = 16 ms"), ("low", "128 samples = 8 ms")])
-def test_stream_example_tells_the_delay_and_loses_nothing(latency, delay):
+@pytest.mark.parametrize(("latency", "told"), [("normal", "256 samples = 16 ms"), ("low", "128 samples = 8 ms")])
+def test_stream_example_tells_the_latency_and_loses_nothing(latency, told):
     said = run("stream_example.py", "--latency", latency)
     samples = soundfile.info(EXAMPLES / "noisy.wav").frames
-    assert delay in said
+    assert told in said
     assert f"{samples} samples out for {samples} in" in said
 
 
@@ -57,10 +57,10 @@ def test_folder_example_filters_all_and_goes_on_where_it_ended(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sounds
 
 
-def test_demo_prints_levels_scores_and_delay_and_draws_a_picture(tmp_path):
+def test_demo_prints_levels_scores_and_latency_and_draws_a_picture(tmp_path):
     pytest.importorskip("matplotlib")
     said = run("demo.py", folder=tmp_path)
-    for text in ("level of speech", "level of pauses", "SI-SDR", "5.0 dB", "delay   16 ms, 256 samples", "real time"):
+    for text in ("level of speech", "level of pauses", "SI-SDR", "5.0 dB", "latency 16 ms, 256 samples", "real time"):
         assert text in said
     assert (tmp_path / "demo-out/demo.png").read_bytes().startswith(b"\x89PNG")
     assert soundfile.info(tmp_path / "demo-out/clean.wav").frames == soundfile.info(EXAMPLES / "noisy.wav").frames
