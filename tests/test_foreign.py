@@ -28,6 +28,18 @@ def test_foreign_stft_and_caches_carry_the_signal(foreign, rng, rate, channels):
     assert np.abs(y[late:] - x[: len(y) - late]).max() <= 1e-6
 
 
+@pytest.mark.parametrize("strength_db", [None, 6])
+def test_a_sidecar_that_states_look_ahead_brings_input_and_output_together(foreign, rng, strength_db):
+    """The graph that returns the frame before is one with look-ahead: said so, its hop is in the printed latency."""
+    sidecar = foreign.with_suffix(".toml")
+    sidecar.write_text(f"look_ahead_frames = 1\n{sidecar.read_text()}")
+    x = rng.uniform(-1, 1, 16_000).astype(np.float32)
+    d = Denoiser(foreign, 16_000, strength_db=strength_db)
+    assert d.latency_ms == 48
+    y = np.concatenate([d.process(x[:777]), d.process(x[777:]), d.flush()])
+    assert np.abs(y[d.latency_samples :] - x).max() <= 1e-6
+
+
 @pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
 def test_spectra_have_the_size_the_model_was_made_for(foreign, rate):
     """At any rate a tone fills the same bin with the same number as an unscaled 512-point FFT at 16 kHz."""
@@ -53,6 +65,8 @@ def test_reset_clears_the_caches(foreign, rng):
     ("old", "new", "named"),
     [
         ("rate = 16000", "", "rate"),
+        ("rate = 16000", "rate = 16000\nlook_ahead_frames = -1", "look_ahead_frames"),
+        ("rate = 16000", "rate = 16000\nlook_ahead_frames = true", "look_ahead_frames"),
         ("hop_samples = 256", "hop_samples = 200", "window_samples"),
         ('"sqrt-hann"', '"kaiser"', "window"),
         ('"batch", "bins"', '"batch", "bands"', "layout"),

@@ -30,7 +30,7 @@ import numpy as np
 
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.geometry import WINDOW_SHAPES, Framing
-from rtdenoise.model.contract import Model, ModelInfo
+from rtdenoise.model.contract import MOST_LOOK_AHEAD, Model, ModelInfo
 from rtdenoise.model.contract_file import check_state, plain_name
 from rtdenoise.model.onnx_runtime import first_line, printable
 from rtdenoise.native.fft import aligned
@@ -85,7 +85,10 @@ class Sidecar:
             raise ModelError(f"{path.name}: field states must map input names to output names")
         if raw["input"] in states or len({raw["output"], *states.values()}) <= len(states):
             raise ModelError(f"{path.name}: input, output and states name a tensor twice")
-        framing = Framing(1000 * hop / rate, window // hop, raw["window"], rate)
+        look_ahead = raw.get("look_ahead_frames", 0)
+        if type(look_ahead) is not int or not 0 <= look_ahead <= MOST_LOOK_AHEAD:
+            raise ModelError(f"{path.name}: field look_ahead_frames is {look_ahead!r}, not 0 to {MOST_LOOK_AHEAD}")
+        framing = Framing(1000 * hop / rate, window // hop, raw["window"], rate, look_ahead)
         name, licence = plain_name(raw.get("name", path.stem), path), printable(str(raw.get("licence", "not stated")))
         return cls(name, licence, framing, window // 2 + 1, raw["input"], raw["output"], tuple(layout), states)
 
