@@ -12,6 +12,7 @@ pytest.importorskip("onnx")
 
 from live.test_worker import KINDS, Harness  # noqa: E402
 from rtdenoise.core.denoiser import Denoiser, denoise  # noqa: E402
+from rtdenoise.errors import UsageError  # noqa: E402
 from rtdenoise.live import ring  # noqa: E402
 from rtdenoise.model.registry import load_model  # noqa: E402
 from rtdenoise.training.networks import build  # noqa: E402
@@ -61,6 +62,12 @@ def test_the_recipe_s_frames_apart_equal_those_of_a_whole_clip_and_hear_no_later
         shorter = spectra.clone()
         shorter[:, 29] = 0
         assert (net(shorter)[:, 29] - whole[:, 29]).abs().max() > 1e-4, "the newest frame is not heard"
+
+
+@pytest.mark.parametrize("wrong", [{"hop_ms": 6.0}, {"look_ahead": 5}, {"look_ahead": -1}])
+def test_a_recipe_whose_times_no_model_may_have_is_refused(wrong):
+    with pytest.raises(UsageError, match="use one of"):
+        build("unet", wrong)
 
 
 def test_what_is_kept_of_the_input_is_the_frame_that_comes_out(options):

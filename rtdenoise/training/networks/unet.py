@@ -20,9 +20,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing
-from rtdenoise.model.contract import model_bins
-from rtdenoise.training.networks.deep_filter import LOGITS, filtered
+from rtdenoise.model.contract import HOPS_MS, model_bins
+from rtdenoise.training.networks.deep_filter import LOGITS, TAPS, filtered
 from rtdenoise.training.networks.memory import (
     CHAINS,
     PITCH_ROWS,
@@ -136,6 +137,8 @@ class UNet(nn.Module):
         look_ahead: int = 0,
     ):
         super().__init__()
+        if hop_ms not in HOPS_MS or not 0 <= look_ahead < TAPS:
+            raise UsageError(f"hop_ms {hop_ms:g}, look_ahead {look_ahead}: use one of {HOPS_MS}, and 0 to {TAPS - 1}")
         a, b, c = channels
         self.framing = Framing(hop_ms, look_ahead=look_ahead)
         # Bins up to 8 kHz: the last has no column of its own and shares the taps of the one below. All: up to 24 kHz.
