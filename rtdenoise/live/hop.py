@@ -218,8 +218,7 @@ def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray |
             control[ring.REUSED_GAINS] += 1
             reuse_gains(full, enhanced, 0, gains)
         else:
-            shared = min(full.shape[2], enhanced.shape[2])
-            enhanced[:, :, :shared] = full[:, :count, :shared]
+            enhanced[:, :, : full.shape[2]] = full[:, :count, : enhanced.shape[2]]
     control[ring.FAULTS] += finish(full, enhanced, count, mix, top_gain, y, 0, count * hop, istft)
     for f in range(count):
         if f:
