@@ -32,10 +32,10 @@ def plot(pairs: list[Pair], systems: Mapping[str, Filter], path: Path) -> None:
         for axis, title, sound in zip(column, rows, sounds, strict=True):
             look = {"NFFT": 1024, "noverlap": 512, "vmin": -140, "vmax": -30, "cmap": colours}
             axis.specgram(sound + dither[: len(sound)], Fs=rate, interpolation="nearest", **look)
-            axis.set_title(f"{title}: {pair.name}" if title == "clean" else title, fontsize="medium")
-        column[-1].set(xlabel="s")
+            axis.set_title(f"{pair.name}\n{title}" if title == "clean" else title, fontsize="small")
+        column[-1].set(xlabel="time (s)")
     for axis in grid[:, 0]:
-        axis.set(ylabel="Hz")
+        axis.set(ylabel="frequency (Hz)")
     with replacing(path) as file:
         figure.savefig(file, dpi=90, format=path.suffix[1:] or None)
     pyplot.close(figure)
