@@ -30,12 +30,13 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-_NAME_BYTES = 80  # of the target's name that a part's name repeats: any file system takes the whole
+_NAME_BYTES = 80  # A part's name repeats this much of the target's, so any file system takes it whole.
 _PART = re.compile(r"\.(?P<name>.+)\.rtdenoise-(?P<machine>[0-9a-f]{8})-(?P<token>[0-9a-f]{16})\.(?P<kind>part|rec)")
-_RIGHTS = 0o777  # what of a mode is kept: no set-user-ID bit is ever passed on
-_OLD_S = 24 * 3600.0  # a part of another machine, or of one without locks, counts as dead when nothing wrote it so long
-_AGAIN_S = 60.0  # between two looks through one folder: thousands of outputs in it cost no more than one
-_swept: dict[Path, float] = {}  # when this process last looked through a folder
+_RIGHTS = 0o777  # Only this of a mode is kept, so no set-user-ID bit is ever passed on.
+# A part of another machine, or of one without locks, counts as dead once nothing has written to it for this long.
+_OLD_S = 24 * 3600.0
+_AGAIN_S = 60.0  # A folder is not looked through again sooner, so thousands of outputs in it cost no more than one.
+_swept: dict[Path, float] = {}  # It holds when this process last looked through each folder.
 _sweeping = threading.Lock()
 
 
@@ -61,7 +62,7 @@ class AtomicFile:
     ):
         self.path = Path(path)
         self._like = like
-        self._part: Path | None = None  # stays None where there is nothing to put into place: pipes, devices
+        self._part: Path | None = None  # It stays None where there is nothing to put into place: pipes, devices.
         self.rescued: list[Path] = []
         with self._named():
             there = _status(self.path)
@@ -90,8 +91,8 @@ class AtomicFile:
                 file = open(os.open(self._part, flags, 0o600), "w+b")  # noqa: SIM115
                 if _lock(file.fileno()) is not False and _is_at(self._part, file.fileno()):
                     return file
-                file.close()  # swept between its birth and its lock
-            except FileExistsError:  # planted, or chance
+                file.close()  # It was swept between its birth and its lock.
+            except FileExistsError:  # Somebody planted it, or it is chance.
                 continue
             except BaseException:  # Ctrl-C at this very moment included
                 self._part.unlink(missing_ok=True)
@@ -117,7 +118,7 @@ class AtomicFile:
     def discard(self) -> None:
         """Remove it; nothing happens after `commit`."""
         part, self._part = self._part, None
-        with contextlib.suppress(OSError):  # a full disk, once more: what was to be said of it was said
+        with contextlib.suppress(OSError):  # The disk is full once more, of which all has been said.
             self.file.close()
         if part is not None:
             part.unlink(missing_ok=True)
@@ -130,7 +131,7 @@ class AtomicFile:
             like = _status(Path(self._like)) if self._like is not None else None
             regular = like is not None and stat.S_ISREG(like.st_mode)
             mode = like.st_mode & 0o666 if like is not None and regular else 0o666
-            with contextlib.suppress(OSError):  # file systems without rights
+            with contextlib.suppress(OSError):  # Some file systems have no rights.
                 os.fchmod(fd, (mode | stat.S_IRUSR | stat.S_IWUSR) & ~_umask())
             return
         mode, now = before.st_mode & _RIGHTS, os.fstat(fd)
@@ -138,7 +139,7 @@ class AtomicFile:
             if (owner, group) not in ((now.st_uid, -1), (-1, now.st_gid)):
                 with contextlib.suppress(OSError):
                     os.fchown(fd, owner, group)
-        if os.fstat(fd).st_gid != before.st_gid:  # another group gets no more than everybody
+        if os.fstat(fd).st_gid != before.st_gid:  # Another group gets no more than everybody.
             mode &= ~0o070 | (mode & 0o007) << 3
         with contextlib.suppress(OSError):
             os.fchmod(fd, mode)
@@ -187,7 +188,7 @@ def sweep(folder: Path, now: bool = False) -> list[Path]:
     rescued = []
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for part, named in [(Path(e.path), named) for e in entries if (named := _PART.fullmatch(e.name))]:
-            with contextlib.suppress(OSError):  # gone already, or not ours to touch
+            with contextlib.suppress(OSError):  # It is gone already, or not ours to touch.
                 if (place := _clear(part, named)) is not None:
                     rescued.append(place)
     return rescued

@@ -129,7 +129,7 @@ def filter_jobs(
     """Filter what is not done yet; ``progress`` hears of every outcome as it comes. Raises ModelError or UsageError
     before the first file if the settings themselves are wrong."""
     outcomes = []
-    with closing(_run(jobs, settings, processes)) as running:  # ends the workers, whatever happens here
+    with closing(_run(jobs, settings, processes)) as running:  # This ends the workers, whatever happens here.
         for outcome in running:
             outcomes.append(outcome)
             if progress:
@@ -145,14 +145,14 @@ def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[FileO
     if not waiting:
         return
     with lent_denoiser(settings, _ANY_RATE_HZ, _ANY_CHANNELS):
-        pass  # a wrong model fails once, here, not once a file
+        pass  # A wrong model fails once, here, not once a file.
     if min(processes, len(waiting)) == 1:
         yield from (_filter_job(job, settings) for job in waiting)
         return
     with closing(run_calls(_filter_job, [(job, settings) for job in waiting], processes)) as running:
         for (job, _), outcome in running:
             if isinstance(outcome, WorkerDied):
-                sweep(Path(os.path.realpath(job.target)).parent, now=True)  # what it was writing
+                sweep(Path(os.path.realpath(job.target)).parent, now=True)  # This removes what it was writing.
                 outcome = _outcome(job, error=f"{job.source}: its worker process {outcome}; try fewer jobs")
             yield outcome
 
@@ -186,7 +186,7 @@ def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
             if leads_to == output_folder:
                 continue
             if os.path.islink(path):
-                if not leads_to.startswith(home):  # what lies inside is found where it is
+                if not leads_to.startswith(home):  # What lies inside is found where it is.
                     yield path, f"{path} is a link to a folder, which is not followed; filter it on its own"
                 continue
             kept.append(name)

@@ -14,13 +14,13 @@ from typing import BinaryIO
 from rtdenoise.io.byte_views import Piece, Range, patched
 from rtdenoise.io.pcm import SMALLEST_FAKE_SIZE
 
-_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")  # what taggers append to any file
-_NAMES = set(  # of chunks behind the samples, which may be of any size
+_TAGS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")  # Taggers append these to any file.
+_NAMES = set(  # Chunks behind the samples with these names may be of any size.
     "LIST bext iXML axml chna cue_ plst smpl inst fact PEAK JUNK junk PAD_ FLLR id3_ DISP acid umid levl _PMX MD5_ "
     "r64m NAME AUTH ANNO (c)_ COMT MARK INST APPL CHAN FVER COMM MIDI AESD info strg mark regn uuid free peak".split()
 )
-_LARGEST_NAMELESS = 1 << 26  # bytes of a chunk of unknown kind: any four letters may also be samples
-PADDING_BYTES = 1 << 16  # zeros behind the samples that a recorder's file system may have left
+_LARGEST_NAMELESS = 1 << 26  # A chunk of unknown kind has no more bytes, since any four letters may also be samples.
+PADDING_BYTES = 1 << 16  # A recorder's file system may leave up to this many zeros behind the samples.
 _LARGEST_RIFF_BYTES = 2**32 - 2**16
 _AU_HEADER_BYTES = 24
 _FORMS = {b"RIFF": b"WAVE", b"RIFX": b"WAVE", b"RF64": b"WAVE", b"FORM": b"AIF"}
@@ -53,7 +53,7 @@ class Layout:
     size_format: str
     extra: int
     declared: int | None
-    stale: bool  # the samples go on behind what is declared, up to the end
+    stale: bool  # The samples go on behind what is declared, up to the end.
 
     @property
     def big_endian(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 STREAMS = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 _speaking = threading.Lock()
-_restorers: list[Callable[[], None]] = []  # one for each block that holds; the last to leave runs its own
+_restorers: list[Callable[[], None]] = []  # There is one for each block that holds; the last to leave runs its own.
 
 
 def settle() -> set[int]:
@@ -51,7 +51,7 @@ def _be_patient(name: str, fd: int) -> None:
     stream = getattr(sys, name)
     try:
         ours = stream.fileno() == fd
-    except (AttributeError, OSError, ValueError):  # replaced by whoever runs us
+    except (AttributeError, OSError, ValueError):  # Whoever runs us may have replaced it.
         return
     if ours and isinstance(stream, io.TextIOWrapper):
         setattr(sys, name, _patient_text(fd, stream, stream.line_buffering))
@@ -97,7 +97,7 @@ def _redirect() -> Callable[[], None]:
     before = sys.stderr
     try:
         kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    except OSError:  # nobody reads it anyhow
+    except OSError:  # Nobody reads it anyhow.
         return lambda: None
     os.dup2(nowhere, 2)
     os.close(nowhere)

@@ -21,12 +21,12 @@ MAGIC = b"fLaC"
 _STREAMINFO = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _LONGEST_HEADER = 16
-_TAIL_BYTES = 1 << 18  # where the last frame is looked for; a frame of 8 channels and 24 bits has 110 KB at most
+_TAIL_BYTES = 1 << 18  # The last frame is looked for here; one of 8 channels and 24 bits has 110 KB at most.
 _READ_BYTES = 1 << 22
-_FALSE_SYNCS = 3  # as many headers in a row inside a frame that only look like one
+_FALSE_SYNCS = 3  # At most this many headers in a row inside a frame only look like one.
 _BATCH_BYTES = 1 << 24
-_LONGEST_FRAME = 1 << 21  # bytes: 65 536 samples of 8 channels and 32 bits
-_FEW_ROWS = 64  # up to here, summing one row after the other is quicker than side by side
+_LONGEST_FRAME = 1 << 21  # In bytes, this is 65 536 samples of 8 channels and 32 bits.
+_FEW_ROWS = 64  # Up to here, summing one row after the other is quicker than side by side.
 _SILENT_BLOCK = 4_096
 
 
@@ -77,7 +77,7 @@ class Stream:
             return None
         if (channel_code + 1 if channel_code < 8 else 2) != self.channels:
             return None
-        extra = 8 - (data[4] ^ 0xFF).bit_length()  # as in UTF-8, ones at the top count the bytes
+        extra = 8 - (data[4] ^ 0xFF).bit_length()  # Ones at the top count the bytes, as in UTF-8.
         if extra == 1 or extra == 8:
             return None
         at = 4 + max(1, extra)
@@ -106,7 +106,7 @@ def streams(file: BinaryIO, start: int, end: int) -> list[Stream]:
     found, starts = [], [start, *_find(file, _STREAMINFO, start + 4, end, 8)]
     for at, stop in zip(starts, [*starts[1:], end], strict=True):
         stream = _read(file, at, stop)
-        if stream and stream.frames_at <= stop:  # else it lies in a picture or the like of the one before
+        if stream and stream.frames_at <= stop:  # Otherwise it lies in a picture or the like of the one before.
             found.append(stream)
     return found
 
@@ -176,7 +176,7 @@ def _good_frames(file: BinaryIO, stream: Stream) -> Iterator[Frame]:
             continue
         for following in spans[index + 1 : index + 1 + _FALSE_SYNCS]:
             if following.first == frame.first + frame.samples:
-                break  # the frame ends where it seemed to, so it is damaged
+                break  # The frame ends where it seemed to, so it is damaged.
             frame = replace(frame, size=following.at + following.size - frame.at)
             if _are_whole(file, [frame])[0]:
                 yield frame
@@ -186,7 +186,7 @@ def _good_frames(file: BinaryIO, stream: Stream) -> Iterator[Frame]:
 def _spans(file: BinaryIO, stream: Stream, begin: int) -> list[Frame]:
     """Frames from offset ``begin`` on, each taken to end where the next header is."""
     headers = [*_headers(file, stream, begin)]
-    if headers and not headers[0].codes[1] & 1:  # frames are counted, not samples
+    if headers and not headers[0].codes[1] & 1:  # Here frames are counted, not samples.
         block = _block(stream, headers)
         headers = [replace(frame, first=frame.first * block, unit=block) for frame in headers]
     ends = [frame.at for frame in headers[1:]] + [stream.end] * bool(headers)
@@ -233,7 +233,7 @@ def _are_whole(file: BinaryIO, frames: list[Frame]) -> list[bool]:
             batch.append(frame)
         rows = np.zeros((len(batch), max(min(f.size, _LONGEST_FRAME) for f in batch)), np.uint8)
         for row, frame in zip(rows, batch, strict=True):
-            if frame.size <= _LONGEST_FRAME:  # right-aligned: zeros in front do not change the sum
+            if frame.size <= _LONGEST_FRAME:  # It is right-aligned, since zeros in front do not change the sum.
                 file.seek(frame.at)
                 data = np.frombuffer(file.read(frame.size), np.uint8)
                 row[len(row) - len(data) :] = data
@@ -252,8 +252,9 @@ def _silence(stream: Stream, model: Frame, first: int) -> list[Piece]:
         head = bytes([0xFF, model.codes[1], 0x70 | (rate_code if rate_code < 12 else 0), model.codes[3]])
         head += _coded(first // model.unit) + (samples - 1).to_bytes(2, "big")
         head += bytes([_crc8(head)])
-        bits = stream.channels * (8 + stream.sample_bits)  # a constant subframe: eight bits that say so, and one sample
-        side = 1 if model.codes[3] >> 4 >= 8 else 0  # a difference of two channels has one bit more
+        # A constant subframe has eight bits that say so, and one sample.
+        bits = stream.channels * (8 + stream.sample_bits)
+        side = 1 if model.codes[3] >> 4 >= 8 else 0  # A difference of two channels has one bit more.
         data = head + bytes((bits + side + 7) // 8)
         made.append(data + int(_crc16(np.frombuffer(data, np.uint8)[None])[0]).to_bytes(2, "big"))
         first += samples

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TAGS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
-_MOST_BYTES = 1 << 24  # of all chunks together: they wait in memory until the sound is written
+_MOST_BYTES = 1 << 24  # All chunks together wait in memory until the sound is written.
 # Chunks that describe the old samples or the old file, and (from NAME on) texts that libsndfile writes itself.
 _STAY_BEHIND = set(
     "fmt_ data fact ds64 JUNK junk PAD_ FLLR PEAK levl MD5_ r64m COMM SSND FVER NAME AUTH ANNO (c)_".split()
@@ -31,7 +31,7 @@ _IN_WORDS = {
     "smpl": "loops",
     "INST": "loops",
 }
-_FAMILIES = {  # containers whose chunks are of one make, by what the file begins with
+_FAMILIES = {  # Containers whose chunks are of one make, by what the file begins with.
     b"RIFF": ("WAV", "WAVEX", "RF64"),
     b"RF64": ("WAV", "WAVEX", "RF64"),
     b"RIFX": ("WAV",),

@@ -16,7 +16,7 @@ _KBIT_MPEG1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBIT_MPEG2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _RATES_HZ = (44_100, 48_000, 32_000)
 _SEARCH_BYTES = 1 << 16
-_TAG_BYTES = 1 << 12  # behind the last frame: what taggers append
+_TAG_BYTES = 1 << 12  # Behind the last frame stands what taggers append.
 
 
 def sounds(file: BinaryIO, start: int, end: int) -> list[Range]:

@@ -15,7 +15,7 @@ from rtdenoise.io.byte_views import Piece, Range
 
 MAGIC = b"OggS"
 _HEADER_BYTES = 27
-_BEGIN = 2  # flag of a stream's first page
+_BEGIN = 2  # This flag marks a stream's first page.
 _READ_BYTES = 1 << 20
 _HEADER_PACKETS = {b"\x01vorbis": 3, b"OpusHead": 2}  # how many packets a decoder needs to begin
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -27,8 +27,8 @@ class Page:
     size: int
     begins: bool
     serial: bytes
-    packets: int  # that end in it
-    start: bytes  # of its first packet
+    packets: int  # Only packets that end in this page count.
+    start: bytes  # These are the first bytes of its first packet.
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def links(file: BinaryIO, start: int, end: int) -> list[Link]:
         beginning = page.begins
         if beginning:
             serials.add(page.serial)
-        if page.serial in serials:  # else its first page is damaged, and nobody can read it
+        if page.serial in serials:  # Otherwise its first page is damaged, and nobody can read it.
             chain[-1].append(page)
     ends = [pages[0].at for pages in chain[1:]] + [end] * bool(chain)
     return [_link(pages, stop) for pages, stop in zip(chain, ends, strict=True)]
@@ -96,12 +96,12 @@ def _link(pages: list[Page], end: int) -> Link:
         at = page.at + page.size
         spans[-1] = spans[-1][0], at
     whole = Range(start, end - start)
-    if len(spans) == 1 or not needed or packets < needed or spans[0][1] < body:  # no way but libsndfile's own
+    if len(spans) == 1 or not needed or packets < needed or spans[0][1] < body:  # There is no way but libsndfile's own.
         runs = [Run([whole], [whole])]
     else:
         first = Run([Range(start, spans[0][1] - start)], [whole])
         head = Range(start, body - start)
-        runs = [first] * (spans[0][1] > body)  # else there is no sound in it
+        runs = [first] * (spans[0][1] > body)  # Otherwise there is no sound in it.
         runs += [Run([head, Range(a, b - a)], [head, Range(a, end - a)]) for a, b in spans[1:]]
     return Link(start, end, runs, lost, end - at)
 

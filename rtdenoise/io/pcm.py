@@ -18,11 +18,11 @@ from rtdenoise.errors import AudioFileError
 INTEGER_BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 STREAM_ENCODINGS = {"PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4}  # what a pipe may carry: bytes of one sample
 
-UNKNOWN_SIZE = 0xFFFFFFFF  # in a size field: "until the stream ends", as ffmpeg and sox write and accept
-SMALLEST_FAKE_SIZE = 0x7FFFF000  # sox writes this much when it cannot seek back to its header
+UNKNOWN_SIZE = 0xFFFFFFFF  # In a size field this means "until the stream ends", as ffmpeg and sox write and accept it.
+SMALLEST_FAKE_SIZE = 0x7FFFF000  # This is what sox writes when it cannot seek back to its header.
 
-_LARGEST_CHUNK_BYTES = 2**30  # before the samples: pictures and logs of a broadcaster take millions of bytes
-_PART_BYTES = 1 << 16  # of a chunk, to be read at once
+_LARGEST_CHUNK_BYTES = 2**30  # Before the samples, pictures and logs of a broadcaster take millions of bytes.
+_PART_BYTES = 1 << 16  # A chunk is read in parts of this size.
 
 _WAVE_PCM, _WAVE_FLOAT, _WAVE_EXTENSIBLE = 1, 3, 0xFFFE
 # An extensible header names its encoding by a GUID whose last 14 bytes are always these.
@@ -38,7 +38,7 @@ def clip(samples: np.ndarray) -> tuple[np.ndarray, int]:
 def quantise(samples: np.ndarray, bits: int) -> np.ndarray:
     """Float samples in [-1, 1] as int32 of ``bits`` bits. Samples read from such a file come back bit for bit."""
     full_scale = 2 ** (bits - 1)
-    wide = samples.astype(np.float64) if bits > 24 else samples  # float32 holds 24 bits exactly, no more
+    wide = samples.astype(np.float64) if bits > 24 else samples  # A float32 holds 24 bits exactly, no more.
     words: np.ndarray = np.clip(np.rint(wide * full_scale), -full_scale, full_scale - 1).astype(np.int32)
     return words
 
@@ -63,7 +63,8 @@ def decode(data: bytes, encoding: str) -> np.ndarray:
         return np.frombuffer(data, "<i2").astype(np.float32) / np.float32(2**15)
     if encoding == "PCM_24":
         words = np.zeros((len(data) // 3, 4), np.uint8)
-        words[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)  # in the upper bytes, where the sign bit is
+        # They go into the upper bytes, where the sign bit is.
+        words[:, 1:] = np.frombuffer(data, np.uint8).reshape(-1, 3)
         return words.view("<i4")[:, 0].astype(np.float32) / np.float32(2**31)
     return np.frombuffer(data, "<i4").astype(np.float32) / np.float32(2**31)
 
@@ -76,7 +77,7 @@ class WavHeader:
     channels: int
     encoding: str
     data_bytes: int | None
-    channel_mask: int | None = None  # which loudspeaker each channel is for; None: the header does not say
+    channel_mask: int | None = None  # It says which loudspeaker each channel is for; None where the header does not.
 
 
 def read_wav_header(read_exactly: Callable[[int], bytes]) -> WavHeader:
@@ -103,10 +104,10 @@ def read_wav_header(read_exactly: Callable[[int], bytes]) -> WavHeader:
             raise AudioFileError(
                 f"the WAV header is damaged: a part of {size / 2**30:.1f} GiB stands before its sound; send it anew"
             )
-        left = size + size % 2  # chunks are padded to even length
+        left = size + size % 2  # Chunks are padded to even length.
         body = read_exactly(min(left, _PART_BYTES))
         while (left := left - _PART_BYTES) > 0 and read_exactly(min(left, _PART_BYTES)):
-            pass  # what is longer is a picture, or room that was left
+            pass  # What is longer is a picture, or room that was left.
         if name == b"fmt ":
             layout = _parse_format(body)
         elif name == b"ds64" and len(body) >= 16:

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from rtdenoise.core.denoiser import Denoiser
     from rtdenoise.geometry import Latency
 
-_MOST_IDLE = 4  # denoisers kept for files to come, some megabytes each
-_idle: list[tuple[tuple[object, ...], Denoiser]] = []  # with what each was made for; the last used comes first
+_MOST_IDLE = 4  # At most this many idle denoisers are kept for files to come; each takes some megabytes.
+# Beside each stands what it was made for; the last used comes first.
+_idle: list[tuple[tuple[object, ...], Denoiser]] = []
 _lending = threading.Lock()
 
-Progress = Callable[[float, float | None], None]  # seconds done, seconds in all (None if unknown)
+Progress = Callable[[float, float | None], None]  # It gets the seconds done, and those in all or None.
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ def _pump(
 def _open_source(path: str, raw: RawFormat | None) -> AbstractContextManager[Source]:
     if is_stream(path):
         return PipeSource(path, raw)
-    from rtdenoise.io.sound_source import SoundFileSource  # a pure pipe does without libsndfile and starts sooner
+    from rtdenoise.io.sound_source import SoundFileSource  # A pure pipe does without libsndfile and starts sooner.
 
     return SoundFileSource(path)
 

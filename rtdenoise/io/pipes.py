@@ -20,7 +20,7 @@ from rtdenoise.io.chunks import PADDING_BYTES, starts_chunk
 from rtdenoise.io.descriptors import wait_until
 from rtdenoise.io.metadata import Metadata
 
-_READ_BYTES = 1 << 16  # one Linux pipe buffer
+_READ_BYTES = 1 << 16  # This is one Linux pipe buffer.
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _binary(fd: int) -> int:
 class PipeSource:
     """Samples from standard input ("-") or a named pipe: WAV, or headerless if ``raw`` says how."""
 
-    frames: int | None = None  # not known before the end
+    frames: int | None = None  # It is not known before the end.
     damaged = False
 
     def __init__(self, path: str, raw: RawFormat | None = None):
@@ -115,7 +115,7 @@ class PipeSource:
 
         Chunks and tags are read away: the sender would die of a broken pipe.
         """
-        odd = (self._data_bytes or 0) % 2  # an odd number of bytes is padded to even length, or should be
+        odd = (self._data_bytes or 0) % 2  # An odd number of bytes is padded to even length, or should be.
         head = self._read_exactly(8 + odd)
         while head and not any(head) and len(head) <= PADDING_BYTES:
             more = self._read_exactly(len(head))

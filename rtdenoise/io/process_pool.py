@@ -26,8 +26,8 @@ from typing import Any
 from rtdenoise import signals
 from rtdenoise.io.descriptors import only_python_speaks
 
-ENDING_S = 10.0  # a worker that is asked to end removes a half-written file; one that hangs is killed then
-LOOK_S = 0.1  # between two looks whether it did
+ENDING_S = 10.0  # A worker that is asked to end removes a half-written file; one that hangs is killed then.
+LOOK_S = 0.1  # The pool checks this often whether it has ended.
 _log = logging.getLogger(__name__)
 _CHILD = "import sys; sys.path[:] = {path!r}; from rtdenoise.io.process_pool import serve; serve()"
 
@@ -77,7 +77,7 @@ class _Worker:
         if process is None:
             return
         for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(OSError):  # what the dead did not read
+            with contextlib.suppress(OSError):  # The dead did not read it.
                 if pipe is not None:
                     pipe.close()
         try:
@@ -157,7 +157,7 @@ def serve() -> None:
     """The life of a worker: calls from standard input, results to what was standard output."""
     signal.signal(signal.SIGTERM, _end)
     calls, results = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no result
+    os.dup2(2, 1)  # What a library prints is no result.
     logging.getLogger("rtdenoise.native.compilation").disabled = True  # its host has said so already
     arrived: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]] | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls, arrived), daemon=True).start()
@@ -175,7 +175,7 @@ def _listen(calls: Any, arrived: queue.SimpleQueue[tuple[Callable[..., Any], tup
             arrived.put(pickle.load(calls))
     if sys.platform == "win32":  # where nothing interrupts the main thread: it ends after the call under way
         arrived.put(None)
-    else:  # to the main thread, which may be waiting: a signal to this one would not wake it
+    else:  # It goes to the main thread, which may be waiting: a signal to this one would not wake it.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 

@@ -41,7 +41,7 @@ _LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_III"}
 _MORE_THAN_16_BITS = {"PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32"}
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 MP3_MAX_RATE_HZ, MP3_MAX_CHANNELS = 48_000, 2
-_LARGEST_WAV_BYTES = 2**32 - 2**16  # sizes in WAV are 32 bits wide; the margin is for header and tags
+_LARGEST_WAV_BYTES = 2**32 - 2**16  # Sizes in WAV are 32 bits wide; the margin is for header and tags.
 
 
 class SoundFileSink:
@@ -79,7 +79,7 @@ class SoundFileSink:
             endian = "FILE"
         try:
             self._whole = AtomicFile(path, like, recording)
-        except OSError as problem:  # the system's own words for what is wrong; libsndfile keeps them to itself
+        except OSError as problem:  # The system says what is wrong; libsndfile would keep it to itself.
             raise _cannot_write(path, problem) from problem
         try:
             if self._whole.part is None:
@@ -102,7 +102,7 @@ class SoundFileSink:
         # An INFO list among the chunks says all that the tags do, and more.
         listed = self._appends and any(body.startswith(b"INFO") for _, body in self._metadata.chunks)
         for tag, text in ({} if listed else self._metadata.tags).items():
-            with contextlib.suppress(soundfile.LibsndfileError):  # containers without such a tag
+            with contextlib.suppress(soundfile.LibsndfileError):  # Some containers have no such tag.
                 setattr(self._file, tag, text)
 
     def write(self, samples: np.ndarray) -> None:
@@ -114,7 +114,8 @@ class SoundFileSink:
         if self.subtype not in ("FLOAT", "DOUBLE"):
             samples, held = pcm.clip(samples)
             self.clipped += held
-        if self._bits is not None:  # as words of the file's own width: libsndfile's float path does not round
+        # Words of the file's own width are given, since libsndfile's float path does not round.
+        if self._bits is not None:
             room = 16 if self._bits <= 16 else 32
             samples = (pcm.quantise(samples, self._bits) << (room - self._bits)).astype(f"int{room}")
         try:

@@ -20,7 +20,7 @@ from rtdenoise.io.metadata import Metadata, read_metadata
 from rtdenoise.io.segments import Part, find_parts, mend_flac
 from rtdenoise.io.sound_sink import CONTAINERS
 
-BLOCK_SECONDS = 1.0  # memory stays constant, and the cost of a call is spread over 250 hops
+BLOCK_SECONDS = 1.0  # Memory stays constant, and the cost of a call is spread over 250 hops.
 FOR_FFMPEG = set(".m4a .m4b .mp4 .mov .aac .wma .wmv .amr .3gp .mkv .mka .webm .ac3 .ape .wv .avi .ts".split())
 
 
@@ -85,7 +85,7 @@ class SoundFileSource:
         -----
         float32 ``[samples, channels]``.
         """
-        done = at = 0  # at: within one of several sounds
+        done = at = 0  # ``at`` counts within one of several sounds.
         for part in self._parts:
             if part is not self._parts[0]:
                 self._go_on_with(part)
@@ -166,7 +166,7 @@ class SoundFileSource:
         try:
             file = soundfile.SoundFile(os.fsencode(self.name) if part.pieces is None else View(self.name, part.pieces))
             if part.hole:
-                file.seek(0)  # libsndfile places Opus that does not begin at zero only when it is asked to
+                file.seek(0)  # libsndfile places Opus that does not begin at zero only when it is asked to.
             return file
         except (soundfile.LibsndfileError, TypeError) as problem:  # TypeError: a .raw name, which says nothing
             raise AudioFileError(
