@@ -27,7 +27,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         process_pool batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
-        recorder virtual_mic streams player file_ends watch delay hop hop_loop worker session remote""",
+        tap recorder virtual_mic streams player file_ends watch delay hop hop_loop worker session remote""",
     "rtdenoise.cli": "keys config request ctl service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses

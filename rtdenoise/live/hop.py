@@ -246,6 +246,11 @@ def mute(control: np.ndarray, y: np.ndarray) -> None:
     control[ring.MUTE_FADE] = done
 
 
+def mute_settled(control: np.ndarray) -> bool:
+    """Whether the fade to silence, or back, is done."""
+    return bool(control[ring.MUTE_FADE] == (MUTE_HOPS * control[ring.HOP] if control[ring.MUTED] else 0))
+
+
 @inline
 def hand_on(buffers: HopBuffers, y: np.ndarray, action: int, trace: np.ndarray | None) -> None:
     """Give one hop of output to the recording and to the play callback, and count it."""

@@ -19,11 +19,12 @@ from rtdenoise.live import ring
 from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
 from rtdenoise.live.devices import common_rate, play_channels, share_clock
 from rtdenoise.live.file_ends import FileEnds, find_ends
-from rtdenoise.live.hop import MUTE_HOPS
+from rtdenoise.live.hop import mute_settled
 from rtdenoise.live.program_end import end_with_program, forget
 from rtdenoise.live.ring import Rings, percentile_us
 from rtdenoise.live.stats import Load, Stats, Stopwatch, counts, settings, why_silent
 from rtdenoise.live.streams import Streams
+from rtdenoise.live.tap import Tap
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.watch import Watch
 from rtdenoise.live.worker import Kind, Worker
@@ -58,6 +59,8 @@ class LiveDenoiser:
         How the model is run (see `rtdenoise.live.worker`); None is the first that works.
     tee : str or Path, optional
         Sound file for what is heard, sample-aligned with the input; it appears when the session ends.
+    tap : bool, optional
+        Whether ``tap`` reads the sound before and after the filter (`rtdenoise.live.tap`); None without.
 
     Raises
     ------
@@ -84,6 +87,7 @@ class LiveDenoiser:
         fixed_latency_ms: float | None = None,
         worker: Kind | None = None,
         tee: str | Path | None = None,
+        tap: bool = False,
     ):
         source, self.input, self.output = find_ends(input, output)
         self._microphone = output if isinstance(output, VirtualMicrophone) else None
@@ -97,10 +101,10 @@ class LiveDenoiser:
         recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
         ends = source.channels if source else min(channels, self.input.inputs), play_channels(channels, self.output)
         hop = self._denoiser.geometry.hop
-        self._rings = Rings(hop, channels, rate, *ends, record=recording is not None)
-        control = self._rings.control
-        control[ring.ANCHOR] = 1
-        control[ring.FILE_END] = ring.FILE_IN if source else ring.FILE_OUT if self.output.is_file else ring.NO_FILE
+        self._rings = Rings(hop, channels, rate, *ends, record=tap or recording is not None)
+        self.tap = Tap(self._rings, self._denoiser) if tap else None
+        file_end = ring.FILE_IN if source else ring.FILE_OUT if self.output.is_file else ring.NO_FILE
+        self._rings.control[[ring.ANCHOR, ring.FILE_END]] = 1, file_end
         self._latency = SessionLatency(self._denoiser, self._rings, self._split, gather, fixed_latency_ms, wanted_ms)
         self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
@@ -248,8 +252,7 @@ class LiveDenoiser:
     @property
     def settled(self) -> bool:
         """Whether the last change of `bypass`, `strength_db` and `muted` has left the filter in full."""
-        faded, hop = int(self._rings.control[ring.MUTE_FADE]), self._denoiser.geometry.hop
-        return self._denoiser.settled and faded == (MUTE_HOPS * hop if self.muted else 0)
+        return self._denoiser.settled and mute_settled(self._rings.control)
 
     @property
     def strength_db(self) -> float | None:

@@ -32,6 +32,7 @@ class Stats:
     channels: int  # filtered channels
     block_in: int  # most frames in one input callback
     block_out: int  # most frames in one output callback
+    algorithmic_latency_ms: float  # what the filter itself adds
     latency_ms: float  # from the input's callback to the output's, filter included, as it is held
     measured_latency_ms: float  # the same, as measured now
     device_latency_ms: float | None  # what PortAudio reports for the devices; None where it cannot know
@@ -140,6 +141,7 @@ def settings(denoiser: Denoiser) -> dict[str, Any]:
         "bypass": denoiser.bypass,
         "strength_db": denoiser.strength_db,
         "rate": denoiser.rate,
+        "algorithmic_latency_ms": denoiser.latency_ms,
         "channels": denoiser.channels,
     }
 
