@@ -20,7 +20,7 @@ BIN = $(VENV)/bin
 TORCH ?= torch==2.13.0
 # Sound servers and tools that the tests start on null devices; a compiler for the PESQ package.
 APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux strace \
-  pipewire pipewire-bin pipewire-pulse wireplumber dbus
+  pipewire pipewire-bin pipewire-pulse wireplumber dbus chromium
 MINUTES ?= 2
 PROCESSES ?= 4
 

@@ -28,7 +28,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.live": """
         compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
         tap recorder virtual_mic streams player file_ends watch delay hop hop_loop worker session remote""",
-    "rtdenoise.cli": "keys config request ctl service devices models virtual_mic doctor live_view live",
+    "rtdenoise.panel": "access memory report history engine server desktop browser",
+    "rtdenoise.cli": "keys config request ctl panel service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe
@@ -55,10 +56,11 @@ _FILTER = ["rtdenoise", "rtdenoise.control", "rtdenoise.native", "rtdenoise.mode
 BELOW = {
     **{room: _FILTER[:k] for k, room in enumerate(_FILTER)},
     "rtdenoise.live": _FILTER,
-    "rtdenoise.cli": [*_FILTER, "rtdenoise.live"],
+    "rtdenoise.panel": [*_FILTER, "rtdenoise.live"],
+    "rtdenoise.cli": [*_FILTER, "rtdenoise.live", "rtdenoise.panel"],
     "rtdenoise.training": _FILTER,
     "rtdenoise_bench": [*_FILTER, "rtdenoise.live", "rtdenoise.training"],
-    "command": [*_FILTER, "rtdenoise.live", "rtdenoise.training", "rtdenoise.cli"],
+    "command": [*_FILTER, "rtdenoise.live", "rtdenoise.training", "rtdenoise.panel", "rtdenoise.cli"],
 }
 MODULES = {
     room: names.split() if room == "command" else [f"{room}.{name}" for name in names.split()]

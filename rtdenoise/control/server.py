@@ -141,9 +141,9 @@ class ControlServer:
         except UsageError as problem:
             await self._send(writer, id, ok=False, error=str(problem))
             return False
-        if asked.do == "watch":
-            await self._watch(writer, asked.id)
         try:
+            if asked.do == "watch":
+                await self._watch(writer, asked.id)
             heard = await self._carry_out(asked)
             await self._send(writer, id, ok=True, heard=heard, status=self._look())
         except RtdenoiseError as problem:

@@ -110,8 +110,7 @@ class LiveDenoiser:
         self._worker = Worker(self._denoiser, self._rings, worker)
         self._streams = Streams(self.input, self.output, self._rings, blocksize, self._worker.stay_below)
         self._watch = Watch(self._streams, self._microphone)
-        self._stack = ExitStack()
-        self._memory_locked = False
+        self._stack, self._memory_locked = ExitStack(), False
         self._phase: Literal["made", "running", "stopped"] = "made"
         self._turn = threading.RLock()  # start and stop take turns.
         self._ending = threading.Event()

@@ -37,7 +37,9 @@ class Tap:
         late = self._denoiser.latency_samples - self._rings.hop  # A live filter does not wait for a hop.
         before = _copied(self._rings.captured, first + self._ahead - late, head - first)
         after = _copied(self._rings.recorded, first, head - first)
-        return np.clip(np.nan_to_num(before), -1, 1), after
+        if not np.isfinite(before.sum(dtype=np.float64)):
+            np.nan_to_num(before, copy=False, posinf=0, neginf=0)
+        return before, after
 
     def _look(self) -> tuple[int, int]:
         """How much is recorded, and how far the input's counter is ahead of it."""
@@ -49,4 +51,5 @@ class Tap:
 
 
 def _copied(memory: np.ndarray, first: int, count: int) -> np.ndarray:
-    return memory.take(range(first, first + count), axis=0, mode="wrap")
+    at = first % len(memory)
+    return np.concatenate([memory[at : at + count], memory[: max(0, at + count - len(memory))]])

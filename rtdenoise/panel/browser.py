@@ -1,0 +1,72 @@
+"""Opening the panel in the user's browser without telling its address to other users of the machine.
+
+A command line is for everybody to read (`ps`), so the browser is given the name of a private file that leads on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import urllib.request
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rtdenoise.control.sockets import AVAILABLE, ControlError, private_folder
+
+NAME = "panel.html"
+LEAD = """\
+<!doctype html>
+<meta charset="utf-8"><meta name="referrer" content="no-referrer"><meta http-equiv="refresh" content="0; url={url}">
+<title>rtdenoise</title>
+<p><a href="{url}">rtdenoise panel</a></p>
+"""
+ANSWER_S = 2.0
+
+
+def running() -> Path | None:
+    """The file that leads to a panel which already runs."""
+    if not AVAILABLE:
+        return None
+    with contextlib.suppress(OSError, ValueError, ControlError):
+        lead = private_folder() / NAME
+        address = re.search(r'href="(http://127\.0\.0\.1:\d+/[\w-]+/)"', lead.read_text(encoding="utf-8"))
+        plain = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        if address and plain.open(address[1], timeout=ANSWER_S).status == 200:
+            return lead
+    return None
+
+
+@contextmanager
+def lead_to(url: str) -> Iterator[Path | None]:
+    """A private file that leads to ``url`` while this holds; None where there is no private place."""
+    if not AVAILABLE:
+        yield None
+        return
+    try:
+        lead = private_folder() / NAME
+        new = lead.with_name(f".{NAME}-{os.getpid()}")
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(LEAD.format(url=url))
+        new.rename(lead)
+    except (OSError, ControlError):
+        yield None
+        return
+    try:
+        yield lead
+    finally:
+        with contextlib.suppress(OSError):
+            if url in lead.read_text(encoding="utf-8"):
+                lead.unlink()
+
+
+def show(lead: Path) -> None:
+    """Open it, where there is a desktop: a browser of the terminal would take the terminal."""
+    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        with contextlib.suppress(webbrowser.Error):
+            webbrowser.open(lead.as_uri())
