@@ -31,7 +31,7 @@ from sphinx.util.docutils import SphinxDirective
 import rtdenoise
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ("torch", "onnx", "scipy", "soxr", "pyroomacoustics", "matplotlib", "pesq", "pystoi", "aiohttp")
+EXTRAS = ("torch", "onnx", "scipy", "soxr", "pyroomacoustics", "matplotlib", "pesq", "pystoi")
 ACTIONS_WITHOUT_VALUE = (argparse._HelpAction, argparse._VersionAction)  # no public names exist
 
 

@@ -14,7 +14,6 @@ from rtdenoise.control import sockets
 from rtdenoise.control.server import ControlServer
 from rtdenoise.panel import browser, desktop, memory
 from rtdenoise.panel.engine import DEFAULT, VIRTUAL_MIC, Engine
-from rtdenoise.panel.server import PanelServer
 
 ALIASES = ("default", "mic", "microphone", "speakers", "speaker")
 OPTIONS = {"latency": "latency", "rate": "rate", "channels": "channels", "blocksize": "blocksize"} | {
@@ -40,6 +39,8 @@ def run(args: argparse.Namespace) -> int:
         for path in (desktop.install if args.install else desktop.remove)():
             console.say(f"{path} {'written' if args.install else 'removed'}")
         return 0
+    from rtdenoise.panel.server import PanelServer  # the one part that needs the extra
+
     if not args.no_browser and (lead := browser.running()):
         console.say("the panel runs already; opening it")
         browser.show(lead)

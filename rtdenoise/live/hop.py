@@ -31,7 +31,6 @@ NOTHING, RUN, HOLD, PASS = range(4)
 MOST_PATIENCE = 255  # A model that is far too slow is tried again after this many hops, about a second.
 FORGETTING = 64  # After each hop with reused gains a slow model is expected to be faster by one part in this many.
 GAIN_MEMORY = np.float32(0.5)  # Per hop: reused gains are those of the last 8 ms or so.
-MUTE_HOPS = 2  # A mute fades for 8 ms or so: too long to click, too short to be waited for.
 LEVEL_MEMORY = 0.9  # Per hop: the meters are smoothed over about 40 ms.
 IN_POWER, OUT_POWER = range(2)  # The slots of the meters, which hold smoothed mean squares.
 
@@ -232,7 +231,7 @@ def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray |
 @inline
 def mute(control: np.ndarray, y: np.ndarray) -> None:
     """Silence a hop of output while MUTED says so; in between lies a fade with the slope of a cosine."""
-    fade = MUTE_HOPS * y.shape[0]
+    fade = ring.MUTE_HOPS * y.shape[0]
     done, step = control[ring.MUTE_FADE], 1 if load_acquire(control, ring.MUTED) else -1
     if done == 0 and step < 0:
         return
@@ -244,11 +243,6 @@ def mute(control: np.ndarray, y: np.ndarray) -> None:
         for c in range(y.shape[1]):
             y[i, c] *= gain
     control[ring.MUTE_FADE] = done
-
-
-def mute_settled(control: np.ndarray) -> bool:
-    """Whether the fade to silence, or back, is done."""
-    return bool(control[ring.MUTE_FADE] == (MUTE_HOPS * control[ring.HOP] if control[ring.MUTED] else 0))
 
 
 @inline

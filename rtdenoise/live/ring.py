@@ -114,6 +114,7 @@ SLOTS = 104  # count: slots in all
 NO_FILE, FILE_IN, FILE_OUT = range(3)  # The values of FILE_END.
 
 FADE_FRAMES = 64  # 1.3 ms at 48 kHz: long enough not to click, too short to be noticed.
+MUTE_HOPS = 2  # A mute fades for 8 ms or so: too long to click, too short to be waited for.
 HISTOGRAM_BINS, BINS_PER_OCTAVE = 256, 16  # Durations from 1 us to 65 ms, in steps of 4.4 %.
 
 
@@ -240,6 +241,11 @@ def now_ns(control: np.ndarray, scratch: int) -> int:
 def read(control: np.ndarray, slot: int) -> int:
     """A slot for Python: what its writer wrote before it is visible."""
     return int(load_acquire(control, slot))
+
+
+def mute_settled(control: np.ndarray) -> bool:
+    """Whether the fade to silence, or back, is done."""
+    return bool(control[MUTE_FADE] == (MUTE_HOPS * control[HOP] if control[MUTED] else 0))
 
 
 @inline

@@ -19,9 +19,8 @@ from rtdenoise.live import ring
 from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
 from rtdenoise.live.devices import common_rate, play_channels, share_clock
 from rtdenoise.live.file_ends import FileEnds, find_ends
-from rtdenoise.live.hop import mute_settled
 from rtdenoise.live.program_end import end_with_program, forget
-from rtdenoise.live.ring import Rings, percentile_us
+from rtdenoise.live.ring import Rings, mute_settled, percentile_us
 from rtdenoise.live.stats import Load, Stats, Stopwatch, counts, settings, why_silent
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.tap import Tap

@@ -7,7 +7,7 @@ import pytest
 
 from live.test_worker import KINDS, Harness
 from rtdenoise.live import ring
-from rtdenoise.live.hop import MUTE_HOPS
+from rtdenoise.live.ring import MUTE_HOPS
 
 FADE_HOPS = MUTE_HOPS + 1  # The fade, and the hop that was under way.
 
