@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from rtdenoise import console, signals
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         console.say("the panel runs already; opening it")
         browser.show(lead)
         return 0
-    with ExitStack() as stack:
+    with suppress(KeyboardInterrupt), ExitStack() as stack:  # Ctrl-C is how one ends it.
         engine, control = _engine(args)
         with signals.held():
             server = stack.enter_context(PanelServer(engine))
@@ -58,11 +59,8 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"panel at {server.access.url} (whoever knows this address is let in; Ctrl-C ends it)")
         if lead and not args.no_browser:
             threading.Thread(target=browser.show, args=(lead,), daemon=True).start()
-        try:
-            while not came:
-                threading.Event().wait(LOOK_S)
-        except KeyboardInterrupt:
-            pass
+        while not came:
+            time.sleep(LOOK_S)
     return 0
 
 
