@@ -1,4 +1,4 @@
-"""Live audio: devices in, devices out, a constant delay between them.
+"""Live audio: devices in, devices out, a constant latency between them.
 
 ``session`` holds `LiveDenoiser`; ``ring`` shows the threads and the memory they share. PortAudio is imported on use
 only.
