@@ -43,11 +43,12 @@ def test_wheel_carries_every_model_with_its_card(in_wheel):
     assert {f"rtdenoise/models/{name}{end}" for name in models for end in (".onnx", ".md")} <= in_wheel
 
 
-def test_wheel_carries_every_module_and_the_types(in_wheel):
+def test_wheel_carries_every_module_the_panels_page_and_the_types(in_wheel):
     modules = {p.relative_to(ROOT) for p in (ROOT / "rtdenoise").rglob("*.py")}
     modules |= {p.relative_to(ROOT / "bench") for p in (ROOT / "bench/rtdenoise_bench").rglob("*.py")}
-    recipes = {p.relative_to(ROOT) for p in (ROOT / "rtdenoise").rglob("*.toml")}
-    assert {p.as_posix() for p in modules | recipes} | {"rtdenoise/py.typed"} <= in_wheel
+    data = {p.relative_to(ROOT) for p in (ROOT / "rtdenoise").rglob("*.toml")}
+    data |= {p.relative_to(ROOT) for p in (ROOT / "rtdenoise/panel/page").rglob("*") if p.is_file()}
+    assert {p.as_posix() for p in modules | data} | {"rtdenoise/py.typed"} <= in_wheel
 
 
 def test_wheel_leaves_out_checkpoints_pictures_tests_and_examples(in_wheel):

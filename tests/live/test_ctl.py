@@ -23,7 +23,7 @@ from rtdenoise_bench.measure import correlation, recordings
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-CLIENTS, COMMANDS_PER_S, HAMMER_S = 20, 1000, 4.0
+CLIENTS, COMMANDS_PER_S, HAMMER_S = 20, 1000, 3.0
 EFFECT_MS, MUTE_MS = 20, 50
 STALL_SHARE = 0.01  # Of the time: what the host may stall in either run, which is not the product's doing.
 
