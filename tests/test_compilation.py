@@ -105,6 +105,14 @@ def test_a_second_start_compiles_nothing(begin):
     assert begin() == "2.0 kept"
 
 
+def test_what_is_kept_runs_without_the_compiler_which_still_comes_when_it_is_needed(folder):
+    ready = "import sys; print('numba.np.linalg' in sys.modules)"
+    woven = "from numba import njit; from woven.whole import run; print(njit(lambda x: run(x) + 1)(4.0))"
+    code = "\n".join([START, ready, woven, ready])
+    assert start(folder, code).stdout.split("\n") == ["2.0 compiled", "True", "9.0", "True", ""]
+    assert start(folder, code).stdout.split("\n") == ["2.0 kept", "False", "9.0", "True", ""]
+
+
 def test_an_edit_of_an_inlined_function_or_constant_shows_at_once_and_old_code_goes(begin, folder):
     begin()
     edit(folder, factor=3.0)

@@ -28,6 +28,7 @@ from numba import njit
 from numba.core import config, sigutils
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
 from numba.core.ccallback import CFunc
+from numba.core.runtime import rtsys
 
 from rtdenoise.home import user_folder
 
@@ -125,8 +126,13 @@ class _Cache(FunctionCache):
         self._cache_file = _Files(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """As numba's, which first gets ready to compile: for half a second it installs every function it knows, with
+        SciPy's linear algebra if that is there. What is kept is linked and needs only the symbols of numba's run-time
+        library. A compilation gets numba ready by itself."""
         try:
-            return super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)
+            with self._guard_against_spurious_io_errors():
+                return self._load_overload(sig, target_context)
         except Exception:  # damaged: compiled anew
             return None
 
