@@ -115,6 +115,10 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return read
 
 
+def _track(text: str) -> str | float:
+    return text if text == "all" else TRACKS.read(text)
+
+
 def _or_default(read: Callable[[str], Any], *more: str) -> Callable[[str], Any]:
     """The words that stand for no value at all, so that a command line can take back what is configured."""
     return lambda text: None if text in (DEFAULT, *more) else read(text)
@@ -123,6 +127,7 @@ def _or_default(read: Callable[[str], Any], *more: str) -> Callable[[str], Any]:
 MILLISECONDS = Range(0.1, 10_000, "ms")
 HZ = Range(1_000, 1_000_000, "Hz", whole=True)
 FRAMES = Range(1, 65_536, "frames", whole=True)  # a callback
+TRACKS = Range(1, 1_000, whole=True)
 WORKERS = ("native", "python")
 RATE = HZ.read
 SECONDS = number(0.001, 1_000_000_000, "seconds")
@@ -137,5 +142,6 @@ VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which 
     "worker": _or_default(_one_of(*WORKERS)),
     "jobs": _or_default(count(1, 1_000)),
     "seconds": SECONDS,
+    "track": _track,
     "learn_noise": number(0.001, LONGEST_NOISE_S, "seconds"),
 }

@@ -23,8 +23,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.model": "weights onnx_runtime contract contract_file external registry native_session",
     "rtdenoise.core": "stft frames denoiser hop_denoiser",
     "rtdenoise.io": """
-        atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source pipeline
-        process_pool batch files""",
+        atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
+        media media_source media_tracks media_sink ends pipeline process_pool batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
         tap recorder virtual_mic streams player file_ends watch delay hop hop_loop worker session remote""",

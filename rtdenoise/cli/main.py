@@ -28,16 +28,18 @@ EXAMPLES = """\
 examples:
   rtdenoise --in noisy.wav --out clean.wav               one file, same format and length (also: noisy.wav clean.wav)
   rtdenoise --in recordings/ --out cleaned/ --jobs 4     a folder and its subfolders, resumable
+  rtdenoise talk.mp4 clean.mp4                           a film: its sound is filtered, all else is copied
   rtdenoise --in mic --out virtual-mic                   a microphone for calls: choose "rtdenoise microphone" there
   rtdenoise --in mic --out speakers                      hear the result live (use headphones)
   ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, filtered as it streams
 """
 
 DETAILS = """\
-formats: WAV, FLAC, OGG, Opus, MP3, AIFF and CAF, by the file name's extension. The output keeps the sample rate, the
-channels and, where the format has one, the bit depth, and is sample-aligned with the input. An existing output file is
-replaced once the new one is complete; in the short form X Y, and in a folder for files that are finished and newer than
-their input, only with --overwrite.
+formats: WAV, FLAC, OGG, Opus, MP3, AIFF and CAF, by the file name's extension; with the extra "media" also MP4, MOV,
+MKV, WebM, M4A, AAC, WMA, AMR and others, where picture, subtitles and other tracks are copied. The output keeps the
+sample rate, the channels and, where the format has one, the bit depth, and is sample-aligned with the input. An
+existing output file is replaced once the new one is complete; in the short form X Y, and in a folder for files that are
+finished and newer than their input, only with --overwrite.
 exit code: 0 success, 1 something failed, 2 invalid request.
 """
 
@@ -262,4 +264,6 @@ def _filter_folder(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace) -> Settings:
     from rtdenoise.io.pipeline import Settings
 
-    return Settings(args.model, args.strength, args.latency, args.bypass, args.learn_noise or 0.0)
+    return Settings(
+        args.model, args.strength, args.latency, args.bypass, args.learn_noise or 0.0, args.track, args.audio_codec
+    )

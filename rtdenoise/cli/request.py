@@ -124,6 +124,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="the first S seconds are noise alone: adapt to them, then filter from the start",
     )
+    files(
+        "--track", type=VALUES["track"], metavar="N|all", help="audio track of a film to filter (default: its default)"
+    )
+    files(
+        "--audio-codec",
+        metavar="NAME",
+        help="how filtered sound is encoded in .mp4, .mkv, .m4a and the like (default: as it was)",
+    )
     files("--overwrite", action=Flag, help="replace an existing output; in a folder, finished ones too")
     files("--raw", choices=RAW_ENCODINGS, help="pipes carry raw samples, without a header")
 
@@ -226,7 +234,14 @@ def _is_said(name: str, argv: list[str]) -> bool:
 
 
 def _check_live(args: argparse.Namespace) -> None:
-    for name in ("jobs", "raw", "learn_noise", *([] if is_live_file(args.target) else ["overwrite"])):
+    for name in (
+        "jobs",
+        "raw",
+        "learn_noise",
+        "track",
+        "audio_codec",
+        *([] if is_live_file(args.target) else ["overwrite"]),
+    ):
         if getattr(args, name):
             raise UsageError(f"--{name.replace('_', '-')} is only valid for files and pipes; remove it for live audio")
     if "-" in (args.source, args.target):

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.io import media
 from rtdenoise.io.atomic import sweep
 from rtdenoise.io.pipeline import FileReport, Settings, filter_sound, lent_denoiser
 from rtdenoise.io.process_pool import WorkerDied, run_calls
 from rtdenoise.io.sound_sink import CONTAINERS
-from rtdenoise.io.sound_source import FOR_FFMPEG
 
 _ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
-# Names of sounds that cannot be written under the same name. ".ts" is a program's text more often than a film.
-_OTHER_SOUNDS = FOR_FFMPEG - {".ts"} | set(".snd .voc .sph .sf .ircam .mp1 .mp2 .mpc .spx .dsf .dff .raw .pcm".split())
+# Names of sounds that cannot be written under the same name.
+_OTHER_SOUNDS = media.READ_ONLY | set(".snd .voc .sph .sf .ircam .mp1 .mp2 .spx .raw .pcm".split())
+_FILMS = set(media.CONTAINERS) - {".ts"}  # which is a program's text more often than a film
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
             problem = problem or f"{path}: {gone.strerror}"
         jobs.append(Job(path, end, 0 if problem else size, done and not problem, problem))
     if not jobs:
-        raise UsageError(f"{source} holds no sound file ({' '.join(sorted(CONTAINERS))}); check the folder")
+        raise UsageError(f"{source} holds no sound file ({' '.join(sorted({*CONTAINERS, *_FILMS}))}); check the folder")
     inputs = {os.path.realpath(job.source) for job in jobs}
     for job in jobs:
         if not job.problem and os.path.realpath(job.target) in inputs:
@@ -115,7 +116,7 @@ def _check_target(source: str, target: str) -> None:
         raise UsageError(f"{target} is a file, but {source} is a folder; name a folder for the output")
     if os.path.isdir(target):
         return
-    if Path(target).suffix.lower() in CONTAINERS:
+    if Path(target).suffix.lower() in CONTAINERS or media.is_media(target):
         raise UsageError(f"{source} is a folder and {target} the name of a file; name a folder for the output")
     above = next(folder for folder in Path(os.path.abspath(target)).parents if os.path.lexists(folder))
     if not (above.is_dir() and os.access(above, os.W_OK | os.X_OK)):
@@ -195,7 +196,9 @@ def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
             path, extension = os.path.join(folder, name), os.path.splitext(name)[1].lower()
             if extension in _OTHER_SOUNDS:
                 yield path, f"{path} is left out: {extension} cannot be written; convert it to .wav or .flac"
-            elif extension in CONTAINERS:
+            elif extension in _FILMS and not media.is_available():
+                yield path, f"{path} is left out: {extension} needs PyAV; install it: pip install 'rtdenoise[media]'"
+            elif extension in CONTAINERS or extension in _FILMS:
                 yield path, None if os.path.isfile(path) else f"{path} is no file, or a link that leads nowhere"
     for problem in closed:
         yield problem.filename, f"cannot read {problem.filename}: {problem.strerror}"

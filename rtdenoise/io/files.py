@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from rtdenoise.arguments import TRACKS
 from rtdenoise.errors import UsageError
 from rtdenoise.io.batch import FileOutcome, filter_jobs, find_jobs
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
@@ -27,6 +28,8 @@ def denoise_file(
     strength_db: float | None = None,
     latency: Latency = "normal",
     overwrite: bool = False,
+    track: int | Literal["all"] | None = None,
+    audio_codec: str | None = None,
     progress: Progress | None = None,
 ) -> FileReport:
     """Filter a sound file into another one, sample-aligned and of the same duration.
@@ -37,10 +40,11 @@ def denoise_file(
     Parameters
     ----------
     source : str or path-like
-        File to read: WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF, CAF and others, 8 000 to 192 000 Hz, 1 to 8 channels.
+        File to read: WAV, FLAC, Ogg Vorbis, Opus, MP3, AIFF, CAF and others, 8 000 to 192 000 Hz, 1 to 8 channels; with
+        the extra ``media`` also MP4, MOV, MKV, WebM, M4A and others.
     target : str or path-like
         File to write, in the format of its extension. It keeps the source's rate, channels, tags and, where the format
-        has it, bit depth.
+        has it, bit depth. If both are films, picture, subtitles, chapters and all other tracks are copied.
     model : str or Path, optional
         Name of a shipped model (see `list_models`) or path of an ONNX file. The default is the first that `list_models`
         names.
@@ -50,6 +54,10 @@ def denoise_file(
         Synthesis window. ``"low"`` gives the sound that a low-latency stream has; nothing is late in either.
     overwrite : bool, optional
         Whether an existing ``target`` may be replaced.
+    track : int or "all", optional
+        Audio track of a film to filter, from 1 on. The default is the film's own default track.
+    audio_codec : str, optional
+        How the filtered sound of a film is encoded, ``"aac"`` or ``"opus"`` for instance. The default is as it was.
     progress : callable, optional
         Called as ``progress(done_s, total_s)`` about once per second of sound, in the calling thread; ``total_s`` is
         None where the duration is not known. An exception that it raises ends the work and passes through.
@@ -82,7 +90,7 @@ def denoise_file(
     ends = _file_name(source), _file_name(target)
     if not overwrite and os.path.isfile(ends[1]) and not (os.path.exists(ends[0]) and os.path.samefile(*ends)):
         raise UsageError(f"{ends[1]} exists; give the output another name, or set overwrite")
-    return filter_sound(*ends, Settings(model, strength_db, latency), progress=progress)
+    return filter_sound(*ends, _settings(model, strength_db, latency, track, audio_codec), progress=progress)
 
 
 def denoise_folder(
@@ -93,6 +101,8 @@ def denoise_folder(
     strength_db: float | None = None,
     latency: Latency = "normal",
     overwrite: bool = False,
+    track: int | Literal["all"] | None = None,
+    audio_codec: str | None = None,
     jobs: int = 1,
     progress: Callable[[FileOutcome], object] | None = None,
 ) -> list[FileOutcome]:
@@ -107,7 +117,7 @@ def denoise_folder(
         Folder to read, with all below it. Hidden files are left alone, and links to folders are not followed.
     target : str or path-like
         Folder to write, made if it does not exist. It may lie inside ``source``.
-    model, strength_db, latency
+    model, strength_db, latency, track, audio_codec
         As for `denoise_file`.
     overwrite : bool, optional
         Whether outputs that are no older than their inputs are made again.
@@ -145,7 +155,19 @@ def denoise_folder(
     if not os.path.isdir(source):
         raise UsageError(f"{os.fspath(source)} is no folder; check the name, or filter a file with denoise_file")
     found = find_jobs(os.fspath(source), os.fspath(target), overwrite)
-    return filter_jobs(found, Settings(model, strength_db, latency), jobs, progress)
+    return filter_jobs(found, _settings(model, strength_db, latency, track, audio_codec), jobs, progress)
+
+
+def _settings(
+    model: str | Path | None,
+    strength_db: float | None,
+    latency: Latency,
+    track: int | Literal["all"] | None,
+    audio_codec: str | None,
+) -> Settings:
+    if track not in (None, "all"):
+        TRACKS.check("track", track)
+    return Settings(model, strength_db, latency, track=track, audio_codec=audio_codec)
 
 
 def _file_name(path: str | os.PathLike[str]) -> str:

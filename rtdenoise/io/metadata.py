@@ -17,7 +17,7 @@ from rtdenoise.io.chunks import Chunk, Layout
 if TYPE_CHECKING:
     import soundfile
 
-_TAGS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
+TAGS = ("title", "artist", "album", "date", "genre", "tracknumber", "comment", "copyright", "license")
 _UNREADABLE = "\N{REPLACEMENT CHARACTER}"
 _MOST_BYTES = 1 << 24  # All chunks together wait in memory until the sound is written.
 # Chunks that describe the old samples or the old file, and (from NAME on) texts that libsndfile writes itself.
@@ -114,7 +114,7 @@ def read_metadata(path: str, file: soundfile.SoundFile, layout: Layout | None) -
 def text_tags(file: soundfile.SoundFile) -> dict[str, str]:
     """Tags of an open file. Text that is not UTF-8 is taken for the Windows code page that old taggers wrote."""
     found = file.copy_metadata()
-    return {tag: _text(file, tag, found[tag]) for tag in _TAGS if found.get(tag)}
+    return {tag: _text(file, tag, found[tag]) for tag in TAGS if found.get(tag)}
 
 
 def _text(file: soundfile.SoundFile, tag: str, text: str) -> str:

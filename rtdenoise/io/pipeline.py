@@ -10,18 +10,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rtdenoise import signals
 from rtdenoise.errors import AudioFileError, UsageError
-from rtdenoise.io.metadata import Metadata
-from rtdenoise.io.pipes import PipeSink, PipeSource, RawFormat, is_stream
+from rtdenoise.io.ends import Sink, Source, open_sinks, open_sources
+from rtdenoise.io.pipes import RawFormat, is_stream
 
 if TYPE_CHECKING:
     from rtdenoise.core.denoiser import Denoiser
@@ -44,6 +44,8 @@ class Settings:
     latency: Latency = "normal"
     bypass: bool = False
     learn_noise_s: float = 0.0  # the sound's beginning, noise alone, to be heard before any of it is filtered
+    track: int | str | None = None  # Of a film: a number from 1 on, "all", or the default one
+    audio_codec: str | None = None  # of a film's output: an encoder; None is as it was
 
 
 @dataclass(frozen=True)
@@ -103,32 +105,6 @@ class FileReport:
         return {"in": fields.pop("source"), "out": fields.pop("target"), **fields, "speed": round(self.speed, 2)}
 
 
-class Source(Protocol):
-    """Where samples come from: a sound file or a pipe."""
-
-    name: str
-    rate: int
-    channels: int
-    frames: int | None
-    warnings: list[str]
-    damaged: bool
-    container: str
-    subtype: str
-    endian: str
-
-    def metadata(self) -> Metadata: ...
-    def blocks(self) -> Iterator[np.ndarray]: ...
-
-
-class Sink(Protocol):
-    """Where samples go. ``clipped`` counts the samples that had to be held at full scale."""
-
-    clipped: int
-    warnings: list[str]
-
-    def write(self, samples: np.ndarray) -> None: ...
-
-
 def filter_sound(
     source_path: str,
     target_path: str,
@@ -145,15 +121,20 @@ def filter_sound(
         raise UsageError(f"{target_path} is the input itself; give the output another name")
     if os.path.isdir(target_path):
         raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
-    with (
-        _open_source(source_path, raw) as source,
-        lent_denoiser(settings, source.rate, source.channels) as denoiser,
-    ):
-        began, blocks = time.perf_counter(), source.blocks()
-        with _open_sink(target_path, source, raw) as sink:
-            beginning = _learn(blocks, denoiser, round(settings.learn_noise_s * source.rate))
-            nonfinite_before = denoiser.nonfinite_samples
-            samples = _pump(chain(beginning, blocks), source, sink, denoiser, progress)
+    with ExitStack() as stack:
+        sources = open_sources(source_path, target_path, settings.track, raw, stack)
+        denoisers = [stack.enter_context(lent_denoiser(settings, each.rate, each.channels)) for each in sources]
+        began, source, denoiser = time.perf_counter(), sources[0], denoisers[0]
+        nonfinite_before = 0
+        with ExitStack() as outputs:  # the output is put into its place here, and counts as work
+            sinks = open_sinks(target_path, sources, settings.audio_codec, raw, outputs)
+            moving = []
+            for each, sink, its_denoiser in zip(sources, sinks, denoisers, strict=True):
+                blocks = each.blocks()
+                beginning = _learn(blocks, its_denoiser, round(settings.learn_noise_s * each.rate))
+                nonfinite_before += its_denoiser.nonfinite_samples
+                moving.append(_pump(chain(beginning, blocks), sink, its_denoiser))
+            samples = _move(moving, source, progress)
             if not samples:
                 raise AudioFileError(f"{source.name} contains no audio (0 samples); record or send it again")
         return FileReport(
@@ -164,10 +145,10 @@ def filter_sound(
             seconds=samples / source.rate,
             work_seconds=round(time.perf_counter() - began, 6),
             latency_ms=denoiser.latency_ms,
-            clipped=sink.clipped,
-            nonfinite=denoiser.nonfinite_samples - nonfinite_before,
-            damaged=source.damaged,
-            warnings=[*source.warnings, *sink.warnings],
+            clipped=sum(sink.clipped for sink in sinks),
+            nonfinite=sum(each.nonfinite_samples for each in denoisers) - nonfinite_before,
+            damaged=any(each.damaged for each in sources),
+            warnings=list(dict.fromkeys(chain(*(end.warnings for end in sources), *(end.warnings for end in sinks)))),
         )
 
 
@@ -189,7 +170,7 @@ def lent_denoiser(settings: Settings, rate: int, channels: int) -> Iterator[Deno
 
     model = find_model(settings.model or DEFAULT_MODEL)
     seen = os.stat(model)
-    settled = replace(settings, model=None, bypass=False, learn_noise_s=0.0)
+    settled = replace(settings, model=None, bypass=False, learn_noise_s=0.0, track=None, audio_codec=None)
     like = settled, os.path.realpath(model), seen.st_mtime_ns, seen.st_size, rate, channels
     with _lending:
         denoiser = next((d for of, d in _idle if of == like), None)
@@ -215,10 +196,8 @@ def _learn(blocks: Iterator[np.ndarray], denoiser: Denoiser, samples: int) -> li
     return heard
 
 
-def _pump(
-    blocks: Iterable[np.ndarray], source: Source, sink: Sink, denoiser: Denoiser, progress: Progress | None
-) -> int:
-    """Move all samples; returns how many."""
+def _pump(blocks: Iterable[np.ndarray], sink: Sink, denoiser: Denoiser) -> Iterator[int]:
+    """Move all samples of a source; yields how many, block by block."""
     done, late = 0, denoiser.latency_samples
     for block in blocks:
         signals.raise_dropped()
@@ -227,34 +206,16 @@ def _pump(
         late -= dropped
         sink.write(clean[dropped:])
         done += len(block)
-        if progress:
-            progress(done / source.rate, source.frames and source.frames / source.rate)
+        yield len(block)
     if done:
         sink.write(denoiser.flush()[late:])
+
+
+def _move(moving: list[Iterator[int]], source: Source, progress: Progress | None) -> int:
+    """Move all sounds, side by side; returns how many samples the first one, of ``source``, had."""
+    done = 0
+    for first, *_ in zip_longest(*moving, fillvalue=0):
+        done += first
+        if progress and first:
+            progress(done / source.rate, source.frames and source.frames / source.rate)
     return done
-
-
-def _open_source(path: str, raw: RawFormat | None) -> AbstractContextManager[Source]:
-    if is_stream(path):
-        return PipeSource(path, raw)
-    from rtdenoise.io.sound_source import SoundFileSource  # A pure pipe does without libsndfile and starts sooner.
-
-    return SoundFileSource(path)
-
-
-def _open_sink(path: str, source: Source, raw: RawFormat | None) -> AbstractContextManager[Sink]:
-    if is_stream(path):
-        return PipeSink(path, source.rate, source.channels, source.subtype, raw, source.metadata())
-    from rtdenoise.io.sound_sink import SoundFileSink
-
-    return SoundFileSink(
-        path,
-        source.rate,
-        source.channels,
-        source.container,
-        source.subtype,
-        source.endian,
-        source.frames,
-        source.metadata(),
-        like=source.name,
-    )

@@ -80,7 +80,7 @@ class SoundFileSink:
         try:
             self._whole = AtomicFile(path, like, recording)
         except OSError as problem:  # The system says what is wrong; libsndfile would keep it to itself.
-            raise _cannot_write(path, problem) from problem
+            raise cannot_write(path, problem) from problem
         try:
             if self._whole.part is None:
                 raise AudioFileError(f"{path} is a pipe or a device; name a file")
@@ -121,7 +121,7 @@ class SoundFileSink:
         try:
             self._file.write(samples)
         except (soundfile.LibsndfileError, AssertionError, OSError) as problem:
-            raise _cannot_write(self.name, problem) from problem
+            raise cannot_write(self.name, problem) from problem
         self._written += len(samples)
 
     def __enter__(self) -> SoundFileSink:
@@ -138,7 +138,7 @@ class SoundFileSink:
                     self._whole.commit()
             except (soundfile.LibsndfileError, OSError) as failure:
                 if kind is None:
-                    raise _cannot_write(self.name, failure) from failure
+                    raise cannot_write(self.name, failure) from failure
         finally:
             self._whole.discard()
 
@@ -175,7 +175,7 @@ def _check_fits(path: str, container: str, subtype: str, rate: int, channels: in
         )
 
 
-def _cannot_write(path: str, problem: BaseException) -> AudioFileError:
+def cannot_write(path: str, problem: BaseException) -> AudioFileError:
     number = getattr(problem, "errno", None)
     if number == errno.ENOENT:
         return AudioFileError(f"cannot write {path}: the folder {Path(path).parent} does not exist; create it first")

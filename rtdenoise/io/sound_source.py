@@ -7,7 +7,6 @@ business; knows nothing of models or denoisers.
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator
 from itertools import chain
 
@@ -21,7 +20,6 @@ from rtdenoise.io.segments import Part, find_parts, mend_flac
 from rtdenoise.io.sound_sink import CONTAINERS
 
 BLOCK_SECONDS = 1.0  # Memory stays constant, and the cost of a call is spread over 250 hops.
-FOR_FFMPEG = set(".m4a .m4b .mp4 .mov .aac .wma .wmv .amr .3gp .mkv .mka .webm .ac3 .ape .wv .avi .ts".split())
 
 
 class SoundFileSource:
@@ -51,7 +49,7 @@ class SoundFileSource:
 
     def __init__(self, path: str):
         self.name = path
-        _check_is_there(path)
+        check_is_there(path)
         self._parts = find_parts(path)
         if self._parts[0].pieces == []:
             raise AudioFileError(f"{path} contains no audio that can be read; restore it from a copy")
@@ -169,8 +167,9 @@ class SoundFileSource:
                 file.seek(0)  # libsndfile places Opus that does not begin at zero only when it is asked to.
             return file
         except (soundfile.LibsndfileError, TypeError) as problem:  # TypeError: a .raw name, which says nothing
+            known = " ".join(sorted(CONTAINERS))
             raise AudioFileError(
-                f"{self.name} is not a sound file that can be read; {_way_out(self.name)}"
+                f"{self.name} is not a sound file that can be read; convert it to one of {known}"
             ) from problem
 
     def _rest(self) -> int:
@@ -204,16 +203,21 @@ class SoundFileSource:
         self._file.close()
 
 
-def _way_out(path: str) -> str:
-    """What to do about a file that libsndfile cannot read."""
-    known = f"convert it to one of {' '.join(sorted(CONTAINERS))}"
-    extension = os.path.splitext(path)[1].lower()
-    if extension in FOR_FFMPEG:
-        return f"{known}, e.g. ffmpeg -i {shlex.quote(path)} {shlex.quote(os.path.splitext(path)[0] + '.wav')}"
-    return known
+def check_is_there(path: str) -> None:
+    """Refuse a file that is missing, cannot be opened or is empty.
 
+    Parameters
+    ----------
+    path : str
+        The file.
 
-def _check_is_there(path: str) -> None:
+    Raises
+    ------
+    UsageError
+        If it does not exist or may not be read.
+    AudioFileError
+        If it has no bytes.
+    """
     try:
         with open(path, "rb") as file:
             first = file.read(1)
