@@ -129,6 +129,7 @@ HZ = Range(1_000, 1_000_000, "Hz", whole=True)
 FRAMES = Range(1, 65_536, "frames", whole=True)  # a callback
 TRACKS = Range(1, 1_000, whole=True)
 WORKERS = ("native", "python")
+BACKENDS = ("portaudio", "pipewire")
 RATE = HZ.read
 SECONDS = number(0.001, 1_000_000_000, "seconds")
 VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which is that of the configuration's key
@@ -140,6 +141,7 @@ VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which 
     "blocksize": _or_default(FRAMES.read),
     "fixed_latency": _or_default(MILLISECONDS.read),
     "worker": _or_default(_one_of(*WORKERS)),
+    "backend": _or_default(_one_of(*BACKENDS)),
     "jobs": _or_default(count(1, 1_000)),
     "seconds": SECONDS,
     "track": _track,

@@ -27,7 +27,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         media media_source media_tracks media_sink ends pipeline process_pool batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
-        tap recorder virtual_mic streams player file_ends watch delay hop hop_loop worker session remote""",
+        tap recorder virtual_mic pipewire_library pipewire streams graph_callback graph_streams backends player
+        file_ends watch delay hop hop_loop worker session remote""",
     "rtdenoise.panel": "access memory report history engine server desktop browser",
     "rtdenoise.cli": "keys config request ctl panel service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """

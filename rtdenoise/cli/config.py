@@ -39,6 +39,7 @@ TEMPLATE = """\
 # blocksize = 256
 # fixed_latency = 40        # ms, held even if it causes dropouts
 # worker = "native"
+# backend = "portaudio"     # also between two devices of PipeWire
 # monitor = true            # also play the virtual microphone on the default output
 # control = false           # no socket for rtdenoise ctl
 
@@ -56,6 +57,7 @@ class Live:
     blocksize: int | None = None
     fixed_latency: float | None = None
     worker: str | None = None
+    backend: str | None = None
     monitor: bool | None = None
     control: bool | None = None
 

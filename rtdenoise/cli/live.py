@@ -126,6 +126,7 @@ def _session(args: argparse.Namespace) -> LiveDenoiser:
         blocksize=args.blocksize,
         fixed_latency_ms=args.fixed_latency,
         worker=args.worker,
+        backend=args.backend,
         tee=args.tee,
     )
     live.bypass = args.bypass

@@ -120,7 +120,7 @@ def draw(s: Stats, note: str = "") -> Group:
     effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {limit}")
     if s.muted:
         effect = Text("MUTED", "bold red")
-    table.add_row("filter", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority")
+    table.add_row("filter", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority, {s.backend}")
     latency = f"{s.measured_latency_ms:.1f} ms, target {s.latency_ms:.1f}" if s.latency_ms else "measuring"
     device = "" if s.device_latency_ms is None else f"plus {s.device_latency_ms:.0f} ms reported by the devices"
     table.add_row("latency", latency, device)

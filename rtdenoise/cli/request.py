@@ -23,7 +23,7 @@ DEVICES = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
 # The longest suffix of a sound file is ".aiff"; what follows the last dot in a device's name is longer, or a number.
 LONGEST_SUFFIX = 5
 LONGEST_NUMBER = 3  # A device's number has at most three digits; a longer one may be a folder named after a year.
-LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "tee", "monitor", "seconds", "control")
+LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "backend", "tee", "monitor", "seconds", "control")
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 Flag = argparse.BooleanOptionalAction
 
@@ -102,6 +102,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=VALUES["worker"],
         metavar="native|python",
         help="thread that runs the model (default: native, without the GIL, where possible)",
+    )
+    live(
+        "--backend",
+        type=VALUES["backend"],
+        metavar="portaudio|pipewire",
+        help="what carries the sound (default: pipewire between two of its devices, which halves the latency)",
     )
     live("--tee", metavar="FILE", help="also record the output to a sound file")
     live("--monitor", action=Flag, help="with --out virtual-mic: also play it on the default output (use headphones)")

@@ -21,11 +21,11 @@ from rtdenoise.core.hop_denoiser import LIVE_BATCH, HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.live import ring
+from rtdenoise.live.backends import Route
 from rtdenoise.live.drift import TAPS, Drift
 from rtdenoise.live.ring import Rings
 
 START_MS = 40.0  # The buffer of a two-stream session in its first second, until the devices' rhythm is known.
-RESERVE_MS = 5.0  # What the play callback should find left over in its worst usual moment.
 LEAST_BUFFER_MS = 2.0
 # What devices mostly need on one clock and on two; the mode is chosen by it.
 USUAL_BUFFER_MS = {False: 8.0, True: 14.0}
@@ -61,7 +61,7 @@ def mode_for(wanted_ms: float, geometry: Geometry, split: bool) -> Latency:
 
 
 class SessionLatency:
-    """Prepares ``rings`` for a session on one clock, or on two (``split``), and reads its latency.
+    """Prepares ``rings`` for a session on one clock, or on two (as its ``route`` has it), and reads its latency.
 
     gather: hops that the worker waits for. fixed_ms: held even if it causes dropouts. wanted_ms: reached, or `_missed`
     says what the lowest is. None of them applies beside a file (``ring.FILE_END``), which has no clock. Raises
@@ -72,19 +72,19 @@ class SessionLatency:
         self,
         denoiser: HopDenoiser,
         rings: Rings,
-        split: bool,
+        route: Route,
         gather: int = 1,
         fixed_ms: float | None = None,
         wanted_ms: float | None = None,
     ):
-        self._denoiser, self._control, self._split = denoiser, rings.control, split
+        self._denoiser, self._control, self._split = denoiser, rings.control, route.split
         control = self._control
-        control[ring.SPLIT], control[ring.RESERVE] = split, self._frames(RESERVE_MS)
+        control[ring.SPLIT], control[ring.RESERVE] = route.split, self._frames(route.reserve_ms)
         control[ring.GATHER] = 1 if control[ring.FILE_END] else gather
         self._wanted_ms = None if control[ring.FILE_END] else wanted_ms
         if control[ring.FILE_END] == ring.FILE_OUT:
             control[ring.PREFILL] = self._frames(RECORD_BUFFER_MS)
-        if split:
+        if route.split:
             control[ring.PREFILL] = self._frames(START_MS)
         if fixed_ms is not None and wanted_ms is not None:
             raise UsageError(

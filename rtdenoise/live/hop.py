@@ -97,7 +97,7 @@ def anchor(control: np.ndarray, hop: int, drift: Bundle) -> bool:
             while rest:
                 b, rest = rest, b % rest
             gathered = hop * max(1, control[ring.GATHER])
-            control[ring.PREFILL] = max(block + gathered - b, control[ring.WANTED])
+            control[ring.PREFILL] = max(block + gathered - b + control[ring.RESERVE], control[ring.WANTED])
         start = control[ring.IN_TAIL] + control[ring.PREFILL]
     store_release(control, ring.OUT_HEAD, start)
     control[ring.ANCHORED] = wanted

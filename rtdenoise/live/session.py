@@ -16,13 +16,13 @@ from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry
 from rtdenoise.live import ring
+from rtdenoise.live.backends import Backend, find_route
 from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
-from rtdenoise.live.devices import common_rate, play_channels, share_clock
+from rtdenoise.live.devices import play_channels
 from rtdenoise.live.file_ends import FileEnds, find_ends
 from rtdenoise.live.program_end import end_with_program, forget
 from rtdenoise.live.ring import Rings, mute_settled, percentile_us
 from rtdenoise.live.stats import Load, Stats, Stopwatch, counts, settings, why_silent
-from rtdenoise.live.streams import Streams
 from rtdenoise.live.tap import Tap
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.watch import Watch
@@ -60,6 +60,8 @@ class LiveDenoiser:
         Sound file for what is heard, sample-aligned with the input; it appears when the session ends.
     tap : bool, optional
         Whether ``tap`` reads the sound before and after the filter (`rtdenoise.live.tap`); None without.
+    backend : {"portaudio", "pipewire"}, optional
+        What carries the sound; ``"pipewire"``, a node between two of its devices, is the default there.
 
     Raises
     ------
@@ -87,32 +89,30 @@ class LiveDenoiser:
         worker: Kind | None = None,
         tee: str | Path | None = None,
         tap: bool = False,
+        backend: Backend | None = None,
     ):
         source, self.input, self.output = find_ends(input, output)
         self._microphone = output if isinstance(output, VirtualMicrophone) else None
-        rate = common_rate(self.input, self.output, rate)
+        self._route = route = find_route(self.input, self.output, rate, channels, backend)
         channels = (source.channels if source else 1) if channels is None else channels
-        self._split = not share_clock(self.input, self.output) and not (self.input.is_file or self.output.is_file)
         model = model if isinstance(model, Model) else load_model(model)
-        geometry = Geometry(rate, model.info.framing)
-        mode, gather, wanted_ms = asked(latency, geometry, self._split)
-        self._denoiser = HopDenoiser(model, rate, channels, strength_db, mode)
+        mode, gather, wanted_ms = asked(latency, Geometry(route.rate, model.info.framing), route.split)
+        self._denoiser = HopDenoiser(model, route.rate, channels, strength_db, mode)
         recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
         ends = source.channels if source else min(channels, self.input.inputs), play_channels(channels, self.output)
-        hop = self._denoiser.geometry.hop
-        self._rings = Rings(hop, channels, rate, *ends, record=tap or recording is not None)
+        kept = tap or recording is not None
+        self._rings = Rings(self._denoiser.geometry.hop, channels, route.rate, *ends, record=kept)
         self.tap = Tap(self._rings, self._denoiser) if tap else None
         file_end = ring.FILE_IN if source else ring.FILE_OUT if self.output.is_file else ring.NO_FILE
         self._rings.control[[ring.ANCHOR, ring.FILE_END]] = 1, file_end
-        self._latency = SessionLatency(self._denoiser, self._rings, self._split, gather, fixed_latency_ms, wanted_ms)
+        self._latency = SessionLatency(self._denoiser, self._rings, route, gather, fixed_latency_ms, wanted_ms)
         self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
-        self._streams = Streams(self.input, self.output, self._rings, blocksize, self._worker.stay_below)
+        self._streams = route.streams(self._rings, blocksize, self._worker.stay_below)
         self._watch = Watch(self._streams, self._microphone)
         self._stack, self._memory_locked = ExitStack(), False
         self._phase: Literal["made", "running", "stopped"] = "made"
-        self._turn = threading.RLock()  # start and stop take turns.
-        self._ending = threading.Event()
+        self._turn, self._ending = threading.RLock(), threading.Event()  # start and stop take turns.
         self._clock, self._load = Stopwatch(), Load()
 
     def __enter__(self) -> LiveDenoiser:
@@ -288,11 +288,12 @@ class LiveDenoiser:
             latency_ms=self.latency_ms,
             measured_latency_ms=self.measured_latency_ms,
             device_latency_ms=None if device_s is None else 1000 * device_s,
+            backend=self._route.backend,
             **self._worker.figures(),
             callback_ms_p999=percentile_us(self._rings.capture_times + self._rings.play_times, 99.9) / 1000,
             **counts(self._rings.control),
             reopened=self._watch.reopened,
-            drift_ppm=self._worker.drift.ppm if self._split else None,
+            drift_ppm=self._worker.drift.ppm if self._route.split else None,
             cpu_percent=self._load.percent(),
             memory_locked=self._memory_locked,
             **self._files.figures(),

@@ -35,7 +35,7 @@ class Stats:
     algorithmic_latency_ms: float  # what the filter itself adds
     latency_ms: float  # from the input's callback to the output's, filter included, as it is held
     measured_latency_ms: float  # the same, as measured now
-    device_latency_ms: float | None  # what PortAudio reports for the devices; None where it cannot know
+    device_latency_ms: float | None  # what PortAudio reports for the devices; None where it is not known
     level_in_db: float  # RMS of the last 40 ms or so, in dBFS
     level_out_db: float  # the same of the output
     model_ms_p50: float  # median time of a model step
@@ -46,10 +46,11 @@ class Stats:
     reused_gains: int  # hops that reused the last gains because time was short
     skipped_ms: float  # input skipped after a long stall
     resyncs: int  # jumps that restored the latency after a device lost or hoarded audio
-    device_xruns: int  # under- and overflows that PortAudio itself reports
+    device_xruns: int  # under- and overflows that PortAudio reports, or cycles that PipeWire lost
     reopened: int  # times a vanished device was opened again
     drift_ppm: float | None  # output clock against input clock; None where one clock serves both ends
     cpu_percent: float  # of one core, whole process, over the last half second or since the previous snapshot
+    backend: str  # what carries the sound: "portaudio" or "pipewire"
     worker: str  # "native" (without the GIL) or "python"
     scheduling: str  # priority of the worker: "fifo" (real-time), "nice" or "normal"
     memory_locked: bool  # whether the audio buffers are kept from being paged out

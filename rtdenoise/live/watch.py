@@ -10,12 +10,12 @@ import time
 
 from rtdenoise.errors import DeviceError, RtdenoiseError
 from rtdenoise.live import pulse, ring
+from rtdenoise.live.backends import AudioStreams
 from rtdenoise.live.background import BackgroundThread
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device, list_devices, server_bridge
 from rtdenoise.live.portaudio import rescan
 from rtdenoise.live.server import Changes, ServerEnded
-from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 
 TICK_S = 0.1
@@ -33,7 +33,7 @@ class Watch(BackgroundThread):
     A ``microphone`` that the streams play to is made anew where the sound server lost it.
     """
 
-    def __init__(self, streams: Streams, microphone: VirtualMicrophone | None = None):
+    def __init__(self, streams: AudioStreams, microphone: VirtualMicrophone | None = None):
         super().__init__("rtdenoise-watch")
         self.state, self.reopened = "running", 0
         self._streams, self._control, self._microphone = streams, streams.rings.control, microphone
@@ -111,7 +111,9 @@ class Watch(BackgroundThread):
         self.state, self.reopened = "running", self.reopened + 1
 
     def _devices(self, kinds: list[Kind]) -> list[Device]:
-        return [self._streams.target if kind == "output" else self._streams.source for kind in kinds]
+        ends = {"input": [self._streams.source], "output": [self._streams.target]}
+        both = [self._streams.source, self._streams.target]
+        return list(dict.fromkeys(device for kind in kinds for device in ends.get(kind, both)))
 
     def _are_listed(self, kinds: list[Kind]) -> bool:
         listed = list_devices()

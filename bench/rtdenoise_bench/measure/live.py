@@ -120,6 +120,7 @@ def measure(
 def _through_pulse(
     server: str, model: str, seconds: float, argv: list[object], latency: Latency, load_trace: Callable[[], dict]
 ) -> Live:
+    argv = [*argv, "--backend", "portaudio"]  # Its callbacks are what the trace observes.
     with _pulse_server(server) as (env, sinks, route):
         c = probes.cross_pulse(env, LEAD_S, model, seconds, *argv, sinks=sinks)
     traced = load_trace()
@@ -194,7 +195,7 @@ def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str]
             for sink in sinks:
                 line = ["pactl", "load-module", "module-null-sink", f"sink_name={sink}", f"rate={RATE}", "channels=1"]
                 modules.append(subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip())
-            yield dict(os.environ), sinks, f"{running}, the server that runs here, between two null sinks"
+            yield dict(os.environ), sinks, f"{running}, the server that runs here, between two null sinks, by PortAudio"
         except subprocess.CalledProcessError as e:
             raise UsageError(f"{running} refuses a null sink ({e.stderr.strip()})") from e
         finally:
@@ -204,7 +205,7 @@ def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str]
     _require(server)
     start = {"pulse": servers.pulseaudio, "pipewire": servers.pipewire}[server]
     with start() as env:
-        yield env, ("A", "B"), f"{NAMES[server]}, a private server, between two null sinks"
+        yield env, ("A", "B"), f"{NAMES[server]}, a private server, between two null sinks, by PortAudio"
 
 
 def running_server() -> str | None:

@@ -90,7 +90,7 @@ class Crossing:
 
 def cross_pulse(
     env: dict[str, str],
-    lead_s: float,
+    lead_s: float | None,
     model: object,
     seconds: float,
     *argv: object,
@@ -100,13 +100,20 @@ def cross_pulse(
 ) -> Crossing:
     """Record what plays on one sink and what the product makes of it on another; ``during(product)`` runs halfway.
 
-    The probes run ``lead_s`` before the product starts, which alone sees ``exported`` in its environment.
+    The probes run from ``lead_s`` before the product starts, which alone sees ``exported`` in its environment, until
+    after its end. With None they run while it does: a node of PipeWire's graph gives both sinks one clock, and a
+    recording of them would have to learn a new one.
     """
     source, target = sinks
-    with pulse_playing(env, source, noise(lead_s + seconds + 20)):
-        heard, reference = Recorder(env, f"{target}.monitor"), Recorder(env, f"{source}.monitor")
-        time.sleep(lead_s)
+
+    def record() -> tuple[Recorder, Recorder]:
+        return Recorder(env, f"{target}.monitor"), Recorder(env, f"{source}.monitor")
+
+    with pulse_playing(env, source, noise((lead_s or 0) + seconds + 20)):
+        early = None if lead_s is None else record()
+        time.sleep(lead_s or 0)
         with product(env | (exported or {}), f"{source}.monitor", target, model, *argv) as running:
+            heard, reference = early or record()
             began = time.monotonic() + SETTLE_S
             time.sleep(SETTLE_S + seconds / 2)
             if during:
@@ -114,9 +121,12 @@ def cross_pulse(
             done = time.monotonic()
             time.sleep(seconds / 2)
             ended = time.monotonic()
+            within = None if early else (reference.stop(), heard.stop())
             stats = finish(running)
-        time.sleep(0.5)
-        return Crossing(reference.stop(), heard.stop(), began, done, ended - 0.3, stats)
+        if within is None:
+            time.sleep(0.5)
+            within = reference.stop(), heard.stop()
+        return Crossing(*within, began, done, ended - 0.3, stats)
 
 
 def across_jack(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.arguments import count, number
+from rtdenoise.arguments import BACKENDS, count, number
 from rtdenoise.live import callback
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.trace import WRITTEN, make_trace
@@ -46,6 +46,7 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--hog", choices=HOGS)
     parser.add_argument("--worker", choices=("native", "python"))
+    parser.add_argument("--backend", choices=BACKENDS)
     parser.add_argument("--fixed-latency", type=number(0.1, 10_000, "ms"))
     parser.add_argument("--ppm", type=number(-100_000, 100_000), default=0.0, help="hurry the output's clock by this")
     parser.add_argument("--bypass", action="store_true")
@@ -62,6 +63,7 @@ def main() -> None:
     settings = {
         "fixed_latency_ms": args.fixed_latency,
         "worker": args.worker,
+        "backend": args.backend,
         "latency": args.latency,
         "blocksize": args.blocksize,
     }
@@ -83,7 +85,7 @@ def main() -> None:
         after |= {"settled_underruns": before.underruns, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
         stop.set()
     if observer and args.trace:
-        recorded = observer.recorded() | {"trace": trace[trace[:, WRITTEN] >= 0], "split": np.array(live._split)}
+        recorded = observer.recorded() | {"trace": trace[trace[:, WRITTEN] >= 0], "split": np.array(live._route.split)}
         np.savez(args.trace, allow_pickle=False, **recorded)
     print(json.dumps(after))
 

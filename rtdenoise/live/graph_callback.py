@@ -1,0 +1,98 @@
+"""The callback of a node in PipeWire's graph as machine code: both directions in one call, on the graph's one clock.
+
+The graph hands over a buffer a port and a channel; they are woven into frames and taken apart again around the copying
+that PortAudio's callbacks do (`rtdenoise.live.callback`). It never waits: a cycle that is late delays every node behind
+it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import carray, types
+
+from rtdenoise.live import ring
+from rtdenoise.live.callback import capture, control_of, count_time, play, wake_worker
+from rtdenoise.live.ring import Rings, now_ns
+from rtdenoise.native import compilation
+from rtdenoise.native.intrinsics import call3, pointer
+
+Address: TypeAlias = Any  # A C pointer, which exists in compiled code only.
+MOST_PORTS = 2  # in each direction
+MOST_FRAMES = 8192  # PipeWire's largest cycle
+
+# What the callback is given: int64 slots. Set before the first call:
+CONTROL = 0  # address: the rings' control block
+IN_PORTS, OUT_PORTS = 1, 2  # count: of ports that are in use
+IN_FRAMES, OUT_FRAMES = 3, 4  # address: memory for the frames of one cycle
+DSP_BUFFER = 5  # address: the function that gives a port's samples
+FIRST_IN, FIRST_OUT = 10, 10 + MOST_PORTS  # handle: of the first port
+# Written by the callback:
+NEXT_POSITION = 6  # frames: where the next cycle should begin; 0 before the first
+GRAPH_RATE = 7  # Hz: of the graph
+SLOTS = FIRST_OUT + MOST_PORTS
+# The words of PipeWire's `spa_io_clock`: rate as a fraction (its denominator above), position and length of the cycle.
+CLOCK_RATE, CLOCK_POSITION, CLOCK_FRAMES, CLOCK_WORDS = 10, 11, 12, 13
+
+
+@compilation.callback(types.void(types.voidptr, types.voidptr), error_model="numpy")
+def graph_callback(data: Address, position: Address) -> None:
+    state = carray(data, (SLOTS,), np.int64)
+    clock = carray(position, (CLOCK_WORDS,), np.int64)
+    control = control_of(pointer(state[CONTROL]), ring.PLAY_THREAD)
+    cycle = clock[CLOCK_FRAMES]
+    frames = min(cycle, MOST_FRAMES)
+    ins, outs = state[IN_PORTS], state[OUT_PORTS]
+    state[GRAPH_RATE] = clock[CLOCK_RATE] >> 32
+    # The graph skipped cycles, ours or another's fault: what they carried is lost.
+    control[ring.IN_XRUNS] += state[NEXT_POSITION] != 0 and state[NEXT_POSITION] != clock[CLOCK_POSITION]
+    state[NEXT_POSITION] = clock[CLOCK_POSITION] + cycle
+
+    heard = carray(pointer(state[IN_FRAMES]), (MOST_FRAMES * MOST_PORTS,), np.float32)
+    for p in range(ins):
+        buffer = call3(state[DSP_BUFFER], (state[FIRST_IN + p], cycle, 0))
+        if buffer != 0:
+            samples = carray(pointer(buffer), (MOST_FRAMES,), np.float32)
+            for i in range(frames):
+                heard[i * ins + p] = samples[i]
+        else:
+            for i in range(frames):
+                heard[i * ins + p] = np.float32(0)
+    began = capture(control, pointer(state[IN_FRAMES]), frames)
+    play(control, pointer(state[OUT_FRAMES]), frames)
+    played = carray(pointer(state[OUT_FRAMES]), (MOST_FRAMES * MOST_PORTS,), np.float32)
+    for p in range(outs):
+        buffer = call3(state[DSP_BUFFER], (state[FIRST_OUT + p], cycle, 0))
+        if buffer != 0:
+            samples = carray(pointer(buffer), (MOST_FRAMES,), np.float32)
+            for i in range(frames):
+                samples[i] = played[i * outs + p]
+    count_time(control, ring.PLAY_TIMES, now_ns(control, ring.PLAY_SCRATCH) - began)
+    wake_worker(control, frames)
+
+
+class GraphPorts:
+    """The callback's memory for one node over ``rings``, whose channels of both devices are its ports."""
+
+    def __init__(self, rings: Rings, dsp_buffer: int):
+        self.state = np.zeros(SLOTS, np.int64)
+        self._rings, self._frames = rings, np.zeros((2, MOST_FRAMES * MOST_PORTS), np.float32)
+        self.ins, self.outs = int(rings.control[ring.CAPTURE_CHANNELS]), int(rings.control[ring.PLAY_CHANNELS])
+        self.state[CONTROL], self.state[DSP_BUFFER] = rings.address, dsp_buffer
+        self.state[IN_PORTS], self.state[OUT_PORTS] = self.ins, self.outs
+        self.state[IN_FRAMES], self.state[OUT_FRAMES] = (f.ctypes.data for f in self._frames)
+
+    @property
+    def address(self) -> int:
+        return self.state.ctypes.data
+
+    @property
+    def rate(self) -> int:
+        """What the graph runs at, in Hz; 0 before its first cycle."""
+        return int(self.state[GRAPH_RATE])
+
+    def take(self, handles: list[int]) -> None:
+        """Note the ports' handles, inputs first."""
+        self.state[FIRST_IN : FIRST_IN + self.ins] = handles[: self.ins]
+        self.state[FIRST_OUT : FIRST_OUT + self.outs] = handles[self.ins :]

@@ -1,0 +1,192 @@
+"""A session as a node of PipeWire's graph: half the latency, as printed; gone with its process; errors in lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtdenoise.errors import DeviceError
+from rtdenoise.live import pipewire, pipewire_library
+from rtdenoise_bench.measure import correlation, probes, recordings
+from rtdenoise_bench.testbed import servers
+
+ROOT = Path(__file__).resolve().parents[2]
+GRAPH = ("--backend", "pipewire")
+# The probes hear a null sink up to a cycle late; the product's cycle is 128 frames, which it asks for.
+CYCLE_MS = 1000 * 128 / 48_000
+STEADY_MS = 0.5  # what the probes' clocks wander by
+FILTER_MS = {"normal": 16.0, "low": 8.0}
+MOST_MS = {"normal": 26.0, "low": 18.0}
+
+
+def rtdenoise(env: dict[str, str], *argv: object) -> list[str]:
+    return [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", *map(str, argv)]
+
+
+def run(env: dict[str, str], *argv: object) -> subprocess.CompletedProcess:
+    env = env | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(rtdenoise(env, *argv), env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def links(env: dict[str, str]) -> str:
+    return subprocess.run(["pw-link", "-l"], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def wait_until(condition, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.mark.steady
+@pytest.mark.parametrize("mode", ["normal", "low"])
+@pytest.mark.parametrize("hog", [(), ("--hog", "python")], ids=["alone", "python-hog"])
+def test_latency_is_half_of_portaudios_and_as_printed(pipewire_env, plain_path, mode, hog):
+    crossing = probes.cross_pulse(pipewire_env, None, plain_path, 4, *GRAPH, "--latency", mode, *hog)
+    delay, stats = crossing.delay(), crossing.stats
+    assert delay.clean_share > 0.9
+    assert FILTER_MS[mode] < delay.median_ms < MOST_MS[mode]
+    assert stats["latency_ms"] == stats["measured_latency_ms"]
+    assert abs(delay.median_ms - stats["latency_ms"]) < CYCLE_MS
+    assert np.ptp(delay.placed) < STEADY_MS
+    assert stats["backend"] == "pipewire"
+    assert stats["drift_ppm"] is None
+
+
+@pytest.mark.steady
+@pytest.mark.parametrize("quantum", [64, 256, 1024])
+def test_no_cycle_is_lost_whatever_the_graph_usually_runs_at(plain_path, quantum):
+    if reason := servers.missing("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl", "parec"):
+        pytest.skip(reason)
+    with servers.pipewire(quantum=quantum) as env:
+        crossing = probes.cross_pulse(env, None, plain_path, 3, *GRAPH)
+    stats = crossing.stats
+    assert stats["block_in"] == 128  # what the session asks for
+    assert stats["underruns"] == stats["settled_underruns"]
+    assert crossing.delay().clean_share > 0.9
+
+
+@pytest.mark.steady
+def test_latency_returns_after_the_process_stood_still(pipewire_env, plain_path):
+    with probes.product(pipewire_env, "A.monitor", "B", plain_path, *GRAPH) as product:
+        os.kill(product.pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.kill(product.pid, signal.SIGCONT)
+        time.sleep(0.5)
+        with recordings.pulse_playing(pipewire_env, "A", correlation.noise(30)):
+            heard, reference = (recordings.Recorder(pipewire_env, f"{sink}.monitor") for sink in "BA")
+            began = time.monotonic() + 1
+            time.sleep(3)
+            ended = time.monotonic()
+            delay = recordings.align(reference.stop(), heard.stop(), began, ended - 0.3)
+        stats = probes.finish(product)
+    assert delay.clean_share > 0.9
+    assert abs(delay.median_ms - stats["latency_ms"]) < CYCLE_MS
+    assert stats["measured_latency_ms"] == stats["latency_ms"]
+    assert stats["state"] == "running"
+
+
+def test_the_virtual_microphone_is_heard_at_the_level_of_its_input(pipewire_env, plain_path):
+    env = pipewire_env | {"PYTHONPATH": str(ROOT)}
+    line = rtdenoise(env, "--out", "virtual-mic", "--json", "--model", plain_path, *GRAPH)
+    with recordings.pulse_playing(env, "A", correlation.noise(30)):
+        process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True)
+        assert "running" in process.stdout.readline()
+        heard = recordings.Recorder(env, "rtdenoise_microphone")
+        time.sleep(2)
+        y = heard.stop().samples[-48_000:]
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert np.std(y) == pytest.approx(correlation.LEVEL, rel=0.15)
+    assert "rtdenoise" not in links(env)
+
+
+def test_a_killed_process_leaves_no_node_and_no_link(pipewire_env, plain_path):
+    before = links(pipewire_env)
+    with probes.product(pipewire_env, "A.monitor", "B", plain_path, *GRAPH) as product:
+        wait_until(lambda: links(pipewire_env).count("rtdenoise:") == 4)
+        product.kill()
+        product.wait()
+        wait_until(lambda: "rtdenoise" not in links(pipewire_env))
+    assert links(pipewire_env) == before
+
+
+def test_a_sink_that_vanishes_is_taken_again(pipewire_env, plain_path):
+    def pactl(*argv: str) -> str:
+        done = subprocess.run(["pactl", *argv], env=pipewire_env, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    sink = ("load-module", "module-null-sink", "sink_name=plug", "rate=48000", "channels=1", "channel_map=mono")
+    module = pactl(*sink)
+    playing = recordings.pulse_playing(pipewire_env, "A", correlation.noise(30))
+    with playing, probes.product(pipewire_env, "A.monitor", "plug", plain_path, *GRAPH) as product:
+        pactl("unload-module", module)
+        wait_until(lambda: "rtdenoise" not in links(pipewire_env))
+        module = pactl(*sink)
+        wait_until(lambda: links(pipewire_env).count("rtdenoise:") == 4)
+        heard = recordings.Recorder(pipewire_env, "plug.monitor")
+        time.sleep(2)
+        recording, stats = heard.stop(), probes.finish(product)
+    pactl("unload-module", module)
+    assert stats["reopened"] >= 1
+    assert stats["state"] == "running"
+    assert np.std(recording.samples[-48_000:]) == pytest.approx(correlation.LEVEL, rel=0.2)
+
+
+def test_what_is_exported_for_other_programs_changes_nothing(pipewire_env, plain_path):
+    exported = {"PIPEWIRE_LATENCY": "8192/48000", "PIPEWIRE_QUANTUM": "8192/48000", "PIPEWIRE_NODE": "A"}
+    done = run(pipewire_env | exported, "--out", "B", "--seconds", "1", "--json", "--model", plain_path, *GRAPH)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["block_in"] == 128
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("--out", "B", "--rate", "44100"), "the graph runs at 48000 Hz, not 44100"),
+        (("--out", "B", "--channels", "3"), "at most 2 channels"),
+    ],
+)
+def test_what_the_graph_does_not_do_is_said_in_a_line(pipewire_env, plain_path, argv, said):
+    done = run(pipewire_env, *argv, "--model", plain_path, *GRAPH)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_device_of_another_server_is_refused_in_a_line(pulse_env, plain_path):
+    done = run(pulse_env, "--out", "B", "--model", plain_path, *GRAPH)
+    assert done.returncode == 2
+    assert "use --backend portaudio" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_a_server_or_a_library_a_line_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    if pipewire_library.library() is not None:
+        with pytest.raises(DeviceError, match="no PipeWire server responds"):
+            pipewire.Connection()
+    monkeypatch.setattr(pipewire_library, "library", lambda: None)
+    with pytest.raises(DeviceError, match="is not installed; use --backend portaudio"):
+        pipewire.Connection()
+
+
+def test_a_server_that_ends_is_noticed(plain_path):
+    if reason := servers.missing("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl"):
+        pytest.skip(reason)
+    with servers.pipewire() as env, probes.product(env, "A.monitor", "B", plain_path, *GRAPH) as product:
+        for pid in servers.processes("pipewire", env):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(1)
+        stats = probes.finish(product)
+    assert stats["state"].startswith("waiting for")
