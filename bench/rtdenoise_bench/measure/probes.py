@@ -109,24 +109,31 @@ def cross_pulse(
     def record() -> tuple[Recorder, Recorder]:
         return Recorder(env, f"{target}.monitor"), Recorder(env, f"{source}.monitor")
 
-    with pulse_playing(env, source, noise((lead_s or 0) + seconds + 20)):
-        early = None if lead_s is None else record()
-        time.sleep(lead_s or 0)
-        with product(env | (exported or {}), f"{source}.monitor", target, model, *argv) as running:
-            heard, reference = early or record()
-            began = time.monotonic() + SETTLE_S
-            time.sleep(SETTLE_S + seconds / 2)
-            if during:
-                during(running)
-            done = time.monotonic()
-            time.sleep(seconds / 2)
-            ended = time.monotonic()
-            within = None if early else (reference.stop(), heard.stop())
+    playing = pulse_playing(env, source, noise((lead_s or 0) + seconds + 20))
+    with contextlib.ExitStack() as stack:
+        recording = None
+        if lead_s is not None:
+            stack.enter_context(playing)
+            recording = record()
+            time.sleep(lead_s)
+        running = stack.enter_context(product(env | (exported or {}), f"{source}.monitor", target, model, *argv))
+        if recording is None:
+            stack.enter_context(playing)
+            recording = record()
+        began = time.monotonic() + SETTLE_S
+        time.sleep(SETTLE_S + seconds / 2)
+        if during:
+            during(running)
+        done = time.monotonic()
+        time.sleep(seconds / 2)
+        ended = time.monotonic()
+        if lead_s is not None:
             stats = finish(running)
-        if within is None:
             time.sleep(0.5)
-            within = reference.stop(), heard.stop()
-        return Crossing(*within, began, done, ended - 0.3, stats)
+        heard, reference = (recorder.stop() for recorder in recording)
+        if lead_s is None:
+            stats = finish(running)
+        return Crossing(reference, heard, began, done, ended - 0.3, stats)
 
 
 def across_jack(
