@@ -7,6 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -18,6 +19,9 @@ _configuration = tempfile.TemporaryDirectory(prefix="rtdenoise-tests-")
 os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configured must not show in tests
 # A shell's background job ignores SIGINT, and so would every command that a test starts and interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+hypothesis.settings.register_profile("shared", deadline=None)  # An example waits while other tests have the processor.
+hypothesis.settings.load_profile("shared")
 
 # Files that measure how long something takes: no two of them run at once. The first compiles; the others do not wait.
 # What needs the whole machine to itself is marked `steady`, and `make test` runs it after all others, alone.

@@ -32,6 +32,7 @@ def test_delay_is_small_and_steady(pulse_env, plain_path, hog):
     assert abs(stats["measured_latency_ms"] - stats["latency_ms"]) < 1.5
 
 
+@pytest.mark.steady
 @pytest.mark.parametrize("exported", [{"PULSE_LATENCY_MSEC": "200"}, {"PULSE_SINK": "A", "PULSE_SOURCE": "B.monitor"}])
 def test_delay_is_the_same_whatever_is_exported_for_other_programs(pulse_env, plain_path, exported):
     crossing = probes.cross_pulse(pulse_env, LEAD_S, plain_path, 4, exported=exported)
