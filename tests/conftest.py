@@ -34,7 +34,7 @@ PROCESS = os.environ.get("PYTEST_XDIST_WORKER")  # of several that share the tes
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Of several processes, one gives way to those with live audio once it comes to other tests, and starts all that
     these start so: they take what live audio leaves of the processors."""
-    if PROCESS is not None and hasattr(os, "SCHED_IDLE") and turn(item.nodeid)[1] not in ("measuring", "live"):
+    if PROCESS is not None and hasattr(os, "SCHED_IDLE") and turn(item.nodeid)[0] > len(MEASURING):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
@@ -44,7 +44,9 @@ def turn(nodeid: str) -> tuple[int, str]:
     file = nodeid.partition("::")[0].removeprefix("tests/").removesuffix(".py")
     if file in MEASURING:
         return MEASURING.index(file), "measuring"
-    return (len(MEASURING), "live") if file.startswith("live/") else (len(MEASURING) + 1, file)
+    if file.startswith("live/"):
+        return len(MEASURING), "live, first half" if file < "live/test_o" else "live, second half"
+    return len(MEASURING) + 1, file
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -42,6 +42,7 @@ def test_delay_is_the_same_whatever_is_exported_for_other_programs(pulse_env, pl
     assert abs(stats["measured_latency_ms"] - stats["latency_ms"]) < 1.5
 
 
+@pytest.mark.steady
 def test_delay_returns_after_the_process_stood_still(pulse_env, plain_path):
     def stop(product) -> None:
         os.kill(product.pid, signal.SIGSTOP)
