@@ -16,6 +16,7 @@ from rtdenoise.live import ring
 from rtdenoise.live.callback import capture, control_of, count_time, play, wake_worker
 from rtdenoise.live.ring import Rings, now_ns
 from rtdenoise.native import compilation
+from rtdenoise.native.fft import inline
 from rtdenoise.native.intrinsics import call3, pointer
 
 Address: TypeAlias = Any  # A C pointer, which exists in compiled code only.
@@ -36,6 +37,22 @@ SLOTS = FIRST_OUT + MOST_PORTS
 CLOCK_RATE, CLOCK_POSITION, CLOCK_FRAMES, CLOCK_WORDS = 10, 11, 12, 13
 
 
+@inline
+def move(state: np.ndarray, woven: int, first: int, ports: int, cycle: int, out: bool) -> None:
+    """Copy a cycle between the ports' buffers and the frames whose address is in slot ``woven``: to the ports if
+    ``out``, else from them. A port that nothing is linked to has no buffer: it hears silence."""
+    frames = carray(pointer(state[woven]), (MOST_FRAMES * MOST_PORTS,), np.float32)
+    for p in range(ports):
+        buffer = call3(state[DSP_BUFFER], (state[first + p], cycle, 0))
+        samples = carray(pointer(buffer), (MOST_FRAMES,), np.float32)
+        for i in range(min(cycle, MOST_FRAMES)):
+            if out:
+                if buffer != 0:
+                    samples[i] = frames[i * ports + p]
+            else:
+                frames[i * ports + p] = samples[i] if buffer != 0 else np.float32(0)
+
+
 @compilation.callback(types.void(types.voidptr, types.voidptr), error_model="numpy")
 def graph_callback(data: Address, position: Address) -> None:
     state = carray(data, (SLOTS,), np.int64)
@@ -43,31 +60,15 @@ def graph_callback(data: Address, position: Address) -> None:
     control = control_of(pointer(state[CONTROL]), ring.PLAY_THREAD)
     cycle = clock[CLOCK_FRAMES]
     frames = min(cycle, MOST_FRAMES)
-    ins, outs = state[IN_PORTS], state[OUT_PORTS]
     state[GRAPH_RATE] = clock[CLOCK_RATE] >> 32
     # The graph skipped cycles, ours or another's fault: what they carried is lost.
     control[ring.IN_XRUNS] += state[NEXT_POSITION] != 0 and state[NEXT_POSITION] != clock[CLOCK_POSITION]
     state[NEXT_POSITION] = clock[CLOCK_POSITION] + cycle
 
-    heard = carray(pointer(state[IN_FRAMES]), (MOST_FRAMES * MOST_PORTS,), np.float32)
-    for p in range(ins):
-        buffer = call3(state[DSP_BUFFER], (state[FIRST_IN + p], cycle, 0))
-        if buffer != 0:
-            samples = carray(pointer(buffer), (MOST_FRAMES,), np.float32)
-            for i in range(frames):
-                heard[i * ins + p] = samples[i]
-        else:
-            for i in range(frames):
-                heard[i * ins + p] = np.float32(0)
+    move(state, IN_FRAMES, FIRST_IN, state[IN_PORTS], cycle, False)
     began = capture(control, pointer(state[IN_FRAMES]), frames)
     play(control, pointer(state[OUT_FRAMES]), frames)
-    played = carray(pointer(state[OUT_FRAMES]), (MOST_FRAMES * MOST_PORTS,), np.float32)
-    for p in range(outs):
-        buffer = call3(state[DSP_BUFFER], (state[FIRST_OUT + p], cycle, 0))
-        if buffer != 0:
-            samples = carray(pointer(buffer), (MOST_FRAMES,), np.float32)
-            for i in range(frames):
-                samples[i] = played[i * outs + p]
+    move(state, OUT_FRAMES, FIRST_OUT, state[OUT_PORTS], cycle, True)
     count_time(control, ring.PLAY_TIMES, now_ns(control, ring.PLAY_SCRATCH) - began)
     wake_worker(control, frames)
 
