@@ -183,11 +183,10 @@ def test_without_a_server_or_a_library_a_line_says_so(monkeypatch, tmp_path):
         pipewire.Connection()
 
 
-def test_a_server_that_ends_is_noticed(plain_path):
-    if reason := servers.missing("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl"):
-        pytest.skip(reason)
-    with servers.pipewire() as env, probes.product(env, "A.monitor", "B", plain_path, *GRAPH) as product:
-        for pid in servers.processes("pipewire", env):
+def test_a_server_that_ends_is_noticed(pipewire_env, plain_path):
+    """The last of this file: its server is gone afterwards."""
+    with probes.product(pipewire_env, "A.monitor", "B", plain_path, *GRAPH) as product:
+        for pid in servers.processes("pipewire", pipewire_env):
             os.kill(pid, signal.SIGKILL)
         time.sleep(1)
         stats = probes.finish(product)
