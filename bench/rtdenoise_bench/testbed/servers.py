@@ -154,7 +154,7 @@ def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: i
             try:
                 yield env
             finally:
-                for pid in parts:
+                for pid in parts + processes("dbus-daemon", env):  # which its starter leaves behind
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGTERM)
 
