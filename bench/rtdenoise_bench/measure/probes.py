@@ -100,26 +100,21 @@ def cross_pulse(
 ) -> Crossing:
     """Record what plays on one sink and what the product makes of it on another; ``during(product)`` runs halfway.
 
-    The probes run from ``lead_s`` before the product starts, which alone sees ``exported`` in its environment, until
-    after its end. With None they run while it does: a node of PipeWire's graph gives both sinks one clock, and a
-    recording of them would have to learn a new one.
+    The probes run from ``lead_s`` before the product starts, which alone sees ``exported`` in its environment; with
+    None from when it runs, for a node of PipeWire's graph: that gives both sinks one clock, and a recording would have
+    to learn a new one.
     """
     source, target = sinks
-
-    def record() -> tuple[Recorder, Recorder]:
-        return Recorder(env, f"{target}.monitor"), Recorder(env, f"{source}.monitor")
-
-    playing = pulse_playing(env, source, noise((lead_s or 0) + seconds + 20))
     with contextlib.ExitStack() as stack:
-        recording = None
-        if lead_s is not None:
-            stack.enter_context(playing)
-            recording = record()
-            time.sleep(lead_s)
+
+        def record() -> list[Recorder]:
+            stack.enter_context(pulse_playing(env, source, noise((lead_s or 0) + seconds + 20)))
+            return [Recorder(env, f"{sink}.monitor") for sink in (target, source)]
+
+        recorders = [] if lead_s is None else record()
+        time.sleep(lead_s or 0)
         running = stack.enter_context(product(env | (exported or {}), f"{source}.monitor", target, model, *argv))
-        if recording is None:
-            stack.enter_context(playing)
-            recording = record()
+        heard, reference = recorders or record()
         began = time.monotonic() + SETTLE_S
         time.sleep(SETTLE_S + seconds / 2)
         if during:
@@ -127,13 +122,9 @@ def cross_pulse(
         done = time.monotonic()
         time.sleep(seconds / 2)
         ended = time.monotonic()
-        if lead_s is not None:
-            stats = finish(running)
-            time.sleep(0.5)
-        heard, reference = (recorder.stop() for recorder in recording)
-        if lead_s is None:
-            stats = finish(running)
-        return Crossing(reference, heard, began, done, ended - 0.3, stats)
+        time.sleep(0.5)  # What was heard by then is on its way.
+        recordings = reference.stop(), heard.stop()
+        return Crossing(*recordings, began, done, ended - 0.3, finish(running))
 
 
 def across_jack(
