@@ -46,7 +46,6 @@ class Encoding:
     form: str
     bit_rate: int | None
     source_rate: int
-    source_layout: str
     start_s: Fraction
 
     @classmethod
@@ -68,7 +67,7 @@ class Encoding:
         form = _form(codec, source.subtype)
         if codec.name == "libopencore_amrnb" and source.channels != 1:
             raise UsageError(f"{path}: AMR holds one channel, the input has {source.channels}; write .m4a or .wav")
-        return cls(codec.name, rate, layout, form, bit_rate, source.rate, layout, start_s)
+        return cls(codec.name, rate, layout, form, bit_rate, source.rate, start_s)
 
 
 class MediaTrack:
@@ -116,7 +115,7 @@ class MediaTrack:
         from av import AudioFrame
 
         packed = np.ascontiguousarray(samples, np.float32).reshape(1, -1)
-        frame = AudioFrame.from_ndarray(packed, format="flt", layout=self._encoding.source_layout)
+        frame = AudioFrame.from_ndarray(packed, format="flt", layout=self._encoding.layout)
         frame.sample_rate, frame.time_base = self._encoding.source_rate, Fraction(1, self._encoding.source_rate)
         frame.pts = self._at
         self._at += len(samples)
