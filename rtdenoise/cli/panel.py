@@ -20,6 +20,7 @@ ALIASES = ("default", "mic", "microphone", "speakers", "speaker")
 OPTIONS = {"latency": "latency", "rate": "rate", "channels": "channels", "blocksize": "blocksize"} | {
     "fixed_latency": "fixed_latency_ms",
     "worker": "worker",
+    "backend": "backend",
 }  # of the configuration, with the names that `LiveDenoiser` has for them
 LOOK_S = 0.5
 
