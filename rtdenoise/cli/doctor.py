@@ -83,11 +83,13 @@ def _portaudio() -> tuple[bool, str]:
 
 
 def _devices() -> tuple[bool, str]:
-    from rtdenoise.live.devices import common_rate, find_device
+    from rtdenoise.live.backends import find_route
+    from rtdenoise.live.devices import find_device
 
     source, target = find_device(None, "input"), find_device(None, "output")
-    rate = common_rate(source, target, None)
-    return True, f"mic is {source.label}; speakers are {target.label}; both run at {rate} Hz"
+    route = find_route(source, target)
+    ends = f"mic is {source.label}; speakers are {target.label}"
+    return True, f"{ends}; both run at {route.rate} Hz, by {route.backend}"
 
 
 def _server() -> tuple[bool, str]:
