@@ -26,9 +26,9 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
         media media_source media_tracks media_sink ends pipeline process_pool batch files""",
     "rtdenoise.live": """
-        compilation realtime program_end background server portaudio pulse ring stats devices drift callback trace
-        tap recorder virtual_mic pipewire_library pipewire streams graph_callback graph_streams backends player
-        file_ends watch delay hop hop_loop worker session remote""",
+        compilation realtime program_end background environment server portaudio pulse ring stats devices drift callback
+        trace tap recorder virtual_mic audio_streams streams pipewire_library pipewire graph_callback graph_streams
+        backends player file_ends watch delay hop hop_loop worker session remote""",
     "rtdenoise.panel": "access memory report history engine server desktop browser",
     "rtdenoise.cli": "keys config request ctl panel service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """

@@ -7,14 +7,14 @@ which one, at what rate and on how many clocks is decided here, before anything 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from rtdenoise.arguments import BACKENDS, HZ
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pipewire
-from rtdenoise.live.callback import Kind
+from rtdenoise.live.audio_streams import AudioStreams
 from rtdenoise.live.devices import Device, common_rate, share_clock
 from rtdenoise.live.graph_callback import MOST_PORTS
 from rtdenoise.live.graph_streams import GraphStreams
@@ -26,45 +26,6 @@ Backend = Literal["portaudio", "pipewire"]
 # cycles wake the worker a little late on a machine that has other work.
 TWO_CLOCKS_RESERVE_MS, GRAPH_RESERVE_MS = 5.0, 2.0
 SERVER = "PipeWire"
-
-
-class AudioStreams(Protocol):
-    """The streams of one session over its rings. Its callbacks copy, count, and wake the worker, and nothing else."""
-
-    source: Device
-    target: Device
-    rings: Rings
-
-    @property
-    def kinds(self) -> tuple[Kind, ...]:
-        """The streams that a session between these devices has."""
-
-    def start(self) -> None:
-        """Open and start all streams, or none."""
-
-    def restart(self, kinds: Sequence[Kind]) -> None:
-        """Open and start these again, with devices found by name."""
-
-    def raise_priority(self) -> None:
-        """Real-time priority for the threads that have called back."""
-
-    def latency_s(self) -> float | None:
-        """What the devices themselves add, or None where that is not known."""
-
-    def ended(self) -> list[Kind]:
-        """Streams that the sound system has given up."""
-
-    def served(self) -> list[Kind]:
-        """Open streams that end with the sound server."""
-
-    def replaced(self, serials: dict[tuple[str, bool], int]) -> list[Kind]:
-        """Streams whose source or sink is gone from the server."""
-
-    def close_one(self, kind: Kind) -> None:
-        """Close one stream, if it is open."""
-
-    def close(self) -> None:
-        """Close all."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +57,7 @@ def find_route(
         raise UsageError(f"back end {wanted!r}; choose {' or '.join(map(repr, BACKENDS))}")
     if wanted == "pipewire":
         return _by_graph(source, target, rate)
-    if wanted is None and _are_in_graph(source, target) and max(channels or 1, 1) <= MOST_PORTS:
+    if wanted is None and _are_in_graph(source, target) and (channels or 1) <= MOST_PORTS:
         with contextlib.suppress(DeviceError, UsageError):
             return _by_graph(source, target, rate)
     split = not share_clock(source, target) and not (source.is_file or target.is_file)

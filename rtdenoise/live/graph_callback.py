@@ -93,6 +93,10 @@ class GraphPorts:
         """What the graph runs at, in Hz; 0 before its first cycle."""
         return int(self.state[GRAPH_RATE])
 
+    def forget(self) -> None:
+        """Forget the graph of an earlier node."""
+        self.state[[NEXT_POSITION, GRAPH_RATE]] = 0
+
     def take(self, handles: list[int]) -> None:
         """Note the ports' handles, inputs first."""
         self.state[FIRST_IN : FIRST_IN + self.ins] = handles[: self.ins]

@@ -8,60 +8,42 @@ behind it gets what we play in the same cycle: the node itself adds no latency.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
-from rtdenoise.arguments import FRAMES
 from rtdenoise.errors import DeviceError, UsageError
-from rtdenoise.live import pulse, realtime, ring
+from rtdenoise.live import ring
+from rtdenoise.live.audio_streams import AudioStreams
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
 from rtdenoise.live.graph_callback import MOST_PORTS, GraphPorts, graph_callback
 from rtdenoise.live.pipewire import INPUT, OUTPUT, Connection, Object
 from rtdenoise.live.pipewire_library import dsp_buffer_address
 from rtdenoise.live.ring import Rings
-from rtdenoise.live.server import connection
 
 NODE, DESCRIPTION = "rtdenoise", "rtdenoise filter"
 CHANNELS = {1: ("MONO",), 2: ("FL", "FR")}
 MONITOR = ".monitor"
 
 
-class GraphStreams:
-    """Links a node over ``rings`` between ``source`` and ``target``; raises `DeviceError` in one line if that fails.
+class GraphStreams(AudioStreams):
+    """One node, linked between ``source`` and ``target``."""
 
-    ``worker_below`` is told the real-time priority of the thread that calls back, 0 if it has none.
-    """
-
-    def __init__(
-        self,
-        source: Device,
-        target: Device,
-        rings: Rings,
-        blocksize: int | None = None,
-        worker_below: Callable[[int], None] = lambda priority: None,
-    ):
-        if blocksize is not None:
-            FRAMES.check("blocksize", blocksize)
+    def __init__(self, source: Device, target: Device, rings: Rings, *others: Any):
+        super().__init__(source, target, rings, *others)
         if max(rings.control[ring.CAPTURE_CHANNELS], rings.control[ring.PLAY_CHANNELS]) > MOST_PORTS:
             raise UsageError(f"--backend pipewire takes at most {MOST_PORTS} channels; use --backend portaudio")
-        self.source, self.target, self.rings = source, target, rings
-        self._block = blocksize or rings.hop
-        self._worker_below = worker_below
         self._connection: Connection | None = None
-        self._ports: GraphPorts | None = None
-        self._serials: dict[tuple[str, bool], int | None] = {}
-        self._raised = 0  # The thread that was given priority.
+        self._ports = GraphPorts(rings, dsp_buffer_address())
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
         return ("duplex",)
 
-    def start(self) -> None:
-        """Make the node and link it, or make nothing."""
-        self.restart(self.kinds)
+    def opened(self) -> list[Kind]:
+        return [] if self._connection is None else list(self.kinds)
 
     def restart(self, kinds: Sequence[Kind]) -> None:
-        """Make and link it anew: what came back has other numbers."""
         self.close()
         self._connection = Connection()
         try:
@@ -71,37 +53,30 @@ class GraphStreams:
             raise
 
     def _start(self, graph: Connection) -> None:
-        rate = int(self.rings.control[ring.RATE])
+        rate, ports = int(self.rings.control[ring.RATE]), self._ports
         self.rings.control[ring.PLAY_THREAD] = 0
-        ports = GraphPorts(self.rings, dsp_buffer_address())
-        self._ports = ports
-        named = [(INPUT, "input", c) for c in CHANNELS[ports.ins]] + [
-            (OUTPUT, "output", c) for c in CHANNELS[ports.outs]
-        ]
+        ports.forget()
         properties = {
             "node.name": NODE,
             "node.description": DESCRIPTION,
             "media.type": "Audio",
             "media.category": "Filter",
             "media.role": "DSP",
-            "node.latency": f"{self._block}/{rate}",
+            "node.latency": f"{self._blocksize or self.rings.hop}/{rate}",
             "application.name": NODE,
         }
-        made = [(direction, f"{name}_{channel}", channel) for direction, name, channel in named]
-        node = graph.make_filter(properties, made, int(graph_callback.address or 0), ports.address, ports.take)
+        named = [(INPUT, f"input_{c}", c) for c in CHANNELS[ports.ins]]
+        named += [(OUTPUT, f"output_{c}", c) for c in CHANNELS[ports.outs]]
+        node = graph.make_filter(properties, named, int(graph_callback.address or 0), ports.address, ports.take)
         self._link(graph, node)
         graph.wait(lambda: ports.rate > 0, f"{self.source.name} and {self.target.name} do not run; is one suspended?")
         if ports.rate != rate:
-            raise DeviceError(f"PipeWire's graph runs at {ports.rate} Hz, not {rate}; use --rate {ports.rate}")
-        with connection() as client:
-            known = {} if client is None else pulse.serials(client)
-        ends = (self.source.endpoint or "", True), (self.target.endpoint or "", False)
-        self._serials = {end: known.get(end) for end in ends}
+            raise DeviceError(f"PipeWire's graph runs at {ports.rate} Hz now, not {rate}; use --backend portaudio")
+        self._note_serials("duplex", (self.source.endpoint or "", True), (self.target.endpoint or "", False))
 
     def _link(self, graph: Connection, node: int) -> None:
         source, target = _node(graph, self.source), _node(graph, self.target)
         until = f"PipeWire does not list the ports of {self.source.name} or {self.target.name}"
-        assert self._ports is not None
         ins, outs = self._ports.ins, self._ports.outs
         wanted = ((source, "out", 1), (target, "in", 1), (node, "in", ins), (node, "out", outs))
         graph.wait(lambda: all(len(_ports(graph, n, way)) >= count for n, way, count in wanted), until)
@@ -124,39 +99,17 @@ class GraphStreams:
         missing = f"PipeWire does not link {self.source.name} and {self.target.name} to the filter"
         graph.wait(lambda: linked <= {_ends(link) for link in graph.objects("Link")}, missing)
 
-    def raise_priority(self) -> None:
-        """Real-time priority for the thread that calls back, unless PipeWire gave it its own."""
-        thread = int(self.rings.control[ring.PLAY_THREAD])
-        if thread and self._raised != thread:
-            self._raised = thread
-            if not realtime.priority(thread):
-                realtime.elevate(thread, realtime.CALLBACK_PRIORITY)
-            self._worker_below(realtime.priority(thread))
-
     def latency_s(self) -> float | None:
-        """What the devices add by themselves: PipeWire does not say it to a filter."""
-        return None
+        return None  # PipeWire does not tell a filter.
 
     def ended(self) -> list[Kind]:
-        """The node, where the server ended."""
-        return ["duplex"] if self._connection is None or self._connection.gone else []
-
-    def served(self) -> list[Kind]:
-        """All: it ends with the server."""
-        return list(self.kinds) if self._serials else []
-
-    def replaced(self, serials: dict[tuple[str, bool], int]) -> list[Kind]:
-        """The node, where its source or sink is gone from the server, or another has its name."""
-        return ["duplex"] if any(serials.get(end) != was for end, was in self._serials.items()) else []
+        return list(self.kinds) if self._connection is None or self._connection.gone else []
 
     def close_one(self, kind: Kind) -> None:
-        self.close()
-
-    def close(self) -> None:
-        open, self._connection = self._connection, None
-        self._serials = {}
-        if open is not None:
-            open.close()
+        connection, self._connection = self._connection, None
+        self._serials.pop(kind, None)
+        if connection is not None:
+            connection.close()
 
 
 def _node(graph: Connection, device: Device) -> int:

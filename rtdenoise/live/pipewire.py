@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes as C
-import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtdenoise.errors import DeviceError
+from rtdenoise.live.environment import changed
 from rtdenoise.live.pipewire_library import (
     DONE,
     ERROR,
@@ -41,11 +40,10 @@ INPUT, OUTPUT = 0, 1  # PipeWire's directions
 MAP_BUFFERS, RT_PROCESS = 1, 4  # flags of a port, and of a filter
 INVALID_ID = 0xFFFFFFFF
 # People export these for games and for JACK programs; they would overrule what a session asks for.
-OVERRULING = ("PIPEWIRE_LATENCY", "PIPEWIRE_QUANTUM", "PIPEWIRE_RATE", "PIPEWIRE_NODE", "PIPEWIRE_PROPS")
+OVERRULING = dict.fromkeys(f"PIPEWIRE_{name}" for name in ("LATENCY", "QUANTUM", "RATE", "NODE", "PROPS"))
 # Positions in the tables of functions, after the version in the first word.
 CORE_ADD_LISTENER, CORE_SYNC, CORE_GET_REGISTRY, CORE_CREATE_OBJECT = 1, 3, 6, 7
 REGISTRY_ADD_LISTENER = 1
-_environment = threading.Lock()  # It belongs to the whole process.
 
 
 @dataclass(frozen=True)
@@ -55,17 +53,6 @@ class Object:
     id: int
     kind: str
     properties: Words
-
-
-@contextmanager
-def _own_settings() -> Iterator[None]:
-    """Without the variables that overrule every client of the process."""
-    with _environment:
-        kept = {name: os.environ.pop(name) for name in OVERRULING if name in os.environ}
-        try:
-            yield
-        finally:
-            os.environ.update(kept)
 
 
 class Connection:
@@ -110,7 +97,7 @@ class Connection:
         self._loop = pw.pw_thread_loop_new(b"rtdenoise-pipewire", None)
         self._open.callback(pw.pw_thread_loop_destroy, self._loop)
         settings = pw.pw_properties_new_dict(C.byref(as_dict({"config.name": CONFIGURATION})))
-        with _own_settings():
+        with changed(OVERRULING):
             context = pw.pw_context_new(pw.pw_thread_loop_get_loop(self._loop), settings, 0)
         if not context:
             raise DeviceError("PipeWire's client library does not start; is its configuration installed?")
@@ -211,7 +198,7 @@ class Connection:
         pw, format = self._library, "32 bit float mono audio"
         events, hook = FilterEvents(version=1, process=process), Hook()
         self._kept += [events, hook]
-        with _own_settings(), self._locked():
+        with changed(OVERRULING), self._locked():
             name = properties["node.name"].encode()
             made = pw.pw_filter_new(self._core, name, pw.pw_properties_new_dict(C.byref(as_dict(properties))))
             if not made:

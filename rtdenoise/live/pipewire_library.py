@@ -53,8 +53,8 @@ class RegistryEvents(C.Structure):
 
 class FilterEvents(C.Structure):
     _fields_ = [("version", C.c_uint32)]
-    names = "destroy state_changed io_changed param_changed add_buffer remove_buffer process drained command"
-    _fields_ += [(n, C.c_void_p) for n in names.split()]
+    _fields_ += [(n, C.c_void_p) for n in ("destroy", "state_changed", "io_changed", "param_changed", "add_buffer")]
+    _fields_ += [(n, C.c_void_p) for n in ("remove_buffer", "process", "drained", "command")]
 
 
 class Hook(C.Structure):
@@ -82,7 +82,6 @@ def library() -> C.CDLL | None:
         "pw_context_new": (word, word, word, C.c_size_t),
         "pw_context_connect": (word, word, word, C.c_size_t),
         "pw_context_destroy": (None, word),
-        "pw_proxy_destroy": (None, word),
         "pw_filter_new": (word, word, text, word),
         "pw_filter_add_listener": (None, word, word, word, word),
         "pw_filter_add_port": (word, word, C.c_int, C.c_int, C.c_size_t, word, word, small),

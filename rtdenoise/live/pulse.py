@@ -7,12 +7,11 @@ others it means is told to the client library by environment variables while a s
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from rtdenoise.live.environment import changed
 from rtdenoise.live.server import connection, listed
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
@@ -20,7 +19,6 @@ PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
 OWN_PREFIX, OWN_DESCRIPTION = "rtdenoise_", "rtdenoise "
 # This overrides the buffers of every stream; people export it for games and video players.
 OVERRULING = ("PULSE_LATENCY_MSEC",)
-_opening = threading.Lock()  # The environment belongs to the whole process.
 
 
 @dataclass(frozen=True)
@@ -100,21 +98,11 @@ def keep_off_our_own(client: Any, source: str) -> None:
             client.source_output_move(stream.index, client.get_source_by_name(source).index)
 
 
-@contextmanager
-def addressed(source: str | None = None, sink: str | None = None) -> Iterator[None]:
+def addressed(source: str | None = None, sink: str | None = None) -> AbstractContextManager[None]:
     """While this holds, a ``pulse`` stream that opens goes to these (server's names; None: the default), with the
     buffers that we ask for."""
     wanted = {"PULSE_PROP": "application.name=rtdenoise"} | dict.fromkeys(OVERRULING)
-    wanted |= {k: v for k, v in (("PULSE_SOURCE", source), ("PULSE_SINK", sink)) if v is not None}
-    with _opening:
-        before = {k: os.environ.get(k) for k in wanted}
-        try:
-            for k, v in wanted.items():
-                _set(k, v)
-            yield
-        finally:
-            for k, v in before.items():
-                _set(k, v)
+    return changed(wanted | {k: v for k, v in (("PULSE_SOURCE", source), ("PULSE_SINK", sink)) if v is not None})
 
 
 def refresh_sink(name: str) -> None:
@@ -124,10 +112,3 @@ def refresh_sink(name: str) -> None:
             sink = client.get_sink_by_name(name)
             client.sink_suspend(sink.index, 1)
             client.sink_suspend(sink.index, 0)
-
-
-def _set(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from rtdenoise.arguments import FRAMES
 from rtdenoise.errors import DeviceError
-from rtdenoise.live import callback, pulse, realtime, ring
+from rtdenoise.live import callback, pulse, ring
+from rtdenoise.live.audio_streams import THREADS, AudioStreams
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device, list_devices, share_clock
 from rtdenoise.live.portaudio import changing, open_streams, portaudio
-from rtdenoise.live.ring import Rings
-from rtdenoise.live.server import connection
 
 if TYPE_CHECKING:
     import sounddevice as sd
@@ -26,41 +24,22 @@ if TYPE_CHECKING:
 # buffer below 10 ms runs dry unheard of. Blocks of 64 frames at 48 kHz follow those bursts closest.
 SERVER_LATENCY_S = {"input": 0.005, "output": 0.010}
 SERVER_BLOCK_S = 64 / 48_000
-THREADS: dict[Kind, int] = {"duplex": ring.PLAY_THREAD, "input": ring.CAPTURE_THREAD, "output": ring.PLAY_THREAD}
 LARGEST_CREDIBLE_S = 1.0  # PortAudio's latency figure is garbage on some systems; beyond this it is not shown
 
 
-class Streams:
-    """Opens what ``source`` and ``target`` need over ``rings``; raises `DeviceError` in one line if they refuse.
+class Streams(AudioStreams):
+    """PortAudio's, between ``source`` and ``target``."""
 
-    ``worker_below`` is told the real-time priority of each thread that calls back, 0 if it has none.
-    """
-
-    def __init__(
-        self,
-        source: Device,
-        target: Device,
-        rings: Rings,
-        blocksize: int | None = None,
-        worker_below: Callable[[int], None] = lambda priority: None,
-    ):
-        if blocksize is not None:
-            FRAMES.check("blocksize", blocksize)
-        self.source, self.target = source, target
-        self.rings, self._blocksize = rings, blocksize
+    def __init__(self, source: Device, target: Device, *others: Any):
+        super().__init__(source, target, *others)
         self.duplex = share_clock(source, target)
         self._open: dict[Kind, sd._StreamBase] = {}
-        self._serials: dict[Kind, int | None] = {}
-        self._raised: dict[int, int] = {}  # The thread that was given priority, by its slot.
-        self._worker_below = worker_below
 
-    def start(self) -> None:
-        """Open and start all streams, or none."""
-        self.restart(self.kinds)
+    def opened(self) -> list[Kind]:
+        return list(self._open)
 
     def restart(self, kinds: Sequence[Kind]) -> None:
-        """Open and start these streams again, found by name: a device that came back may have another number."""
-        listed = list_devices()
+        listed = list_devices()  # A device that came back may have another number.
         self.source, self.target = (next(filter(d.is_same, listed), d) for d in (self.source, self.target))
         try:
             for kind in kinds:
@@ -102,21 +81,7 @@ class Streams:
             self.close_one(kind)
             raise DeviceError(f"{device.label} does not open at {rate} Hz ({_reason(e)})") from e
         if device.endpoint:
-            with connection() as client:
-                known = {} if client is None else pulse.serials(client)
-            self._serials[kind] = known.get((device.endpoint, kind == "input"))
-
-    def raise_priority(self) -> None:
-        """Real-time priority for the threads that have called back since their stream began. One that a sound system
-        made so already keeps its own, which suits that system's other threads."""
-        for kind in list(self._open):
-            slot = THREADS[kind]
-            thread = int(self.rings.control[slot])
-            if thread and self._raised.get(slot) != thread:
-                self._raised[slot] = thread
-                if not realtime.priority(thread):
-                    realtime.elevate(thread, realtime.CALLBACK_PRIORITY)
-                self._worker_below(realtime.priority(thread))
+            self._note_serials(kind, (device.endpoint, kind == "input"))
 
     def latency_s(self) -> float | None:
         """What PortAudio says the devices themselves add, or None where that cannot be true."""
@@ -130,15 +95,6 @@ class Streams:
         """Streams that PortAudio has given up."""
         return [kind for kind, stream in self._open.items() if not stream.active]
 
-    def served(self) -> list[Kind]:
-        """Open streams that end with the sound server."""
-        return list(self._serials)
-
-    def replaced(self, serials: dict[tuple[str, bool], int]) -> list[Kind]:
-        """Streams whose source or sink is gone from the server (which has then moved them to some other one)."""
-        ends = {"input": self.source.endpoint, "output": self.target.endpoint}
-        return [k for k, was in self._serials.items() if serials.get((ends.get(k) or "", k == "input")) != was]
-
     def close_one(self, kind: Kind) -> None:
         stream = self._open.pop(kind, None)
         self._serials.pop(kind, None)
@@ -148,10 +104,6 @@ class Streams:
                     with contextlib.suppress(portaudio().PortAudioError):
                         end()
                 open_streams.discard(stream)
-
-    def close(self) -> None:
-        for kind in list(self._open):
-            self.close_one(kind)
 
 
 def _reason(error: Exception) -> str:

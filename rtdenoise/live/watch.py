@@ -10,7 +10,7 @@ import time
 
 from rtdenoise.errors import DeviceError, RtdenoiseError
 from rtdenoise.live import pulse, ring
-from rtdenoise.live.backends import AudioStreams
+from rtdenoise.live.audio_streams import AudioStreams
 from rtdenoise.live.background import BackgroundThread
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device, list_devices, server_bridge
