@@ -65,7 +65,7 @@ def line(message: dict[str, Any]) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def read_object(data: bytes) -> dict[str, Any]:
+def read_object(data: bytes | str) -> dict[str, Any]:
     """The object of a line; `UsageError` for anything else."""
     try:
         message = json.loads(data)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from rtdenoise.control.messages import checked
+from rtdenoise.control.messages import checked, read_object
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.panel import memory, report
 from rtdenoise.panel.access import HEADERS, HOST, Access
@@ -152,11 +152,8 @@ class PanelServer:
 
     def _obey(self, text: str) -> None:
         """What a page asks for; `UsageError` for what makes no sense."""
-        try:
-            message = json.loads(text)
-        except (ValueError, RecursionError):
-            raise UsageError("this is no JSON") from None
-        if not isinstance(message, dict) or not all(isinstance(part, dict) for part in message.values()):
+        message = read_object(text)
+        if not all(isinstance(part, dict) for part in message.values()):
             raise UsageError("a message is an object of objects")
         settings = checked(message.get("set", {}))
         if "model" in settings:
