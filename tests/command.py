@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -59,6 +60,16 @@ def wait_for(condition) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)
+
+
+def parts(folder: Path, size: int = 100_000) -> list[Path]:
+    """Outputs under way there that are longer than so many bytes; one that goes while it is looked at is gone."""
+    found = []
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if part.stat().st_size > size:
+                found.append(part)
+    return found
 
 
 def interrupt(process: subprocess.Popen, number: int = signal.SIGINT) -> int:

@@ -15,7 +15,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, start, voice, wait_for, write
+from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, parts, start, voice, wait_for, write
 from rtdenoise.io import atomic
 from rtdenoise.io.atomic import AtomicFile, replacing, sweep, write_text
 from rtdenoise.io.sound_sink import SoundFileSink
@@ -225,7 +225,7 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_and_a_living_ones_par
 def test_the_command_clears_what_its_killed_forerunner_left(tmp_path):
     source = endless_wav(tmp_path / "a.wav")
     process = start("--in", source, "--out", tmp_path / "b.wav")
-    wait_for(lambda: any(part.stat().st_size > 100_000 for part in tmp_path.glob(".*.part")))
+    wait_for(lambda: parts(tmp_path))
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=DEADLINE_S)
     assert len(list(tmp_path.glob(".*.part"))) == 1

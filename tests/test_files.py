@@ -11,7 +11,19 @@ import pytest
 import soundfile
 
 import graphs
-from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, interrupt, start, voice, wait_for, write
+from command import (
+    DEADLINE_S,
+    ENVIRONMENT,
+    call,
+    endless_wav,
+    identity_model,
+    interrupt,
+    parts,
+    start,
+    voice,
+    wait_for,
+    write,
+)
 from rtdenoise.io import sound_sink
 from rtdenoise.io.sound_sink import choose_format
 
@@ -166,7 +178,7 @@ def test_a_signal_leaves_no_half_file_and_the_old_output_whole(tmp_path, number,
     if number == signal.SIGHUP:
         signal.signal(number, signal.SIG_DFL)  # under nohup it is ignored, and a child would inherit that
     process = start("--in", source, "--out", target)
-    wait_for(lambda: any(part.stat().st_size > 100_000 for part in tmp_path.glob(".*.part")))
+    wait_for(lambda: parts(tmp_path))
     assert interrupt(process, number) == code
     assert sorted(os.listdir(tmp_path)) == ["a.wav", "b.wav"]
     assert target.read_bytes() == b"old"

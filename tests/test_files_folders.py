@@ -7,7 +7,7 @@ import sys
 import pytest
 import soundfile
 
-from command import call, endless_wav, interrupt, start, voice, wait_for, write
+from command import call, endless_wav, interrupt, parts, start, voice, wait_for, write
 from rtdenoise.io import batch
 
 pytestmark = pytest.mark.slow
@@ -115,7 +115,7 @@ def test_ctrl_c_leaves_no_half_file(tmp_path, jobs):
     for name in ("a.wav", "b.wav", "c.wav"):
         endless_wav(tmp_path / "in" / name)
     process = start("--in", tmp_path / "in", "--out", tmp_path / "out", "--jobs", jobs)
-    wait_for(lambda: len([p for p in (tmp_path / "out").glob(".*.part") if p.stat().st_size > 100_000]) == jobs)
+    wait_for(lambda: len(parts(tmp_path / "out")) == jobs)
     assert interrupt(process) == 130
     assert files_below(tmp_path / "out") == []
 

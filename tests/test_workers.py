@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, start, voice, wait_for, write
+from command import DEADLINE_S, ENVIRONMENT, call, endless_wav, identity_model, parts, start, voice, wait_for, write
 from rtdenoise.io import process_pool
 from rtdenoise.io.batch import filter_jobs, find_jobs
 from rtdenoise.io.pipeline import Settings
@@ -31,10 +31,6 @@ def children(pid: int | str = "self") -> list[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         found += [int(child) for child in (task / "children").read_text().split()]
     return found
-
-
-def parts(folder: Path, size: int = 100_000) -> list[Path]:
-    return [p for p in folder.glob(".*.part") if p.stat().st_size > size]
 
 
 @LINUX
