@@ -128,6 +128,7 @@ MILLISECONDS = Range(0.1, 10_000, "ms")
 HZ = Range(1_000, 1_000_000, "Hz", whole=True)
 FRAMES = Range(1, 65_536, "frames", whole=True)  # a callback
 TRACKS = Range(1, 1_000, whole=True)
+LOUDNESS = Range(-40, -5, "LUFS")
 WORKERS = ("native", "python")
 BACKENDS = ("portaudio", "pipewire")
 RATE = HZ.read
@@ -145,5 +146,6 @@ VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which 
     "jobs": _or_default(count(1, 1_000)),
     "seconds": SECONDS,
     "track": _track,
+    "loudness": _or_default(LOUDNESS.read),
     "learn_noise": number(0.001, LONGEST_NOISE_S, "seconds"),
 }

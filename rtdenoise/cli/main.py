@@ -265,5 +265,12 @@ def _settings(args: argparse.Namespace) -> Settings:
     from rtdenoise.io.pipeline import Settings
 
     return Settings(
-        args.model, args.strength, args.latency, args.bypass, args.learn_noise or 0.0, args.track, args.audio_codec
+        args.model,
+        args.strength,
+        args.latency,
+        args.bypass,
+        args.learn_noise or 0.0,
+        args.track,
+        args.audio_codec,
+        args.loudness,
     )

@@ -138,6 +138,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="how filtered sound is encoded in .mp4, .mkv, .m4a and the like (default: as it was)",
     )
+    files(
+        "--loudness",
+        type=VALUES["loudness"],
+        metavar="LUFS",
+        help="bring each output to this loudness (EBU R 128), e.g. -16, with true peaks up to -1 dBTP",
+    )
     files("--overwrite", action=Flag, help="replace an existing output; in a folder, finished ones too")
     files("--raw", choices=RAW_ENCODINGS, help="pipes carry raw samples, without a header")
 
@@ -246,6 +252,7 @@ def _check_live(args: argparse.Namespace) -> None:
         "learn_noise",
         "track",
         "audio_codec",
+        "loudness",
         *([] if is_live_file(args.target) else ["overwrite"]),
     ):
         if getattr(args, name):

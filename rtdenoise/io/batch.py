@@ -17,7 +17,7 @@ from typing import Any
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io import media
 from rtdenoise.io.atomic import sweep
-from rtdenoise.io.pipeline import FileReport, Settings, filter_sound, lent_denoiser
+from rtdenoise.io.pipeline import FileReport, Settings, check_extras, filter_sound, lent_denoiser
 from rtdenoise.io.process_pool import WorkerDied, run_calls
 from rtdenoise.io.sound_sink import CONTAINERS
 
@@ -145,6 +145,7 @@ def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[FileO
     waiting = [job for job in jobs if not (job.done or job.problem)]
     if not waiting:
         return
+    check_extras(settings)
     with lent_denoiser(settings, _ANY_RATE_HZ, _ANY_CHANNELS):
         pass  # A wrong model fails once, here, not once a file.
     if min(processes, len(waiting)) == 1:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rtdenoise.arguments import TRACKS
+from rtdenoise.arguments import LOUDNESS, TRACKS
 from rtdenoise.errors import UsageError
 from rtdenoise.io.batch import FileOutcome, filter_jobs, find_jobs
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
@@ -30,6 +30,7 @@ def denoise_file(
     overwrite: bool = False,
     track: int | Literal["all"] | None = None,
     audio_codec: str | None = None,
+    loudness_lufs: float | None = None,
     progress: Progress | None = None,
 ) -> FileReport:
     """Filter a sound file into another one, sample-aligned and of the same duration.
@@ -58,6 +59,9 @@ def denoise_file(
         Audio track of a film to filter, from 1 on. The default is the film's own default track.
     audio_codec : str, optional
         How the filtered sound of a film is encoded, ``"aac"`` or ``"opus"`` for instance. The default is as it was.
+    loudness_lufs : float, optional
+        Integrated loudness of the output (EBU R 128) in LUFS, -40 to -5, with true peaks of at most -1 dBTP. It needs
+        the extra ``media``. The default leaves the level as it is.
     progress : callable, optional
         Called as ``progress(done_s, total_s)`` about once per second of sound, in the calling thread; ``total_s`` is
         None where the duration is not known. An exception that it raises ends the work and passes through.
@@ -90,7 +94,9 @@ def denoise_file(
     ends = _file_name(source), _file_name(target)
     if not overwrite and os.path.isfile(ends[1]) and not (os.path.exists(ends[0]) and os.path.samefile(*ends)):
         raise UsageError(f"{ends[1]} exists; give the output another name, or set overwrite")
-    return filter_sound(*ends, _settings(model, strength_db, latency, track, audio_codec), progress=progress)
+    return filter_sound(
+        *ends, _settings(model, strength_db, latency, track, audio_codec, loudness_lufs), progress=progress
+    )
 
 
 def denoise_folder(
@@ -103,6 +109,7 @@ def denoise_folder(
     overwrite: bool = False,
     track: int | Literal["all"] | None = None,
     audio_codec: str | None = None,
+    loudness_lufs: float | None = None,
     jobs: int = 1,
     progress: Callable[[FileOutcome], object] | None = None,
 ) -> list[FileOutcome]:
@@ -117,7 +124,7 @@ def denoise_folder(
         Folder to read, with all below it. Hidden files are left alone, and links to folders are not followed.
     target : str or path-like
         Folder to write, made if it does not exist. It may lie inside ``source``.
-    model, strength_db, latency, track, audio_codec
+    model, strength_db, latency, track, audio_codec, loudness_lufs
         As for `denoise_file`.
     overwrite : bool, optional
         Whether outputs that are no older than their inputs are made again.
@@ -155,7 +162,7 @@ def denoise_folder(
     if not os.path.isdir(source):
         raise UsageError(f"{os.fspath(source)} is no folder; check the name, or filter a file with denoise_file")
     found = find_jobs(os.fspath(source), os.fspath(target), overwrite)
-    return filter_jobs(found, _settings(model, strength_db, latency, track, audio_codec), jobs, progress)
+    return filter_jobs(found, _settings(model, strength_db, latency, track, audio_codec, loudness_lufs), jobs, progress)
 
 
 def _settings(
@@ -164,10 +171,13 @@ def _settings(
     latency: Latency,
     track: int | Literal["all"] | None,
     audio_codec: str | None,
+    loudness_lufs: float | None,
 ) -> Settings:
     if track not in (None, "all"):
         TRACKS.check("track", track)
-    return Settings(model, strength_db, latency, track=track, audio_codec=audio_codec)
+    if loudness_lufs is not None:
+        LOUDNESS.check("loudness_lufs", loudness_lufs)
+    return Settings(model, strength_db, latency, track=track, audio_codec=audio_codec, loudness_lufs=loudness_lufs)
 
 
 def _file_name(path: str | os.PathLike[str]) -> str:

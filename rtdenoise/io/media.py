@@ -64,7 +64,8 @@ _SIGNATURES = (  # Offset and bytes.
     (8, b"AVI "),
     (0, b"FLV"),
 )
-_OLDEST_AV = 18
+OLDEST_AV = 18
+LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}  # by channels
 Track = int | str | None  # a number from 1 on, "all", or None for the one that players choose
 
 
@@ -91,20 +92,25 @@ def is_available() -> bool:
     return find_spec("av") is not None
 
 
+def import_av() -> Any:
+    """PyAV; ImportError if it is missing or too old."""
+    import av
+
+    if int(av.__version__.partition(".")[0]) < OLDEST_AV:  # Older ones crash on what is asked of them here.
+        raise ImportError(f"PyAV {av.__version__}")
+    return av
+
+
 def load_av(path: str) -> Any:
     """PyAV, or a line that says how to get it and how to do without."""
     try:
-        import av
-
-        if int(av.__version__.partition(".")[0]) < _OLDEST_AV:  # Older ones crash on what is asked of them here.
-            raise ImportError(f"PyAV {av.__version__}")
+        return import_av()
     except ImportError as missing:
         wav = shlex.quote(os.path.splitext(path)[0] + ".wav")
         raise RtdenoiseError(
-            f"{path} needs PyAV {_OLDEST_AV} or later, on Python 3.11 or later; install it with: "
+            f"{path} needs PyAV {OLDEST_AV} or later, on Python 3.11 or later; install it with: "
             f"pip install 'rtdenoise[media]', or convert the file, e.g. ffmpeg -i {shlex.quote(path)} {wav}"
         ) from missing
-    return av
 
 
 def open_media(path: str) -> Any:

@@ -16,7 +16,7 @@ import numpy as np
 
 from rtdenoise.errors import UsageError
 from rtdenoise.io import pcm
-from rtdenoise.io.media import Container
+from rtdenoise.io.media import LAYOUTS, Container
 from rtdenoise.io.media_source import MediaSource
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ _BIT_RATE = {"libopus": 64_000, "aac": 96_000, "libmp3lame": 96_000, "libopencor
 # AMR looks 5 ms ahead (3GPP TS 26.090), 40 samples; FFmpeg's encoder states 50.
 _OVERSTATED = {"libopencore_amrnb": 10}
 _LOSE_A_FRAME = {"wmav1", "wmav2"}  # Their decoder gives nothing for the first one: silence is what is lost.
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Encoding:
         rate = source.rate if source.rate in rates else min(higher) if higher else max(rates)
         if rate < source.rate:
             warnings.append(f"{path}: {codec.name} holds at most {rate} Hz, the input has {source.rate}; resampled")
-        layout = source.layout if isinstance(source, MediaSource) else _LAYOUTS.get(source.channels, "mono")
+        layout = source.layout if isinstance(source, MediaSource) else LAYOUTS.get(source.channels, "mono")
         start_s = source.start_s if isinstance(source, MediaSource) and kind.timed else Fraction(0)
         form = _form(codec, source.subtype)
         if codec.name == "libopencore_amrnb" and source.channels != 1:
@@ -175,7 +174,7 @@ def _delay(encoding: Encoding) -> int:
     """Samples of the source's rate that a decoder will put before the first one, where no container says so."""
     import av
 
-    trial = av.CodecContext.create(encoding.encoder, "w")
+    trial: Any = av.CodecContext.create(encoding.encoder, "w")
     trial.sample_rate, trial.layout, trial.format = encoding.rate, encoding.layout, encoding.form
     trial.time_base = Fraction(1, encoding.rate)
     if encoding.bit_rate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, zip_longest
@@ -26,6 +26,7 @@ from rtdenoise.io.pipes import RawFormat, is_stream
 if TYPE_CHECKING:
     from rtdenoise.core.denoiser import Denoiser
     from rtdenoise.geometry import Latency
+    from rtdenoise.io.loudness import Levelled
 
 _MOST_IDLE = 4  # At most this many idle denoisers are kept for files to come; each takes some megabytes.
 # Beside each stands what it was made for; the last used comes first.
@@ -46,6 +47,7 @@ class Settings:
     learn_noise_s: float = 0.0  # the sound's beginning, noise alone, to be heard before any of it is filtered
     track: int | str | None = None  # Of a film: a number from 1 on, "all", or the default one
     audio_codec: str | None = None  # of a film's output: an encoder; None is as it was
+    loudness_lufs: float | None = None  # of the whole output; None leaves it as it is
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class FileReport:
         Whether some of the input's sound is lost. A warning says what.
     warnings : list of str
         What a listener should know, one line each.
+    loudness_lufs : float or None
+        Integrated loudness of the output (EBU R 128), in LUFS; None if none was asked for, or it cannot be measured.
     """
 
     source: str
@@ -87,6 +91,7 @@ class FileReport:
     nonfinite: int
     damaged: bool = False
     warnings: list[str] = field(default_factory=list)
+    loudness_lufs: float | None = None
 
     @property
     def speed(self) -> float:
@@ -102,6 +107,8 @@ class FileReport:
             Keys ``in`` and ``out`` for the files, and all other fields under their own names.
         """
         fields = asdict(self)
+        if self.loudness_lufs is None:
+            del fields["loudness_lufs"]
         return {"in": fields.pop("source"), "out": fields.pop("target"), **fields, "speed": round(self.speed, 2)}
 
 
@@ -121,6 +128,7 @@ def filter_sound(
         raise UsageError(f"{target_path} is the input itself; give the output another name")
     if os.path.isdir(target_path):
         raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
+    check_extras(settings)
     with ExitStack() as stack:
         sources = open_sources(source_path, target_path, settings.track, raw, stack)
         denoisers = [stack.enter_context(lent_denoiser(settings, each.rate, each.channels)) for each in sources]
@@ -128,8 +136,12 @@ def filter_sound(
         nonfinite_before = 0
         with ExitStack() as outputs:  # the output is put into its place here, and counts as work
             sinks = open_sinks(target_path, sources, settings.audio_codec, raw, outputs)
+            held: list[Levelled] = []
+            if settings.loudness_lufs is not None:
+                held = [outputs.enter_context(h) for h in _held(sources, sinks, settings.loudness_lufs, target_path)]
+            ends: Sequence[Sink | Levelled] = held or sinks
             moving = []
-            for each, sink, its_denoiser in zip(sources, sinks, denoisers, strict=True):
+            for each, sink, its_denoiser in zip(sources, ends, denoisers, strict=True):
                 blocks = each.blocks()
                 beginning = _learn(blocks, its_denoiser, round(settings.learn_noise_s * each.rate))
                 nonfinite_before += its_denoiser.nonfinite_samples
@@ -137,6 +149,7 @@ def filter_sound(
             samples = _move(moving, source, progress)
             if not samples:
                 raise AudioFileError(f"{source.name} contains no audio (0 samples); record or send it again")
+            _move([each.play() for each in held], source, None)
         return FileReport(
             source=source_path,
             target=target_path,
@@ -148,8 +161,21 @@ def filter_sound(
             clipped=sum(sink.clipped for sink in sinks),
             nonfinite=sum(each.nonfinite_samples for each in denoisers) - nonfinite_before,
             damaged=any(each.damaged for each in sources),
-            warnings=list(dict.fromkeys(chain(*(end.warnings for end in sources), *(end.warnings for end in sinks)))),
+            warnings=list(
+                dict.fromkeys(
+                    chain(*(s.warnings for s in sources), *(e.warnings for e in ends), *(s.warnings for s in sinks))
+                )
+            ),
+            loudness_lufs=held[0].lufs if held else None,
         )
+
+
+def check_extras(settings: Settings) -> None:
+    """RtdenoiseError if a setting needs what is not installed."""
+    if settings.loudness_lufs is not None:
+        from rtdenoise.io.loudness import check_available
+
+        check_available()
 
 
 def _same_file(a: str, b: str) -> bool:
@@ -170,7 +196,9 @@ def lent_denoiser(settings: Settings, rate: int, channels: int) -> Iterator[Deno
 
     model = find_model(settings.model or DEFAULT_MODEL)
     seen = os.stat(model)
-    settled = replace(settings, model=None, bypass=False, learn_noise_s=0.0, track=None, audio_codec=None)
+    settled = replace(
+        settings, model=None, bypass=False, learn_noise_s=0.0, track=None, audio_codec=None, loudness_lufs=None
+    )
     like = settled, os.path.realpath(model), seen.st_mtime_ns, seen.st_size, rate, channels
     with _lending:
         denoiser = next((d for of, d in _idle if of == like), None)
@@ -196,7 +224,17 @@ def _learn(blocks: Iterator[np.ndarray], denoiser: Denoiser, samples: int) -> li
     return heard
 
 
-def _pump(blocks: Iterable[np.ndarray], sink: Sink, denoiser: Denoiser) -> Iterator[int]:
+def _held(
+    sources: Sequence[Source], sinks: Sequence[Sink], loudness_lufs: float, target_path: str
+) -> Iterator[Levelled]:
+    from rtdenoise.io.loudness import Levelled  # with an extra of its own
+
+    for source, sink in zip(sources, sinks, strict=True):
+        layout = getattr(source, "layout", None)  # Films alone say it.
+        yield Levelled(sink, source.name, source.rate, source.channels, layout, loudness_lufs, target_path)
+
+
+def _pump(blocks: Iterable[np.ndarray], sink: Sink | Levelled, denoiser: Denoiser) -> Iterator[int]:
     """Move all samples of a source; yields how many, block by block."""
     done, late = 0, denoiser.latency_samples
     for block in blocks:
