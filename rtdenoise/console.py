@@ -69,7 +69,8 @@ def say_folder(outcomes: list[FileOutcome], summary: bool = True) -> None:
         failed = sum(bool(outcome.error) for outcome in outcomes)
         counts = {"filtered": len(reports), "already done": len(outcomes) - len(reports) - failed, "failed": failed}
         length = f" ({_clock(sum(report.seconds for report in reports))} of audio)" if reports else ""
-        say(", ".join(f"{count} {what}" for what, count in counts.items() if count) + length)
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no file in this share"
+        say(said + length)
 
 
 def print_json(fields: dict[str, Any], stream: IO[str]) -> None:

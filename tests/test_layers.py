@@ -24,7 +24,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.core": "stft frames denoiser hop_denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
-        media media_source media_tracks media_sink loudness ends pipeline process_pool batch files""",
+        media media_source media_tracks media_sink loudness ends pipeline process_pool shard batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment server portaudio pulse ring stats devices drift callback
         trace tap recorder virtual_mic audio_streams streams pipewire_library pipewire graph_callback graph_streams

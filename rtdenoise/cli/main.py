@@ -245,8 +245,10 @@ def _filter_folder(args: argparse.Namespace) -> int:
     with signals.at_once():
         from rtdenoise import console
         from rtdenoise.io.batch import filter_jobs, find_jobs
+        from rtdenoise.io.shard import read_shard
 
-    jobs, settings = find_jobs(args.source, args.target, bool(args.overwrite)), _settings(args)
+    shard = read_shard(args.shard) if args.shard else None
+    jobs, settings = find_jobs(args.source, args.target, bool(args.overwrite), shard), _settings(args)
     processes = args.jobs or 1
     if args.json:
         outcomes = filter_jobs(

@@ -125,6 +125,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files, folders and pipes").add_argument
     files("--jobs", type=VALUES["jobs"], metavar="N", help="number of processes for a folder (default 1)")
     files(
+        "--shard",
+        nargs="?",
+        const="auto",
+        metavar="K/N",
+        help="filter only share K of N of a folder, e.g. 3/16; without a value: the share of this task of a Slurm "
+        "array or an indexed Kubernetes Job",
+    )
+    files(
         "--learn-noise",
         type=VALUES["learn_noise"],
         metavar="S",
@@ -253,6 +261,7 @@ def _check_live(args: argparse.Namespace) -> None:
         "track",
         "audio_codec",
         "loudness",
+        "shard",
         *([] if is_live_file(args.target) else ["overwrite"]),
     ):
         if getattr(args, name):
@@ -285,5 +294,7 @@ def _check_files(args: argparse.Namespace) -> None:
             raise UsageError("--raw, --rate and --channels are only valid for pipes; remove them for a folder")
         if args.target == "-":
             raise UsageError("a folder cannot be written to a pipe; name a folder with --out")
-    elif args.jobs is not None:
-        raise UsageError(f"--jobs is only valid for folders, and {args.source} is not one; remove it")
+        return
+    for name in ("jobs", "shard"):
+        if getattr(args, name) is not None:
+            raise UsageError(f"--{name} is only valid for folders, and {args.source} is not one; remove it")

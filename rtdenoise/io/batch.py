@@ -19,6 +19,7 @@ from rtdenoise.io import media
 from rtdenoise.io.atomic import sweep
 from rtdenoise.io.pipeline import FileReport, Settings, check_extras, filter_sound, lent_denoiser
 from rtdenoise.io.process_pool import WorkerDied, run_calls
+from rtdenoise.io.shard import Shard
 from rtdenoise.io.sound_sink import CONTAINERS
 
 _ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
@@ -84,8 +85,9 @@ def _outcome(job: Job, report: FileReport | None = None, error: str | None = Non
     return FileOutcome(job.source, job.target, job.size_bytes, report, error)
 
 
-def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
-    """Every sound file below ``source``, with its place below ``target``, and what stands in the way of others.
+def find_jobs(source: str, target: str, overwrite: bool = False, shard: Shard | None = None) -> list[Job]:
+    """Every sound file below ``source``, or those of a ``shard``, with its place below ``target``, and what stands in
+    the way of others.
 
     Hidden files are left alone, and so is what is no sound. Raises UsageError if there is nothing at all, if ``target``
     cannot be a folder, or if an output would replace an input.
@@ -108,7 +110,7 @@ def find_jobs(source: str, target: str, overwrite: bool = False) -> list[Job]:
     for job in jobs:
         if not job.problem and os.path.realpath(job.target) in inputs:
             raise UsageError(f"{job.target} would replace an input; give the output a folder of its own")
-    return jobs
+    return [job for job in jobs if shard is None or shard.holds(os.path.relpath(job.source, source))]
 
 
 def _check_target(source: str, target: str) -> None:

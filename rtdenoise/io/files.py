@@ -15,6 +15,7 @@ from rtdenoise.arguments import LOUDNESS, TRACKS
 from rtdenoise.errors import UsageError
 from rtdenoise.io.batch import FileOutcome, filter_jobs, find_jobs
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
+from rtdenoise.io.shard import Shard
 
 if TYPE_CHECKING:
     from rtdenoise.geometry import Latency
@@ -111,6 +112,7 @@ def denoise_folder(
     audio_codec: str | None = None,
     loudness_lufs: float | None = None,
     jobs: int = 1,
+    shard: tuple[int, int] | None = None,
     progress: Callable[[FileOutcome], object] | None = None,
 ) -> list[FileOutcome]:
     """Filter every sound file below a folder into the same tree below another one.
@@ -130,6 +132,9 @@ def denoise_folder(
         Whether outputs that are no older than their inputs are made again.
     jobs : int, optional
         Number of worker processes. With 1, the default, the calling thread does the work itself.
+    shard : (int, int), optional
+        Filter only share ``k`` of ``n``, given as ``(k, n)`` and counted from 1: by a hash of each file name, so ``n``
+        machines do all of a folder between them, and none the same file.
     progress : callable, optional
         Called as ``progress(outcome)`` with every `FileOutcome` as it comes, in the calling thread. An exception that
         it raises ends the work, worker processes included, and passes through.
@@ -161,7 +166,7 @@ def denoise_folder(
         raise UsageError(f"{jobs} jobs; give 1 or more")
     if not os.path.isdir(source):
         raise UsageError(f"{os.fspath(source)} is no folder; check the name, or filter a file with denoise_file")
-    found = find_jobs(os.fspath(source), os.fspath(target), overwrite)
+    found = find_jobs(os.fspath(source), os.fspath(target), overwrite, Shard(*shard) if shard else None)
     return filter_jobs(found, _settings(model, strength_db, latency, track, audio_codec, loudness_lufs), jobs, progress)
 
 
