@@ -125,6 +125,7 @@ def _or_default(read: Callable[[str], Any], *more: str) -> Callable[[str], Any]:
 
 
 MILLISECONDS = Range(0.1, 10_000, "ms")
+LOW_CUT = Range(60, 120, "Hz")
 HZ = Range(1_000, 1_000_000, "Hz", whole=True)
 FRAMES = Range(1, 65_536, "frames", whole=True)  # a callback
 TRACKS = Range(1, 1_000, whole=True)
@@ -136,6 +137,7 @@ SECONDS = number(0.001, 1_000_000_000, "seconds")
 VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which is that of the configuration's key
     "model": _or_default(str),
     "strength": _or_default(number(0, 1_000, "dB"), "none"),
+    "low_cut": _or_default(LOW_CUT.read, "off"),
     "latency": _latency,
     "rate": _or_default(RATE),
     "channels": _or_default(count(1, 1_000)),

@@ -79,7 +79,7 @@ def gains_above(model_gains: list[float]) -> np.ndarray:
     frames, narrow, wide = len(model_gains), 129, 385
     full = np.ones((1, frames, wide, 2), np.float32)
     enhanced = np.ones((1, frames, narrow, 2), np.float32) * np.float32(model_gains)[None, :, None, None]
-    faults = blend(full, enhanced, frames, np.zeros(2, np.float32), np.ones(1, np.float32))
+    faults = blend(full, enhanced, frames, np.zeros(2, np.float32), np.ones((2, 0), np.float32), np.ones(1, np.float32))
     assert faults == 0
     assert (full[0, :, narrow:] == full[0, :, narrow : narrow + 1]).all()
     return full[0, :, narrow, 0]

@@ -37,7 +37,7 @@ class Fake:
     """A session without sound, whose settings are heard as soon as ``flows``."""
 
     def __init__(self) -> None:
-        self.set = {"muted": False, "bypass": False, "strength_db": None, "model": "unet"}
+        self.set = {"muted": False, "bypass": False, "strength_db": None, "low_cut_hz": None, "model": "unet"}
         self.flows = True
         self.loading = threading.Event()
         self.loading.set()
@@ -240,6 +240,7 @@ def test_who_watches_learns_of_what_others_change_within_a_fifth_of_a_second(ses
         (b'{"v": 1, "do": "set", "set": {"muted": 1}}', "muted is"),
         (b'{"v": 1, "do": "set", "set": {"strength_db": -1}}', "strength_db is"),
         (b'{"v": 1, "do": "set", "set": {"strength_db": NaN}}', "strength_db is"),
+        (b'{"v": 1, "do": "set", "set": {"low_cut_hz": 40}}', "low_cut_hz is a number from 60 to 120"),
         (b'{"v": 1, "do": "set", "set": {"strength_db": true}}', "strength_db is"),
         (b'{"v": 1, "do": "set", "set": {"strength_db": 1' + 400 * b"0" + b"}}", "strength_db is"),
         (b'{"v": 1, "do": "set", "set": {"model": ""}}', "model is"),
@@ -325,15 +326,18 @@ def test_the_socket_goes_with_the_session_whatever_clients_do(runtime):
 
 def test_ctl_speaks_to_the_session(session, runtime, capfd):
     done = []
-    for line in ("mute", "toggle mute", "bypass", "bypass off", "toggle bypass", "strength 7.5", "model tape"):
+    switches = "mute", "toggle mute", "bypass", "bypass off", "toggle bypass"
+    for line in (*switches, "strength 7.5", "model tape", "low-cut 80"):
         assert main(["ctl", *line.split()]) == 0
         done.append(dict(session.set))
     assert [d["muted"] for d in done[:2]] == [True, False]
     assert [d["bypass"] for d in done[2:5]] == [True, False, True]
     assert done[5]["strength_db"] == 7.5
     assert done[6]["model"] == "tape"
+    assert done[7]["low_cut_hz"] == 80
     assert main(["ctl", "strength", "none"]) == 0
-    assert session.set["strength_db"] is None
+    assert main(["ctl", "low-cut", "off"]) == 0
+    assert (session.set["strength_db"], session.set["low_cut_hz"]) == (None, None)
     capfd.readouterr()
     assert main(["ctl", "status"]) == 0
     shown = capfd.readouterr().out

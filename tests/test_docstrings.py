@@ -14,8 +14,8 @@ import rtdenoise
 # Modules whose names other modules build on, beside the public ones.
 BUILT_ON = """
     errors geometry model.contract model.contract_file model.registry model.native_session core.stft core.frames
-    core.denoiser core.hop_denoiser io.files io.sound_source live.background live.hop_loop live.session live.stats
-    live.worker native.fft
+    core.low_cut core.adjustments core.denoiser core.hop_denoiser io.files io.sound_source live.background
+    live.hop_loop live.session live.settings live.stats live.worker native.fft
 """.split()
 
 pytest.importorskip("sounddevice", reason="live names need PortAudio", exc_type=OSError)

@@ -21,14 +21,14 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.control": "messages sockets server client",
     "rtdenoise.native": "intrinsics compilation fft",
     "rtdenoise.model": "weights onnx_runtime contract contract_file external registry native_session",
-    "rtdenoise.core": "stft frames denoiser hop_denoiser",
+    "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
         media media_source media_tracks media_sink loudness ends pipeline process_pool shard batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment server portaudio pulse ring stats devices drift callback
         trace tap recorder virtual_mic audio_streams streams pipewire_library pipewire graph_callback graph_streams
-        backends player file_ends watch delay hop hop_loop worker session remote""",
+        backends player file_ends watch delay hop hop_loop worker settings session remote""",
     "rtdenoise.panel": "access memory report history engine server desktop browser",
     "rtdenoise.cli": "keys config request ctl panel service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """

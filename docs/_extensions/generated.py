@@ -126,7 +126,11 @@ class PublicApi(SphinxDirective):
             lines += [title, "-" * len(title), ""]
             for name in sorted((n for n, o in objects.items() if belongs(o)), key=str.lower):
                 kind = {"Functions": "function", "Classes": "class", "Errors": "exception"}[title]
-                options = {"function": [], "class": ["   :members:"], "exception": ["   :show-inheritance:"]}[kind]
+                options = {
+                    "function": [],
+                    "class": ["   :members:", "   :inherited-members:"],
+                    "exception": ["   :show-inheritance:"],
+                }[kind]
                 lines += [f".. auto{kind}:: rtdenoise.{name}", *options, ""]
         container = nodes.section()
         container.document = self.state.document

@@ -29,6 +29,7 @@ TEMPLATE = """\
 # Defaults of rtdenoise; the command line takes precedence. Remove a # to set a value.
 # model = "unet"            # a name (see rtdenoise models) or a path
 # strength = 18             # attenuation limit in dB
+# low_cut = 80              # Hz, 60 to 120: attenuate what lies below
 # latency = "low"           # "normal" or "low"
 # quiet = true
 
@@ -72,6 +73,7 @@ class Folders:
 class Config:
     model: str | None = None
     strength: float | None = None
+    low_cut: float | None = None
     latency: str | float | None = None
     quiet: bool | None = None
     live: Live = field(default_factory=Live)

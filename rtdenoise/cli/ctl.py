@@ -24,6 +24,7 @@ actions:
   bypass [on|off]      pass the sound unfiltered
   toggle mute|bypass   the other state
   strength DB|none     attenuation limit
+  low-cut HZ|off       attenuate what lies below 60 to 120 Hz
   model NAME|PATH      another model of the same framing
   watch                a line, or with --json a record, whenever something changes and once a second
   sessions             all that run
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help="one of the actions below")
-    parser.add_argument("value", nargs="?", help="what bypass, toggle, strength and model take")
+    parser.add_argument("value", nargs="?", help="what bypass, toggle, strength, low-cut and model take")
     parser.add_argument("--session", type=count(), metavar="PID", help="the process of the session (default: newest)")
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
@@ -115,6 +116,12 @@ def _strength(value: str | None) -> dict[str, Any]:
     return {"strength_db": VALUES["strength"](value)}
 
 
+def _low_cut(value: str | None) -> dict[str, Any]:
+    if value is None:
+        raise ValueError("give a frequency in Hz, or off")
+    return {"low_cut_hz": VALUES["low_cut"](value)}
+
+
 def _model(value: str | None) -> dict[str, Any]:
     if value is None:
         raise ValueError("give the name or the path of a model")
@@ -130,6 +137,7 @@ ACTIONS = {
     "bypass": _bypass,
     "toggle": _toggle,
     "strength": _strength,
+    "low-cut": _low_cut,
     "model": _model,
     "watch": _nothing,
     "sessions": _nothing,

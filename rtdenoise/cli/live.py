@@ -122,6 +122,7 @@ def _session(args: argparse.Namespace) -> LiveDenoiser:
         rate=args.rate,
         channels=args.channels,
         strength_db=args.strength,
+        low_cut_hz=args.low_cut,
         latency=args.latency,
         blocksize=args.blocksize,
         fixed_latency_ms=args.fixed_latency,

@@ -275,4 +275,5 @@ def _settings(args: argparse.Namespace) -> Settings:
         args.track,
         args.audio_codec,
         args.loudness,
+        args.low_cut,
     )

@@ -57,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="attenuation limit in dB: 0 leaves the sound as it is, none sets no limit (default)",
     )
     add(
+        "--low-cut",
+        type=VALUES["low_cut"],
+        metavar="HZ|off",
+        help="also attenuate what lies below this frequency, 60 to 120 Hz, such as rumble and wind (default: off)",
+    )
+    add(
         "--latency",
         type=VALUES["latency"],
         default="normal",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rtdenoise.arguments import LOW_CUT
 from rtdenoise.errors import UsageError
 
 VERSION = 1
@@ -28,9 +29,14 @@ def _switch(value: Any) -> bool:
     return isinstance(value, bool) or value == TOGGLE
 
 
-def _strength(value: Any) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value is None or (number and 0 <= value <= STRONGEST_DB)
+def _number(low: float, high: float) -> Callable[[Any], bool]:
+    """A number within a range, or null."""
+
+    def fits(value: Any) -> bool:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value is None or (number and low <= value <= high)
+
+    return fits
 
 
 def _name(value: Any) -> bool:
@@ -41,7 +47,11 @@ def _name(value: Any) -> bool:
 SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "muted": (_switch, 'true, false or "toggle"'),
     "bypass": (_switch, 'true, false or "toggle"'),
-    "strength_db": (_strength, f"a number from 0 to {STRONGEST_DB}, or null for no limit"),
+    "strength_db": (_number(0, STRONGEST_DB), f"a number from 0 to {STRONGEST_DB}, or null for no limit"),
+    "low_cut_hz": (
+        _number(LOW_CUT.low, LOW_CUT.high),
+        f"a number from {LOW_CUT.low} to {LOW_CUT.high}, or null for no low cut",
+    ),
     "model": (_name, "the name or the path of a model"),
 }
 

@@ -1,7 +1,7 @@
 """The streaming denoiser: samples in, as many samples out, a fixed latency later.
 
     samples ─▶ STFT ─▶ model ─▶ blend with the input ─▶ inverse STFT ─▶ samples
-               └ faulty samples become zero     └ attenuation limit, bypass, band above the model
+               └ faulty samples become zero     └ attenuation limit, bypass, band above the model, low cut
 
 Live audio, files and arrays all run through `Denoiser`, so they give the same numbers. This module owns the order of
 the steps and the checks of what comes in; the compiled steps are in `rtdenoise.core.frames` and `rtdenoise.core.stft`,
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdenoise.core.frames import MIX, MIX_TARGET, begin, finish
+from rtdenoise.core.adjustments import Adjustable
+from rtdenoise.core.frames import begin, finish
 from rtdenoise.core.stft import FILL, StreamingISTFT, StreamingSTFT
 from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.geometry import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Geometry, Latency
@@ -26,7 +27,7 @@ from rtdenoise.native.fft import aligned
 BATCHES = (64, 8, 1)  # Frames in one call of the model: many where samples lie ready, one where they trickle in.
 
 
-class Denoiser:
+class Denoiser(Adjustable):
     """Streaming noise filter for one signal of one or several channels.
 
     It keeps the state of one stream. Threads may use several objects at once, and take turns with one, by chunks.
@@ -43,6 +44,10 @@ class Denoiser:
         Attenuation limit in dB: 0 leaves the input untouched (but delayed), None sets no limit.
     latency : {"normal", "low"}, optional
         Synthesis window of four hops or two: 16 or 8 ms, with the same model, where its hop is 4 ms.
+
+    low_cut_hz : float, optional
+        60 to 120: attenuate what lies below this frequency, such as rumble, whatever the model and the limit do; the
+        frequency itself by 10 dB. None cuts nothing. It adds no latency.
 
     Attributes
     ----------
@@ -87,6 +92,7 @@ class Denoiser:
         channels: int = 1,
         strength_db: float | None = None,
         latency: Latency = "normal",
+        low_cut_hz: float | None = None,
     ):
         if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ or rate != int(rate):
             raise UsageError(f"rate {rate} Hz is outside {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz; resample the audio first")
@@ -102,12 +108,9 @@ class Denoiser:
         self._stream = self.model.stream(channels)
         self._full = aligned(channels, BATCHES[0], self.geometry.bins, 2)
         self._top_gain = np.ones(channels, np.float32)
-        self._mix = np.zeros(2, np.float32)
-        self._bypass = False
         self._rank = 1
         self._turn = threading.RLock()
-        self.strength_db = strength_db
-        self._mix[MIX] = self._mix[MIX_TARGET]
+        super().__init__(strength_db, low_cut_hz)
         nothing = np.zeros((0, channels), np.float32)
         self._run(nothing, nothing, 0, 0)  # compiles, or loads what is compiled, before audio flows
 
@@ -125,34 +128,6 @@ class Denoiser:
     def nonfinite_samples(self) -> int:
         """Input samples so far that were NaN, infinite or beyond +120 dBFS, and were taken as zero."""
         return self._stft.faults
-
-    @property
-    def strength_db(self) -> float | None:
-        """Attenuation limit in dB, None for no limit. It may be set at any time; changes cross-fade over four hops."""
-        return self._strength_db
-
-    @strength_db.setter
-    def strength_db(self, value: float | None) -> None:
-        if value is not None and not value >= 0:
-            raise UsageError(
-                f"strength {value} dB is no attenuation limit; give 0 (untouched) or more, or none for no limit"
-            )
-        self._strength_db = value
-        self._aim()
-
-    @property
-    def bypass(self) -> bool:
-        """Whether the input is passed unfiltered, with the same latency. It may be set at any time, without a jump."""
-        return self._bypass
-
-    @bypass.setter
-    def bypass(self, on: bool) -> None:
-        self._bypass = bool(on)
-        self._aim()
-
-    def _aim(self) -> None:
-        limit = 0.0 if self._strength_db is None else 10 ** (-self._strength_db / 20)
-        self._mix[MIX_TARGET] = 1.0 if self._bypass else limit
 
     def process(self, x: np.ndarray) -> np.ndarray:
         """Filter a chunk of any length; how a signal is cut into chunks makes no difference.
@@ -201,7 +176,7 @@ class Denoiser:
         stop = begin(block, at, frames or 1, self._full, noisy, self._stft.arguments)
         if frames:
             self._stream.step(frames)
-        blending = self._full, enhanced, frames, self._mix, self._top_gain
+        blending = self._full, enhanced, frames, self._mix, self._cut, self._top_gain
         return stop, finish(*blending, out, at, stop, self._istft.arguments)
 
     def _block(self, x: np.ndarray) -> np.ndarray:
@@ -243,7 +218,7 @@ class Denoiser:
             for part in (self._stft, self._istft, self._stream):
                 part.reset()
             self._top_gain[:] = 1
-            self._mix[MIX] = self._mix[MIX_TARGET]
+            self._settle()
 
 
 def denoise(
@@ -252,6 +227,7 @@ def denoise(
     model: str | Path | Model = DEFAULT_MODEL,
     strength_db: float | None = None,
     latency: Latency = "normal",
+    low_cut_hz: float | None = None,
 ) -> np.ndarray:
     """Filter a whole signal; the result is sample-aligned with it, so its latency is removed.
 
@@ -267,6 +243,8 @@ def denoise(
         Attenuation limit in dB: 0 leaves the signal untouched, None sets no limit.
     latency : {"normal", "low"}, optional
         Synthesis window: ``"low"`` gives the sound that a low-latency stream has.
+    low_cut_hz : float, optional
+        As for `Denoiser`.
 
     Returns
     -------
@@ -296,5 +274,5 @@ def denoise(
     if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] < x.shape[1] and x.shape[1] > MAX_CHANNELS):
         turned = "; channels come last, give x.T" if x.ndim == 2 else ""
         raise UsageError(f"the signal has shape {x.shape}; give [samples] or [samples, channels]{turned}")
-    d = Denoiser(model, rate, 1 if x.ndim == 1 else x.shape[1], strength_db, latency)
+    d = Denoiser(model, rate, 1 if x.ndim == 1 else x.shape[1], strength_db, latency, low_cut_hz)
     return np.concatenate([d.process(x), d.flush()])[d.latency_samples :]

@@ -1,6 +1,6 @@
 """What happens to frames on both sides of the model's step, as compiled code that needs no GIL.
 
-    samples ─▶ begin: analyse ─▶ (model step) ─▶ finish: blend with the input, synthesise ─▶ samples
+    samples ─▶ begin: analyse ─▶ (model step) ─▶ finish: blend with the input, low cut, synthesise ─▶ samples
 
 Arrays, files and live audio all run these functions, so they give the same numbers. The blend carries out attenuation
 limit and bypass, extends the model's gains to bins above its reach, and keeps a model's faulty output out of the sound.
@@ -15,9 +15,9 @@ import numpy as np
 from rtdenoise.core.stft import FILL, HOP, analyse, synthesise
 from rtdenoise.native.fft import Bundle, inline, jit
 
-FADE_STEP = np.float32(0.25)  # The blend changes by at most this much per hop, so changes cross-fade over 16 ms.
+FADE_STEP = np.float32(0.25)  # Blend and low cut change by at most this much per hop: changes cross-fade over 16 ms.
 TOP_SMOOTHING = np.float32(0.8)  # Per hop, about 18 ms: smooths the gain of the bins above the model's last one.
-MIX, MIX_TARGET = range(2)  # Slots of the blend: the input's share now, and the share it moves towards.
+MIX, MIX_TARGET = range(2)  # Slots of the blend, and rows of the low cut: what holds now, and what it moves towards.
 
 
 @jit
@@ -83,7 +83,9 @@ def hold_back(full: np.ndarray, frames: int, held: np.ndarray) -> None:
 
 
 @jit
-def blend(full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, top_gain: np.ndarray) -> int:
+def blend(
+    full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, cut: np.ndarray, top_gain: np.ndarray
+) -> int:
     """Replace the input's spectra by the output's.
 
     A faulty frame passes the input. Bins above the model's last take the smoothed gain of its top quarter, at most one.
@@ -98,6 +100,8 @@ def blend(full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, 
         How many of them.
     mix : ndarray
         The input's share, now and as it should become (slots `MIX` and `MIX_TARGET`).
+    cut : ndarray
+        Gains of the lowest bins of the result, in rows of the same meaning (`rtdenoise.core.low_cut`).
     top_gain : ndarray
         Smoothed gain of the bins above the model's last, one a channel.
 
@@ -108,15 +112,15 @@ def blend(full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, 
 
     Shape
     -----
-    ``full``, ``enhanced`` float32 ``[channels, >= frames, bins, 2]``, of different bins.
+    ``full``, ``enhanced`` float32 ``[channels, >= frames, bins, 2]``, of different bins; ``cut`` float32
+    ``[2, lowest bins]``.
     """
     channels, _, bins, _ = full.shape
     shared = min(bins, enhanced.shape[2])
     top = enhanced.shape[2] - enhanced.shape[2] // 4
     faults = 0
     for f in range(frames):
-        step = mix[MIX_TARGET] - mix[MIX]
-        mix[MIX] += min(max(step, -FADE_STEP), FADE_STEP)
+        approach(mix)
         dry, wet = mix[MIX], np.float32(1) - mix[MIX]
         for c in range(channels):
             finite = True
@@ -139,7 +143,24 @@ def blend(full: np.ndarray, enhanced: np.ndarray, frames: int, mix: np.ndarray, 
             for k in range(shared):
                 full[c, f, k, 0] = dry * full[c, f, k, 0] + wet * enhanced[c, f, k, 0]
                 full[c, f, k, 1] = dry * full[c, f, k, 1] + wet * enhanced[c, f, k, 1]
+        for k in range(cut.shape[1]):
+            approach(cut[:, k])
+            for c in range(channels):
+                full[c, f, k, 0] *= cut[MIX, k]
+                full[c, f, k, 1] *= cut[MIX, k]
     return faults
+
+
+@inline
+def approach(pair: np.ndarray) -> None:
+    """Move what holds now towards what it should become.
+
+    Parameters
+    ----------
+    pair : ndarray
+        Slots `MIX` and `MIX_TARGET`.
+    """
+    pair[MIX] += min(max(pair[MIX_TARGET] - pair[MIX], -FADE_STEP), FADE_STEP)
 
 
 @jit
@@ -148,6 +169,7 @@ def finish(
     enhanced: np.ndarray,
     frames: int,
     mix: np.ndarray,
+    cut: np.ndarray,
     top_gain: np.ndarray,
     out: np.ndarray,
     start: int,
@@ -158,7 +180,7 @@ def finish(
 
     Parameters
     ----------
-    full, enhanced, frames, mix, top_gain
+    full, enhanced, frames, mix, cut, top_gain
         As for `blend`.
     out, start, stop, istft
         As for `rtdenoise.core.stft.synthesise`.
@@ -168,6 +190,6 @@ def finish(
     int
         Frames of the model that were not finite.
     """
-    faults = blend(full, enhanced, frames, mix, top_gain)
+    faults = blend(full, enhanced, frames, mix, cut, top_gain)
     synthesise(full, frames, out, start, stop, istft)
     return faults

@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rtdenoise.core.denoiser import BATCHES, Denoiser
 from rtdenoise.core.frames import MIX, MIX_TARGET
 from rtdenoise.core.stft import WAITING, StreamingISTFT
@@ -27,7 +29,7 @@ class HopDenoiser(Denoiser):
 
     Parameters
     ----------
-    model, rate, channels, strength_db, latency
+    model, rate, channels, strength_db, latency, low_cut_hz
         As for `Denoiser`.
     """
 
@@ -38,8 +40,9 @@ class HopDenoiser(Denoiser):
         channels: int = 1,
         strength_db: float | None = None,
         latency: Latency = "normal",
+        low_cut_hz: float | None = None,
     ):
-        super().__init__(model, rate, channels, strength_db, latency)
+        super().__init__(model, rate, channels, strength_db, latency, low_cut_hz)
         self._skip_waiting_hop()
 
     @property
@@ -49,17 +52,18 @@ class HopDenoiser(Denoiser):
 
     @property
     def hop_arguments(self) -> tuple[Any, ...]:
-        """``(full, noisy, enhanced, mix, top_gain, stft, istft)`` for `begin`, a step of `stream`, and `finish`.
+        """``(full, noisy, enhanced, mix, cut, top_gain, stft, istft)`` for `begin`, a step of `stream`, and `finish`.
 
         ``noisy[k - 1]`` and ``enhanced[k - 1]`` serve steps of k frames.
         """
         noisy, enhanced = zip(*map(self._stream.buffers, range(1, LIVE_BATCH + 1)), strict=True)
-        return self._full, noisy, enhanced, self._mix, self._top_gain, self._stft.arguments, self._istft.arguments
+        blending = self._mix, self._cut, self._top_gain
+        return self._full, noisy, enhanced, *blending, self._stft.arguments, self._istft.arguments
 
     @property
     def settled(self) -> bool:
-        """Whether the last change of `strength_db` or `bypass` has been cross-faded to its end."""
-        return bool(self._mix[MIX] == self._mix[MIX_TARGET])
+        """Whether the last change of `strength_db`, `bypass` or `low_cut_hz` has been cross-faded to its end."""
+        return all(np.array_equal(held[MIX], held[MIX_TARGET]) for held in (self._mix, self._cut))
 
     def exchange(self, model: Model, stream: ModelStream) -> None:
         """Go on with another model; the audio under way stays.
@@ -88,6 +92,7 @@ class HopDenoiser(Denoiser):
         self.latency = "low"
         self._istft = StreamingISTFT(self.geometry, self.channels, "low", max_frames=BATCHES[0])
         self._skip_waiting_hop()
+        self._aim()  # The gains of a low cut depend on the synthesis window.
 
     def reset(self) -> None:
         """Forget all audio, so that what follows is filtered as by a new object. Settings stay."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from rtdenoise.arguments import LOUDNESS, TRACKS
+from rtdenoise.arguments import LOUDNESS, LOW_CUT, TRACKS
 from rtdenoise.errors import UsageError
 from rtdenoise.io.batch import FileOutcome, filter_jobs, find_jobs
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
@@ -32,6 +32,7 @@ def denoise_file(
     track: int | Literal["all"] | None = None,
     audio_codec: str | None = None,
     loudness_lufs: float | None = None,
+    low_cut_hz: float | None = None,
     progress: Progress | None = None,
 ) -> FileReport:
     """Filter a sound file into another one, sample-aligned and of the same duration.
@@ -63,6 +64,8 @@ def denoise_file(
     loudness_lufs : float, optional
         Integrated loudness of the output (EBU R 128) in LUFS, -40 to -5, with true peaks of at most -1 dBTP. It needs
         the extra ``media``. The default leaves the level as it is.
+    low_cut_hz : float, optional
+        60 to 120: also attenuate what lies below this frequency, in Hz. None cuts nothing.
     progress : callable, optional
         Called as ``progress(done_s, total_s)`` about once per second of sound, in the calling thread; ``total_s`` is
         None where the duration is not known. An exception that it raises ends the work and passes through.
@@ -95,9 +98,8 @@ def denoise_file(
     ends = _file_name(source), _file_name(target)
     if not overwrite and os.path.isfile(ends[1]) and not (os.path.exists(ends[0]) and os.path.samefile(*ends)):
         raise UsageError(f"{ends[1]} exists; give the output another name, or set overwrite")
-    return filter_sound(
-        *ends, _settings(model, strength_db, latency, track, audio_codec, loudness_lufs), progress=progress
-    )
+    settings = _settings(model, strength_db, latency, track, audio_codec, loudness_lufs, low_cut_hz)
+    return filter_sound(*ends, settings, progress=progress)
 
 
 def denoise_folder(
@@ -111,6 +113,7 @@ def denoise_folder(
     track: int | Literal["all"] | None = None,
     audio_codec: str | None = None,
     loudness_lufs: float | None = None,
+    low_cut_hz: float | None = None,
     jobs: int = 1,
     shard: tuple[int, int] | None = None,
     progress: Callable[[FileOutcome], object] | None = None,
@@ -126,7 +129,7 @@ def denoise_folder(
         Folder to read, with all below it. Hidden files are left alone, and links to folders are not followed.
     target : str or path-like
         Folder to write, made if it does not exist. It may lie inside ``source``.
-    model, strength_db, latency, track, audio_codec, loudness_lufs
+    model, strength_db, latency, track, audio_codec, loudness_lufs, low_cut_hz
         As for `denoise_file`.
     overwrite : bool, optional
         Whether outputs that are no older than their inputs are made again.
@@ -167,7 +170,8 @@ def denoise_folder(
     if not os.path.isdir(source):
         raise UsageError(f"{os.fspath(source)} is no folder; check the name, or filter a file with denoise_file")
     found = find_jobs(os.fspath(source), os.fspath(target), overwrite, Shard(*shard) if shard else None)
-    return filter_jobs(found, _settings(model, strength_db, latency, track, audio_codec, loudness_lufs), jobs, progress)
+    settings = _settings(model, strength_db, latency, track, audio_codec, loudness_lufs, low_cut_hz)
+    return filter_jobs(found, settings, jobs, progress)
 
 
 def _settings(
@@ -177,12 +181,22 @@ def _settings(
     track: int | Literal["all"] | None,
     audio_codec: str | None,
     loudness_lufs: float | None,
+    low_cut_hz: float | None,
 ) -> Settings:
     if track not in (None, "all"):
         TRACKS.check("track", track)
-    if loudness_lufs is not None:
-        LOUDNESS.check("loudness_lufs", loudness_lufs)
-    return Settings(model, strength_db, latency, track=track, audio_codec=audio_codec, loudness_lufs=loudness_lufs)
+    for name, value, allowed in (("loudness_lufs", loudness_lufs, LOUDNESS), ("low_cut_hz", low_cut_hz, LOW_CUT)):
+        if value is not None:
+            allowed.check(name, value)
+    return Settings(
+        model,
+        strength_db,
+        latency,
+        track=track,
+        audio_codec=audio_codec,
+        loudness_lufs=loudness_lufs,
+        low_cut_hz=low_cut_hz,
+    )
 
 
 def _file_name(path: str | os.PathLike[str]) -> str:

@@ -48,6 +48,7 @@ class Settings:
     track: int | str | None = None  # Of a film: a number from 1 on, "all", or the default one
     audio_codec: str | None = None  # of a film's output: an encoder; None is as it was
     loudness_lufs: float | None = None  # of the whole output; None leaves it as it is
+    low_cut_hz: float | None = None
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,8 @@ def lent_denoiser(settings: Settings, rate: int, channels: int) -> Iterator[Deno
     if denoiser is None:
         from rtdenoise.core.denoiser import Denoiser
 
-        denoiser = Denoiser(model, rate, channels, strength_db=settings.strength_db, latency=settings.latency)
+        adjusted = settings.strength_db, settings.latency, settings.low_cut_hz
+        denoiser = Denoiser(model, rate, channels, *adjusted)
     denoiser.bypass = settings.bypass
     denoiser.reset()
     yield denoiser

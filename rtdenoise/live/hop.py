@@ -110,7 +110,7 @@ def open_hops(buffers: HopBuffers, most: int) -> tuple[int, int]:
     """Take the hops that lie ready, up to ``most``, as far as the model's input; returns what to do with them and how
     many there are. More than one only where the model runs. `close_hops` moves on in the captured ring."""
     control, captured, drift = buffers.control, buffers.captured, buffers.drift
-    full, noisy, _, _, _, stft, _ = buffers.denoise
+    full, noisy, _, _, _, _, stft, _ = buffers.denoise
     hop, capacity = stft[0][HOP], captured.shape[0]
     if not anchor(control, hop, drift):
         return NOTHING, 0
@@ -202,7 +202,7 @@ def reuse_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarra
 def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray | None) -> None:
     """Finish the hops that `open_hops` began and hand them to the play callback and to the recording, one by one."""
     control, gains, y = buffers.control, buffers.gains, buffers.y
-    full, _, all_enhanced, mix, top_gain, stft, istft = buffers.denoise
+    full, _, all_enhanced, mix, cut, top_gain, stft, istft = buffers.denoise
     enhanced, hop, look_ahead = all_enhanced[count - 1], stft[0][HOP], stft[6].shape[1]
     if action == RUN:
         for f in range(count):
@@ -218,7 +218,7 @@ def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray |
             reuse_gains(full, enhanced, 0, gains)
         else:
             enhanced[:, :, : full.shape[2]] = full[:, :count, : enhanced.shape[2]]
-    control[ring.FAULTS] += finish(full, enhanced, count, mix, top_gain, y, 0, count * hop, istft)
+    control[ring.FAULTS] += finish(full, enhanced, count, mix, cut, top_gain, y, 0, count * hop, istft)
     for f in range(count):
         if f:
             repeat_times(trace, control)

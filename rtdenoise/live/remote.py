@@ -26,8 +26,9 @@ class RemoteSession:
             if name in settings:
                 value = settings[name]
                 setattr(live, name, not getattr(live, name) if value == TOGGLE else value)
-        if "strength_db" in settings:
-            live.strength_db = settings["strength_db"]
+        for name in ("strength_db", "low_cut_hz"):
+            if name in settings:
+                setattr(live, name, settings[name])
 
     def heard(self) -> bool:
         return self._live.settled

@@ -21,7 +21,8 @@ from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
 from rtdenoise.live.devices import play_channels
 from rtdenoise.live.file_ends import FileEnds, find_ends
 from rtdenoise.live.program_end import end_with_program, forget
-from rtdenoise.live.ring import Rings, mute_settled, percentile_us
+from rtdenoise.live.ring import Rings, percentile_us
+from rtdenoise.live.settings import LiveSettings
 from rtdenoise.live.stats import Load, Stats, Stopwatch, counts, settings, why_silent
 from rtdenoise.live.tap import Tap
 from rtdenoise.live.virtual_mic import VirtualMicrophone
@@ -33,7 +34,7 @@ from rtdenoise.model.registry import DEFAULT_MODEL, load_model
 START_TIMEOUT_S = 5.0
 
 
-class LiveDenoiser:
+class LiveDenoiser(LiveSettings):
     """A running noise filter between two sound devices; use it as a context manager.
 
     Parameters
@@ -41,7 +42,7 @@ class LiveDenoiser:
     input, output : int, str or Path, optional
         Device names, parts of names, or ids (see `list_devices`); None is the system's default. One may be a Path: a
         sound file, played in real time or recorded. The output may be a `VirtualMicrophone`.
-    model, strength_db : optional
+    model, strength_db, low_cut_hz : optional
         As for `Denoiser`.
     rate : int, optional
         Hz; None is the input device's own. Nothing is resampled, except by less than 0.2 % between two clocks.
@@ -90,6 +91,7 @@ class LiveDenoiser:
         tee: str | Path | None = None,
         tap: bool = False,
         backend: Backend | None = None,
+        low_cut_hz: float | None = None,
     ):
         source, self.input, self.output = find_ends(input, output)
         self._microphone = output if isinstance(output, VirtualMicrophone) else None
@@ -97,7 +99,7 @@ class LiveDenoiser:
         channels = (source.channels if source else 1) if channels is None else channels
         model = model if isinstance(model, Model) else load_model(model)
         mode, gather, wanted_ms = asked(latency, Geometry(route.rate, model.info.framing), route.split)
-        self._denoiser = HopDenoiser(model, route.rate, channels, strength_db, mode)
+        self._denoiser = HopDenoiser(model, route.rate, channels, strength_db, mode, low_cut_hz)
         recording = output if isinstance(output, Path) else None if tee is None else Path(tee)
         ends = source.channels if source else min(channels, self.input.inputs), play_channels(channels, self.output)
         kept = tap or recording is not None
@@ -228,38 +230,6 @@ class LiveDenoiser:
             As for `Denoiser`, with the same `framing`.
         """
         self._worker.exchange(model if isinstance(model, Model) else load_model(model))
-
-    @property
-    def bypass(self) -> bool:
-        """Whether the input is passed unfiltered, with the same latency."""
-        return self._denoiser.bypass
-
-    @bypass.setter
-    def bypass(self, on: bool) -> None:
-        self._denoiser.bypass = on
-
-    @property
-    def muted(self) -> bool:
-        """Whether the output is silent, with a short fade and the same latency; what is recorded is silent too."""
-        return bool(self._rings.control[ring.MUTED])
-
-    @muted.setter
-    def muted(self, on: bool) -> None:
-        self._rings.control[ring.MUTED] = bool(on)
-
-    @property
-    def settled(self) -> bool:
-        """Whether the last change of `bypass`, `strength_db` and `muted` has left the filter in full."""
-        return self._denoiser.settled and mute_settled(self._rings.control)
-
-    @property
-    def strength_db(self) -> float | None:
-        """Attenuation limit in dB; None is no limit."""
-        return self._denoiser.strength_db
-
-    @strength_db.setter
-    def strength_db(self, value: float | None) -> None:
-        self._denoiser.strength_db = value
 
     @property
     def latency_ms(self) -> float:

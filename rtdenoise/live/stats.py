@@ -28,6 +28,7 @@ class Stats:
     bypass: bool  # whether the sound passes unfiltered
     muted: bool  # whether the output is silent
     strength_db: float | None  # attenuation limit; None: no limit
+    low_cut_hz: float | None  # below it everything is attenuated; None: no low cut
     rate: int  # sample rate in Hz
     channels: int  # filtered channels
     block_in: int  # most frames in one input callback
@@ -141,6 +142,7 @@ def settings(denoiser: Denoiser) -> dict[str, Any]:
         "model": denoiser.model.name,
         "bypass": denoiser.bypass,
         "strength_db": denoiser.strength_db,
+        "low_cut_hz": denoiser.low_cut_hz,
         "rate": denoiser.rate,
         "algorithmic_latency_ms": denoiser.latency_ms,
         "channels": denoiser.channels,

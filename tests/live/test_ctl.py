@@ -59,12 +59,12 @@ def answered_ms(client: Client, changes: list[dict]) -> np.ndarray:
     return np.array(times)
 
 
-@pytest.mark.parametrize("name", ["muted", "bypass", "strength_db"])
+@pytest.mark.parametrize("name", ["muted", "bypass", "strength_db", "low_cut_hz"])
 def test_a_command_has_its_effect_within_twenty_milliseconds(session, name, capsys):
-    values = [12, 6] * 15 if name == "strength_db" else [True, False] * 15
+    values = {"strength_db": [12, 6], "low_cut_hz": [80, None]}.get(name, [True, False]) * 15
     with Client() as client:
         took = answered_ms(client, [{name: value} for value in values])
-        client.ask("set", {"muted": False, "bypass": False, "strength_db": None})
+        client.ask("set", {"muted": False, "bypass": False, "strength_db": None, "low_cut_hz": None})
     with capsys.disabled():
         print(f"\n{name}: command to effect, median {np.median(took):.1f} ms, most {took.max():.1f} ms")
     assert np.median(took) <= EFFECT_MS
