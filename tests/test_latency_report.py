@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 import sys
 import xml.etree.ElementTree as Xml
@@ -19,6 +20,7 @@ from rtdenoise_bench.cli import main
 from rtdenoise_bench.commands import Command
 from rtdenoise_bench.measure import latency_breakdown, peers, stages
 from rtdenoise_bench.measure.clock import Noise
+from rtdenoise_bench.measure.cost import FILE, Cost
 from rtdenoise_bench.measure.latency_breakdown import LatencyStage
 from rtdenoise_bench.measure.live import Live
 from rtdenoise_bench.measure.matrix import Cell
@@ -200,8 +202,15 @@ def report() -> Report:
         engine=engine,
         in_real_time=[alone],
         matrix=cells,
+        costs=[
+            Cost("unet", "1 a call", 8.0, 11.0, 14.0, 20.0, 320.0, 0.02, 150.0),
+            Cost("unet", FILE, 2.5, math.nan, math.nan, math.nan, 100_000.0, 0.02, None),
+        ],
         live=[through_jack],
-        peers=[peers.Peer("other", 0.02, 0.1, 10.0, 0.9, 20.0), peers.Peer("unlike", 0.02, 0.1, None, 0.1, 20.0)],
+        peers=[
+            peers.Peer("other", 0.02, 1.9, 0.1, 10.0, 0.9, 20.0),
+            peers.Peer("unlike", 0.02, 1.9, 0.1, None, 0.1, 20.0),
+        ],
         left_out=["end to end, pulse: not installed: pactl (make system)"],
     )
 

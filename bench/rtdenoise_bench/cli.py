@@ -15,6 +15,7 @@ COMMANDS = {  # name: module or module:object, and its help text
     "report": ("commands:REPORT", "the latency report: latency and load of this machine, in under a minute"),
     "engine": ("commands:ENGINE", "the sections that need no device: stages of a hop, deadlines, start-up"),
     "live": ("commands:LIVE", "the section on end-to-end latency through sound servers"),
+    "cost": ("commands:COST", "what a second of sound costs one core: models, hops a call, warm and cold caches"),
     "models": ("commands:MODELS", "the section on the load of every model at every rate"),
     "compare": ("report.compare", "compare two reports; fails if the second is slower"),
     "exactness": ("measure.exactness", "check that the streaming core is exact and has the latency it reports"),

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,13 +15,14 @@ from rtdenoise.arguments import RATE, SECONDS, count, number
 from rtdenoise.errors import UsageError
 from rtdenoise.io.atomic import write_text
 from rtdenoise.model.registry import DEFAULT_MODEL, find_model
-from rtdenoise_bench.measure import peers
+from rtdenoise_bench.measure import cost, peers
 from rtdenoise_bench.measure.live import SERVERS
 from rtdenoise_bench.measure.matrix import FEW_RATES_HZ, RATES_HZ
 from rtdenoise_bench.measure.measure import LIVE_S, REAL_TIME_S, ROUNDS, Request, take
 from rtdenoise_bench.report import terminal
 from rtdenoise_bench.report.report import Report, to_json
 
+PRINTED = Path("-")  # the name of standard output
 ENGINE_SECTIONS = ("noise", "engine", "real time", "start")
 
 
@@ -32,7 +34,17 @@ class Command:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         add = parser.add_argument
-        if self.sections != ("matrix",):
+        if "cost" in self.sections:
+            add("--model", dest="models", action="append", help="model to measure; may be repeated (default: all)")
+            add("--rate", type=RATE, default=48_000, help="Hz (default %(default)s)")
+            add(
+                "--step",
+                action="append",
+                default=[],
+                metavar="NAME=FILE.onnx@MS",
+                help="a streaming model of another make, stepped in the same run; MS of sound a step; may be repeated",
+            )
+        elif self.sections != ("matrix",):
             add("--model", default=DEFAULT_MODEL, help="model to measure (default %(default)s)")
             add("--latency", choices=("normal", "low"), default="normal")
         if "engine" in self.sections:
@@ -78,8 +90,13 @@ class Command:
                 help="another program to run on the same clip; may be repeated",
             )
             add("--clip", type=Path, help="clip for --peer (default: a synthetic voice in noise)")
-        add("--json", type=Path, metavar="FILE", help="also write the report as JSON, for `rtdenoise-bench compare`")
-        add("--md", type=Path, metavar="FILE", help="also write it as Markdown, for a ticket")
+        add(
+            "--json",
+            type=Path,
+            metavar="FILE",
+            help="also write the report as JSON, for `rtdenoise-bench compare`; `-`: print that instead",
+        )
+        add("--md", type=Path, metavar="FILE", help="also write it as Markdown, for a ticket; `-`: print that instead")
         add("--html", type=Path, metavar="FILE", help="also write it as one HTML page with charts")
         add("--quiet", action="store_true", help="do not print the report")
 
@@ -88,19 +105,23 @@ class Command:
         console = Console(width=None if os.isatty(1) else terminal.PIPE_COLUMNS, highlight=False)
         report = take(self._request(args), Console(stderr=True, quiet=args.quiet))
         for path, form in draw:
-            write_text(path, form(report))
-        if not args.quiet:
+            if path == PRINTED:
+                print(form(report))
+            else:
+                write_text(path, form(report))
+        if not (args.quiet or any(path == PRINTED for path, _ in draw)):
             terminal.show(report, console)
         return 0
 
     def _request(self, args: argparse.Namespace) -> Request:
         wanted = vars(args)
-        given = {
+        given: dict[str, Any] = {
             name: wanted[name]
-            for name in ("model", "latency", "rate", "channels", "rounds", "blocksize", "clip")
+            for name in ("model", "models", "latency", "rate", "channels", "rounds", "blocksize", "clip")
             if name in wanted
         }
         find_model(given.setdefault("model", DEFAULT_MODEL))
+        given["steps"] = [cost.parse_step(text) for text in wanted.get("step", ())]
         others = [peers.parse(text) for text in wanted.get("peer", ())]
         sections = tuple(p for p in self.sections if p != "peers" or others)
         everywhere = SERVERS if self.sections == ("live",) and not wanted.get("source") else None
@@ -136,3 +157,4 @@ def _drawings(args: argparse.Namespace) -> list[tuple[Path, Callable[[Report], s
 
 REPORT = Command((*ENGINE_SECTIONS, "live", "matrix", "peers"))
 ENGINE, MODELS, LIVE = Command(ENGINE_SECTIONS), Command(("matrix",)), Command(("live",))
+COST = Command(("cost", "peers"))

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Latency
-from rtdenoise_bench.measure import clock, live, loopback, matrix, peers, start
+from rtdenoise_bench.measure import clock, cost, live, loopback, matrix, peers, start
 from rtdenoise_bench.measure.stages import Engine, InRealTime, Rounds, in_real_time
 from rtdenoise_bench.report import machine
 from rtdenoise_bench.report.advice import advise, warn
@@ -29,7 +29,7 @@ NOISE_S = 1.0
 LIVE_S = 2.5
 REAL_TIME_S = 4.1  # This is long enough for p99.
 ROUNDS = 20  # A round has 500 hops, so these suffice for p99.9.
-EXPECTED_S = {"noise": 1, "engine": 2, "real time": 3, "matrix": 5, "start": 5, "live": 11, "peers": 5}
+EXPECTED_S = {"noise": 1, "engine": 2, "real time": 3, "matrix": 5, "cost": 10, "start": 5, "live": 11, "peers": 5}
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Request:
     rounds: int = ROUNDS
     real_time_s: float = REAL_TIME_S
     live_s: float = LIVE_S
+    models: list[str] | None = None
+    steps: list[tuple[str, Path, float]] = field(default_factory=list)
     matrix_rates: tuple[int, ...] = matrix.RATES_HZ
     blocksize: int | None = None
     servers: tuple[str, ...] | None = None
@@ -76,6 +78,7 @@ def take(request: Request, console: Console) -> Report:
         )
         started = steps.take("start", "start-up", lambda: start.measure(request.model))
         cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(request.matrix_rates))
+        costs = steps.take("cost", "cost of a second of sound", partial(_cost, request))
         others = steps.take(
             "peers", "other programs", lambda: peers.measure(request.peers, request.model, request.clip)
         )
@@ -89,12 +92,13 @@ def take(request: Request, console: Console) -> Report:
         engine=engine,
         in_real_time=[p for p in paced if p],
         matrix=cells or [],
+        costs=costs or [],
         live=[w for w in ways if w],
         loopback=round_trip,
         peers=others or [],
         left_out=steps.left_out,
     )
-    if not (noise or engine or report.live or round_trip or cells or others):
+    if not (noise or engine or report.live or round_trip or cells or costs or others):
         raise UsageError("; ".join(steps.left_out) or "no section was requested")
     return dataclasses.replace(report, advice=advise(report), warnings=warn(report))
 
@@ -122,6 +126,10 @@ def _rest(rounds: Rounds, count: int) -> Engine:
 def _in_real_time(request: Request, condition: str) -> InRealTime:
     with Harness(request.model, request.rate, request.channels, request.latency) as harness:
         return in_real_time(harness, condition, request.real_time_s if condition == ALONE else request.real_time_s / 2)
+
+
+def _cost(request: Request) -> list[cost.Cost]:
+    return cost.measure(request.rate, request.models, request.steps)
 
 
 def _live(request: Request, server: str) -> live.Live:

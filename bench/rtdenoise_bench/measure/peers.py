@@ -19,6 +19,7 @@ from rtdenoise.errors import UsageError
 from rtdenoise_bench.testbed.harness import syllables
 
 CLIP_S, CLIP_RATE = 20.0, 48_000
+START_CLIP_S = 0.1  # What this little takes is the start.
 OWN = "rtdenoise"
 MOST_LATE_S = 0.5
 FOUND = 0.3  # From this correlation of output and clip on the delay is meaningful.
@@ -26,11 +27,13 @@ FOUND = 0.3  # From this correlation of output and clip on the delay is meaningf
 
 @dataclass(frozen=True)
 class Peer:
-    """``rtf`` is the command's time over the clip's length, start-up and file included; ``latency_ms`` how much later
-    than the clip the output is (None where the ``correlation`` with the clip is too low)."""
+    """``rtf`` is the command's time over the clip's length, start-up and file included; ``core_percent`` the processor
+    time of all its threads for each second of sound, start-up left out; ``latency_ms`` how much later than the clip
+    the output is (None where the ``correlation`` with the clip is too low)."""
 
     name: str
     rtf: float
+    core_percent: float
     start_s: float
     latency_ms: float | None
     correlation: float
@@ -54,7 +57,7 @@ def measure(peers: list[tuple[str, str]], model: str, clip: Path | None = None) 
             _write_clip(clip)
         short = Path(folder) / "short.wav"
         samples, rate = _read(clip)
-        soundfile.write(short, samples[: rate // 10], rate)
+        soundfile.write(short, samples[: round(START_CLIP_S * rate)], rate)
         others = [_measure(name, command, clip, short, Path(folder)) for name, command in peers]
         return [_measure(OWN, own, clip, short, Path(folder)), *others]
 
@@ -68,15 +71,22 @@ def _write_clip(path: Path) -> None:
 
 def _measure(name: str, command: str, clip: Path, short: Path, folder: Path) -> Peer:
     out = folder / "out.wav"
-    start_s = _run(name, command, short, out)
-    took_s = _run(name, command, clip, out)
+    start_s, start_cpu_s = _run(name, command, short, out)
+    took_s, cpu_s = _run(name, command, clip, out)
     (x, rate), (y, out_rate) = _read(clip), _read(out)
     if out_rate != rate:
         raise UsageError(f"{name}: the output has {out_rate} Hz, the clip {rate} Hz; use a command that keeps the rate")
     late, correlation = delay_samples(x, y, round(MOST_LATE_S * rate))
     clip_s = len(x) / rate
+    core_percent = 100 * (cpu_s - start_cpu_s) / (clip_s - START_CLIP_S)
     return Peer(
-        name, took_s / clip_s, start_s, 1000 * late / rate if correlation >= FOUND else None, correlation, clip_s
+        name,
+        took_s / clip_s,
+        core_percent,
+        start_s,
+        1000 * late / rate if correlation >= FOUND else None,
+        correlation,
+        clip_s,
     )
 
 
@@ -99,10 +109,11 @@ def delay_samples(x: np.ndarray, y: np.ndarray, most: int) -> tuple[float, float
     return float(round(k - most + part, 2)) + 0.0, float(lags[k] / scale)
 
 
-def _run(name: str, command: str, source: Path, target: Path) -> float:
+def _run(name: str, command: str, source: Path, target: Path) -> tuple[float, float]:
+    """Seconds by the clock, and of processor time (0 on Windows, which does not count that of children)."""
     target.unlink(missing_ok=True)
     line = [re.sub(r"\{(in|out)\}", lambda m: str(source if m[1] == "in" else target), w) for w in shlex.split(command)]
-    began = time.perf_counter()
+    began, before = time.perf_counter(), os.times()
     try:
         done = subprocess.run(
             line, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -113,7 +124,9 @@ def _run(name: str, command: str, source: Path, target: Path) -> float:
     if done.returncode or not target.exists():
         message = (done.stderr.strip().splitlines() or ["it wrote no output"])[-1]
         raise UsageError(f"{name}: the command failed ({message[:200]})")
-    return seconds
+    after = os.times()
+    own = before.children_user + before.children_system
+    return seconds, after.children_user + after.children_system - own
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:

@@ -110,6 +110,11 @@ def _figures(report: Report) -> dict[str, Figure]:
     for c in report.matrix:
         of = f"{c.model} {c.rate} Hz x {c.channels} {c.latency}: hop"
         found[of] = Figure(c.hop_us, "us", math.hypot(c.noise, noise(c.hop_us)))
+    for k in report.costs:
+        of = f"{k.name}, {k.way}: a second of sound"
+        found[f"{of}, warm"] = Figure(k.warm, "%", k.noise)
+        if k.cold == k.cold:
+            found[f"{of}, cold"] = Figure(k.cold, "%", k.noise)
     for w in report.live:
         half = (w.high_ms - w.low_ms) / 2 / w.latency_ms
         found[f"{NAMES[w.server]} {w.model} {w.latency}: end to end"] = Figure(w.latency_ms, "ms", half)

@@ -17,6 +17,7 @@ from typing import Any
 
 from rtdenoise.errors import UsageError
 from rtdenoise_bench.measure.clock import Noise
+from rtdenoise_bench.measure.cost import Cost
 from rtdenoise_bench.measure.live import Live
 from rtdenoise_bench.measure.loopback import Loopback
 from rtdenoise_bench.measure.matrix import Cell
@@ -41,6 +42,7 @@ class Report:
     engine: Engine | None = None
     in_real_time: list[InRealTime] = field(default_factory=list)
     matrix: list[Cell] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
     live: list[Live] = field(default_factory=list)
     loopback: Loopback | None = None
     peers: list[Peer] = field(default_factory=list)

@@ -63,6 +63,8 @@ def tables(report: Report) -> Iterator[Table]:
         yield _in_real_time(report)
     if report.matrix:
         yield _matrix(report)
+    if report.costs:
+        yield _costs(report)
     if report.peers:
         yield _peers(report)
     if report.start or report.noise:
@@ -209,17 +211,48 @@ def matrix_text(cell: Cell | None) -> str:
     return f"{us(cell.hop_us)}  {100 * cell.share:.1f} %" if cell else NONE
 
 
+def _costs(report: Report) -> Table:
+    percent = lambda value: f"{value:.1f} %" if value == value else NONE
+    energy = any(c.millijoules is not None for c in report.costs)
+    columns = ["model", "hops", "us a call", "warm p50", "warm p99", "cold p50", "cold p99", *["mJ"][: int(energy)]]
+    rows = []
+    for c in report.costs:
+        figures = [percent(value) for value in (c.warm, c.warm_p99, c.cold, c.cold_p99)]
+        used = [NONE if c.millijoules is None else f"{c.millijoules:.0f}"][: int(energy)]
+        rows.append([c.name, c.way, us(c.call_us), *figures, *used])
+    notes = [
+        "percent of a core for each second of sound, one thread; a call is the live worker's code with its transforms, "
+        "a step the model alone",
+        "cold: other data runs through the caches before each call, as other programs do between two sounds",
+        f"repeated measurements differ by {100 * max(c.noise for c in report.costs):.0f} % at most",
+    ]
+    if energy:
+        notes.append("mJ of the whole processor for each second of sound, warm")
+    return Table("cost", "What a second of sound costs", columns, rows, notes)
+
+
 def _peers(report: Report) -> Table:
     rows = []
     for p in report.peers:
         latency = f"{p.latency_ms:.2f}" if p.latency_ms is not None else NONE
-        rows.append([p.name, f"{p.rtf:.4f}", f"{1 / p.rtf:.0f} x", f"{p.start_s:.2f}", latency, f"{p.correlation:.2f}"])
+        rows.append(
+            [
+                p.name,
+                f"{p.rtf:.4f}",
+                f"{1 / p.rtf:.0f} x",
+                f"{p.core_percent:.1f} %",
+                f"{p.start_s:.2f}",
+                latency,
+                f"{p.correlation:.2f}",
+            ]
+        )
     notes = [
-        f"the whole command on one clip of {report.peers[0].clip_s:.0f} s; start-up is the same on a tenth of a second"
+        f"the whole command on one clip of {report.peers[0].clip_s:.0f} s; start-up is the same on a tenth of "
+        "a second, and is left out of the percentage"
     ]
     if any(p.latency_ms is None for p in report.peers):
         notes.append("no latency where the output correlates too little with the clip")
-    columns = ["program", "RTF", "speed", "start-up s", "latency ms", "correlation"]
+    columns = ["program", "RTF", "speed", "percent of a core", "start-up s", "latency ms", "correlation"]
     return Table("peers", "Other programs on the same clip", columns, rows, notes)
 
 
