@@ -27,10 +27,11 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         media media_source media_tracks media_sink loudness ends pipeline process_pool shard batch files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment server portaudio pulse ring stats devices drift callback
-        trace tap recorder virtual_mic audio_streams streams pipewire_library pipewire graph_callback graph_streams
-        backends player file_ends watch delay hop hop_loop worker settings session remote""",
+        trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams pipewire_library
+        pipewire graph_callback graph_streams backends player file_ends watch delay hop hop_loop worker settings session
+        remote""",
     "rtdenoise.panel": "access memory report history engine server desktop browser",
-    "rtdenoise.cli": "keys config request ctl panel service devices models virtual_mic doctor live_view live",
+    "rtdenoise.cli": "keys config ends request ctl panel service devices models virtual_mic doctor live_view live",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe

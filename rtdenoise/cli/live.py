@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtdenoise import console, signals
+from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER
 from rtdenoise.control import sockets
 from rtdenoise.io.descriptors import only_python_speaks
 from rtdenoise.live.devices import ALIASES
@@ -25,9 +26,9 @@ from rtdenoise.live.remote import RemoteSession
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
+from rtdenoise.live.virtual_speaker import VirtualSpeaker
 from rtdenoise.model.registry import DEFAULT_MODEL
 
-VIRTUAL_MIC = "virtual-mic"
 RECORD_S = 1.0  # The interval between two records of --json, and between two looks for changes.
 EARLY_S = 2.5  # A session that a signal ends sooner need not have had sound: an idle sink takes two seconds.
 END_LOOK_S = 0.1  # The end of a file is noticed this much late at most.
@@ -116,7 +117,7 @@ def _watch(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool
 def _session(args: argparse.Namespace) -> LiveDenoiser:
     """The session that was asked for, not begun."""
     live = LiveDenoiser(
-        _device(args.source),
+        VirtualSpeaker() if args.source == VIRTUAL_SPEAKER else _device(args.source),
         VirtualMicrophone(bool(args.monitor)) if args.target == VIRTUAL_MIC else _device(args.target),
         args.model or DEFAULT_MODEL,
         rate=args.rate,
@@ -164,7 +165,8 @@ def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable
         news = s.state, round(s.latency_ms), s.failure
         if news != said and s.latency_ms and not args.quiet:
             console.say(_line(s) if s.state == "running" else s.state)
-            if not said and (args.monitor or args.target in ALIASES) and not live.input.is_file:
+            is_microphone = not live.input.is_file and args.source != VIRTUAL_SPEAKER
+            if not said and (args.monitor or args.target in ALIASES) and is_microphone:
                 console.say(LOOPS)
         if s.failure and (not said or not said[-1]):
             console.say(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from rtdenoise import __version__, signals
 from rtdenoise.arguments import Parser, near, refuse_empty
-from rtdenoise.cli import request
+from rtdenoise.cli import ends, request
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io import descriptors
 
@@ -31,6 +31,7 @@ examples:
   rtdenoise talk.mp4 clean.mp4                           a film: its sound is filtered, all else is copied
   rtdenoise --in mic --out virtual-mic                   a microphone for calls: choose "rtdenoise microphone" there
   rtdenoise --in mic --out speakers                      hear the result live (use headphones)
+  rtdenoise --in virtual-speaker --out speakers          hear other programs cleaned: choose "rtdenoise speaker" there
   ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, filtered as it streams
 """
 
@@ -133,9 +134,9 @@ def _warn_in_lines() -> None:
 
 def _is_pair(argv: list[str]) -> bool:
     """Whether the request begins with an input and an output without their options' names, as `cp` has it."""
-    ends = [a for a in argv[:2] if a == "-" or not a.startswith("-")]
-    known = any(request.is_file(end) or request.is_device(end) for end in ends)
-    return len(ends) == 2 and known and ends[0] not in COMMANDS
+    named = [a for a in argv[:2] if a == "-" or not a.startswith("-")]
+    known = any(ends.is_file(end) or ends.is_device(end) for end in named)
+    return len(named) == 2 and known and named[0] not in COMMANDS
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -187,7 +188,7 @@ def _filter(argv: list[str], closed: set[int], positional: bool) -> int:
     for fd, end, name in ((0, args.source, "in"), (1, args.target, "out")):
         if end == "-" and fd in closed:
             raise RtdenoiseError(f"--{name} -: standard {name}put is closed; name a file, or keep it open")
-    taken = request.is_file(args.target) and os.path.isfile(args.target)
+    taken = ends.is_file(args.target) and os.path.isfile(args.target)
     if positional and taken and args.kind != "folder" and not args.overwrite:
         raise UsageError(f"{args.target} exists; to replace it, add --overwrite or use --in {args.source} --out ...")
     _warn_in_lines()
@@ -202,7 +203,7 @@ def _run_live(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     for name in ("source", "target"):
-        if request.is_live_file(getattr(args, name)):
+        if ends.is_live_file(getattr(args, name)):
             setattr(args, name, Path(getattr(args, name)))
     from rtdenoise import console
 

@@ -13,16 +13,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
 
 from rtdenoise.arguments import MODES, VALUES, Parser
+from rtdenoise.cli.ends import Kind, is_live_file, kind_of, refuse_wrong_side
 from rtdenoise.errors import DeviceError, ModelError, UsageError
 
-Kind = Literal["live", "folder", "file"]  # A pipe counts as a file.
-DEVICES = ("mic", "microphone", "speakers", "speaker", "default", "virtual-mic")
-# The longest suffix of a sound file is ".aiff"; what follows the last dot in a device's name is longer, or a number.
-LONGEST_SUFFIX = 5
-LONGEST_NUMBER = 3  # A device's number has at most three digits; a longer one may be a folder named after a year.
 LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "backend", "tee", "monitor", "seconds", "control")
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 Flag = argparse.BooleanOptionalAction
@@ -35,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         metavar="X",
         required=True,
-        help="a sound file, a folder, or - for a WAV pipe; live: mic or a device",
+        help="a sound file, a folder, or - for a WAV pipe; live: mic, virtual-speaker or a device",
     )
     add(
         "--out",
@@ -197,33 +192,6 @@ def told_where(args: argparse.Namespace) -> Iterator[None]:
         raise type(problem)(f"{problem} ({', '.join(blamed)}: see {config_path()})") from problem
 
 
-def kind_of(source: str, target: str) -> Kind:
-    """Live if an end is a sound device: by alias or number, or because it does not look like a file beside one that
-    does."""
-    ends = source, target
-    folder = os.path.isdir(source)
-    if any(map(is_device, ends)) or not (all(map(is_file, ends)) or folder or "-" in ends):
-        return "live"
-    return "folder" if folder else "file"
-
-
-def is_device(end: str) -> bool:
-    """Whether this end means a device, whatever files there are; ``./mic`` is a file."""
-    return end in DEVICES or (end.isdecimal() and len(end) <= LONGEST_NUMBER)
-
-
-def is_file(end: str) -> bool:
-    """Whether this end can only mean a file, a folder or a pipe."""
-    suffix = os.path.splitext(end)[1]
-    has_suffix = suffix[1:2].isalpha() and len(suffix) <= LONGEST_SUFFIX
-    return not is_device(end) and (end == "-" or os.path.exists(end) or os.sep in end or has_suffix)
-
-
-def is_live_file(end: str) -> bool:
-    """Whether this end of a live request is a sound file: a folder here may happen to have the name of a device."""
-    return is_file(end) and (os.sep in end or not os.path.isdir(end))
-
-
 def _configured(kind: Kind) -> dict[str, object]:
     from rtdenoise.cli.config import load_config  # --help does without
 
@@ -272,6 +240,7 @@ def _check_live(args: argparse.Namespace) -> None:
     ):
         if getattr(args, name):
             raise UsageError(f"--{name.replace('_', '-')} is only valid for files and pipes; remove it for live audio")
+    refuse_wrong_side(args.source, args.target)
     if "-" in (args.source, args.target):
         raise UsageError("a device and a pipe cannot be combined; use a file, or two pipes: `--in - --out -`")
     if args.monitor and args.target != "virtual-mic":

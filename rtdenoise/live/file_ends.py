@@ -13,6 +13,7 @@ from rtdenoise.errors import UsageError
 from rtdenoise.live.devices import Device, file_end, find_device, refuse_loop
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.virtual_mic import VirtualMicrophone
+from rtdenoise.live.virtual_speaker import VirtualSpeaker
 
 if TYPE_CHECKING:
     from rtdenoise.io.sound_source import SoundFileSource
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def find_ends(
-    input: int | str | Path | None, output: int | str | Path | VirtualMicrophone | None
+    input: int | str | Path | VirtualSpeaker | None, output: int | str | Path | VirtualMicrophone | None
 ) -> tuple[SoundFileSource | None, Device, Device]:
     """The file that is to be played, if the input is one, and both ends as devices; nothing is opened but that file.
 
@@ -36,7 +37,7 @@ def find_ends(
         source = SoundFileSource(str(input))
         begin = file_end(source.name, source.rate, source.channels)
     else:
-        begin = find_device(input, "input")
+        begin = input.device() if isinstance(input, VirtualSpeaker) else find_device(input, "input")
     if isinstance(output, VirtualMicrophone):
         end = output.device(begin)
     else:

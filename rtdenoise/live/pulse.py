@@ -86,16 +86,24 @@ def serials(client: Any) -> dict[tuple[str, bool], int]:
     return {(e.name, e.is_source): e.index for e in endpoints_of(client)[1]}
 
 
-def keep_off_our_own(client: Any, source: str) -> None:
-    """Bring our recording stream back to ``source`` where it hears our own microphone.
+def keep_off_our_own(client: Any, source: str | None, sink: str | None) -> None:
+    """Bring our streams back to ``source`` and ``sink`` where one of them hears our own microphone, or plays to our own
+    speaker; None leaves that side alone.
 
-    A server moves the streams of its default source when another becomes the default, and people make ours the default.
-    A stream that was moved by hand, as here, stays where it is.
+    A server moves the streams of its defaults when another becomes the default, and people make ours the default. A
+    stream that was moved by hand, as here, stays where it is.
     """
-    own = {e.index for e in endpoints_of(client)[1] if e.is_source and e.own}
-    for stream in client.source_output_list():
-        if stream.source in own and stream.proplist.get("application.process.id") == str(os.getpid()):
+    own = {(e.index, e.is_source) for e in endpoints_of(client)[1] if e.own}
+    for stream in client.source_output_list() if source else ():
+        if (stream.source, True) in own and _is_ours(stream):
             client.source_output_move(stream.index, client.get_source_by_name(source).index)
+    for stream in client.sink_input_list() if sink else ():
+        if (stream.sink, False) in own and _is_ours(stream):
+            client.sink_input_move(stream.index, client.get_sink_by_name(sink).index)
+
+
+def _is_ours(stream: Any) -> bool:
+    return bool(stream.proplist.get("application.process.id") == str(os.getpid()))
 
 
 def addressed(source: str | None = None, sink: str | None = None) -> AbstractContextManager[None]:

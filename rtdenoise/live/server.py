@@ -58,7 +58,7 @@ def listed(ask: Callable[[], list[Any]]) -> list[Any]:
 
 
 class Changes:
-    """A lasting connection that hears when sources, sinks, who records or the defaults change, or the server goes.
+    """A lasting connection that hears when sources, sinks, their programs or the defaults change, or the server goes.
 
     For one thread alone.
     """
@@ -74,7 +74,7 @@ class Changes:
             if self._client is not None:
                 with contextlib.suppress(DeviceError), self.asked() as client:
                     client.event_callback_set(self._note)
-                    client.event_mask_set("sink", "source", "source_output", "server")
+                    client.event_mask_set("sink", "source", "sink_input", "source_output", "server")
         return self._client is not None
 
     @contextmanager

@@ -25,7 +25,9 @@ from rtdenoise.live.ring import Rings, percentile_us
 from rtdenoise.live.settings import LiveSettings
 from rtdenoise.live.stats import Load, Stats, Stopwatch, counts, settings, why_silent
 from rtdenoise.live.tap import Tap
+from rtdenoise.live.virtual_end import VirtualEnd
 from rtdenoise.live.virtual_mic import VirtualMicrophone
+from rtdenoise.live.virtual_speaker import VirtualSpeaker
 from rtdenoise.live.watch import Watch
 from rtdenoise.live.worker import Kind, Worker
 from rtdenoise.model.contract import Model
@@ -41,7 +43,8 @@ class LiveDenoiser(LiveSettings):
     ----------
     input, output : int, str or Path, optional
         Device names, parts of names, or ids (see `list_devices`); None is the system's default. One may be a Path: a
-        sound file, played in real time or recorded. The output may be a `VirtualMicrophone`.
+        sound file, played in real time or recorded. The input may be a `VirtualSpeaker`,
+        the output a `VirtualMicrophone`.
     model, strength_db, low_cut_hz : optional
         As for `Denoiser`.
     rate : int, optional
@@ -78,7 +81,7 @@ class LiveDenoiser(LiveSettings):
 
     def __init__(
         self,
-        input: int | str | Path | None = None,
+        input: int | str | Path | VirtualSpeaker | None = None,
         output: int | str | Path | VirtualMicrophone | None = None,
         model: str | Path | Model = DEFAULT_MODEL,
         rate: int | None = None,
@@ -94,7 +97,7 @@ class LiveDenoiser(LiveSettings):
         low_cut_hz: float | None = None,
     ):
         source, self.input, self.output = find_ends(input, output)
-        self._microphone = output if isinstance(output, VirtualMicrophone) else None
+        self._made = [end for end in (input, output) if isinstance(end, VirtualEnd)]
         self._route = route = find_route(self.input, self.output, rate, channels, backend)
         channels = (source.channels if source else 1) if channels is None else channels
         model = model if isinstance(model, Model) else load_model(model)
@@ -111,7 +114,7 @@ class LiveDenoiser(LiveSettings):
         self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
         self._streams = route.streams(self._rings, blocksize, self._worker.stay_below)
-        self._watch = Watch(self._streams, self._microphone)
+        self._watch = Watch(self._streams, self._made)
         self._stack, self._memory_locked = ExitStack(), False
         self._phase: Literal["made", "running", "stopped"] = "made"
         self._turn, self._ending = threading.RLock(), threading.Event()  # start and stop take turns.
@@ -143,8 +146,8 @@ class LiveDenoiser(LiveSettings):
             self._memory_locked = stack.enter_context(self._rings.locked())
             self._worker.start()
             stack.callback(self._worker.stop)
-            if self._microphone is not None:  # Other programs see it only now, when sound is about to come.
-                stack.enter_context(self._microphone)
+            for end in self._made:  # Other programs see it only now, when sound is about to come.
+                stack.enter_context(end)
             self._streams.start()
             stack.callback(self._streams.close)
             self._watch.start()

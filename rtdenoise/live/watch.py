@@ -7,6 +7,7 @@ that ends, and a device without one, are noticed by a stream that ends or falls 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from rtdenoise.errors import DeviceError, RtdenoiseError
 from rtdenoise.live import pulse, ring
@@ -16,7 +17,7 @@ from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device, list_devices, server_bridge
 from rtdenoise.live.portaudio import rescan
 from rtdenoise.live.server import Changes, ServerEnded
-from rtdenoise.live.virtual_mic import VirtualMicrophone
+from rtdenoise.live.virtual_end import VirtualEnd
 
 TICK_S = 0.1
 # A stream is lost after this many ticks without a callback: an idle sink may render 2 s ahead before it asks again.
@@ -30,13 +31,13 @@ RESCAN_AFTER = 3  # After this many refusals of a listed device the list itself 
 class Watch(BackgroundThread):
     """Watches ``streams`` until `stop`; ``state`` is "running" or what is waited for, ``reopened`` a count.
 
-    A ``microphone`` that the streams play to is made anew where the sound server lost it.
+    What of the ends was ``made`` for the session is made anew where the sound server lost it.
     """
 
-    def __init__(self, streams: AudioStreams, microphone: VirtualMicrophone | None = None):
+    def __init__(self, streams: AudioStreams, made: Sequence[VirtualEnd] = ()):
         super().__init__("rtdenoise-watch")
         self.state, self.reopened = "running", 0
-        self._streams, self._control, self._microphone = streams, streams.rings.control, microphone
+        self._streams, self._control, self._made = streams, streams.rings.control, made
         self._seen: dict[Kind, tuple[int, int]] = {}  # The position, and the ticks for which it has not moved.
         self._changes = Changes()
 
@@ -65,13 +66,15 @@ class Watch(BackgroundThread):
         return [kind for kind in self._streams.kinds if self._is_lost(kind)]
 
     def _lost_by_server(self) -> list[Kind]:
-        source = self._streams.source
         with self._changes.asked() as client:
             serials = pulse.serials(client)
-            if self._microphone is not None and not self._microphone.is_in(serials):
-                return ["output"]
-            if source.endpoint is not None and not source.own and (source.endpoint, True) in serials:
-                pulse.keep_off_our_own(client, source.endpoint)
+            if lost := [end.side for end in self._made if not end.is_in(serials)]:
+                return list(lost)
+            source, sink = (
+                device.endpoint if not device.own and (device.endpoint, is_source) in serials else None
+                for device, is_source in ((self._streams.source, True), (self._streams.target, False))
+            )
+            pulse.keep_off_our_own(client, source, sink)
         return self._streams.replaced(serials)
 
     def _is_lost(self, kind: Kind) -> bool:
@@ -90,8 +93,8 @@ class Watch(BackgroundThread):
         refused, rescanned_s = 0, time.monotonic()
         while not self._end.wait(RETRY_S):
             try:
-                if self._microphone is not None:
-                    self._microphone.ensure()
+                for end in self._made:
+                    end.ensure()
                 there = self._are_listed(lost)
                 due = time.monotonic() - rescanned_s > RESCAN_S
                 if due and (refused >= RESCAN_AFTER if there else self._are_unknown_to_portaudio(lost)):

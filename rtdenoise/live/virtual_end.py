@@ -1,0 +1,64 @@
+"""An end of a session that is made for it in the sound server, and goes with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from abc import ABC, abstractmethod
+from typing import Any, Literal, TypeVar
+
+from rtdenoise.errors import DeviceError
+from rtdenoise.live import pulse
+from rtdenoise.live.own_modules import OwnModules
+from rtdenoise.live.server import connection
+
+Self = TypeVar("Self", bound="VirtualEnd")
+
+
+class VirtualEnd(ABC):
+    """Sources and sinks that exist while the context holds.
+
+    Raises `DeviceError` without a server, or while another process runs one.
+    """
+
+    modules: OwnModules
+    side: Literal["input", "output"]  # Which end of the session it is.
+
+    @property
+    @abstractmethod
+    def parts(self) -> set[tuple[str, bool]]:
+        """``(name, is a source)`` of all that has to be there."""
+
+    @abstractmethod
+    def load(self, client: Any) -> None:
+        """Load its modules, none of which is there."""
+
+    def __enter__(self: Self) -> Self:
+        if sys.platform == "linux":
+            with self.modules.server() as client:
+                self.modules.refuse_living_owner(client)
+            try:
+                self.ensure()
+            except BaseException:  # For example a signal, which waited until the server had made everything.
+                self.__exit__()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Everything that bears our mark goes, whatever happened since it was made."""
+        with contextlib.suppress(DeviceError), connection() as client:  # Without a server, all of it is gone.
+            if client is not None:
+                self.modules.unload_own(client)
+
+    def is_in(self, serials: dict[tuple[str, bool], int]) -> bool:
+        """Whether the server that has these sources and sinks (`pulse.serials`) has all of it."""
+        return sys.platform != "linux" or self.parts <= serials.keys()
+
+    def ensure(self) -> None:
+        """Make it, or make it anew if the server lost all of it or a part."""
+        with self.modules.server() as client:
+            self.modules.sweep(client)
+            self.modules.refuse_living_owner(client, but=os.getpid())
+            if not self.is_in(pulse.serials(client)):
+                self.load(client)

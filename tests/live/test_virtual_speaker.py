@@ -1,0 +1,174 @@
+"""The virtual speaker: programs sent there are heard cleaned, soon; it goes with its command, whatever ended that."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rtdenoise_bench.measure import correlation, recordings
+
+ROOT = Path(__file__).resolve().parents[2]
+SINK = "rtdenoise_speaker"
+MOST_MS, LEAST_CLEAN = 30.0, 0.8
+
+
+@pytest.fixture(params=["pulse_env"])
+def env(request) -> dict[str, str]:
+    """A server whose default output is B."""
+    env = request.getfixturevalue(request.param) | {"PYTHONPATH": str(ROOT)}
+    pactl(env, "set-default-sink", "B")
+    return env
+
+
+both = pytest.mark.parametrize("env", ["pulse_env", "pipewire_env"], indirect=True)
+on_pipewire = pytest.mark.parametrize("env", ["pipewire_env"], indirect=True)
+
+
+def pactl(env, *argv: str) -> str:
+    return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
+
+
+def modules(env) -> list[str]:
+    return pactl(env, "list", "short", "modules").splitlines()
+
+
+def line(model, *argv: str, ends=("--in", "virtual-speaker", "--out", "speakers")) -> list[str]:
+    return [sys.executable, "-m", "rtdenoise", *ends, "--json", "--model", str(model), *argv]
+
+
+def refused(env, model, *argv: str, **ends) -> subprocess.CompletedProcess:
+    done = subprocess.run(line(model, *argv, **ends), env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done
+
+
+@contextmanager
+def running(env, model, *argv: str, **ends) -> Iterator[subprocess.Popen]:
+    process = subprocess.Popen(
+        line(model, *argv, **ends), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        first = process.stdout.readline()
+        assert first, process.stderr.read()
+        assert json.loads(first)["state"] == "running"
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+
+@both
+def test_what_programs_play_there_is_heard_on_the_loudspeakers(env, plain_path):
+    before = modules(env)
+    with running(env, plain_path) as process:
+        assert "Description: rtdenoise speaker" in pactl(env, "list", "sinks")
+        with recordings.pulse_playing(env, SINK, correlation.noise(20)):
+            time.sleep(1)
+            heard = recordings.Recorder(env, "B.monitor")
+            time.sleep(2.5)
+            y = heard.stop().samples[-48_000:]
+    assert process.returncode == 0
+    assert np.std(y) == pytest.approx(correlation.LEVEL, rel=0.2)
+    assert modules(env) == before
+
+
+@on_pipewire
+@pytest.mark.steady
+def test_it_is_heard_within_thirty_milliseconds(env, plain_path, capsys):
+    with running(env, plain_path) as process, recordings.pulse_playing(env, SINK, correlation.noise(20)):
+        heard, reference = (recordings.Recorder(env, f"{sink}.monitor") for sink in ("B", SINK))
+        began = time.monotonic() + 1
+        time.sleep(4)
+        ended = time.monotonic()
+        time.sleep(0.5)
+        delay = recordings.align(reference.stop(), heard.stop(), began, ended - 0.3)
+        process.send_signal(signal.SIGINT)
+        stats = json.loads(process.communicate(timeout=20)[0].splitlines()[-1])
+    with capsys.disabled():
+        print(f"\nvirtual speaker to loudspeakers: {delay.median_ms:.1f} ms, printed {stats['latency_ms']:.1f} ms")
+    assert stats["backend"] == "pipewire"
+    assert delay.clean_share > LEAST_CLEAN
+    assert delay.median_ms <= MOST_MS
+
+
+@both
+def test_a_killed_run_is_cleared_away_by_the_next(env, plain_path):
+    before = modules(env)
+    with running(env, plain_path) as process:
+        process.kill()
+    assert len(modules(env)) == len(before) + 1
+    with running(env, plain_path):
+        assert len(modules(env)) == len(before) + 1
+    assert modules(env) == before
+
+
+def test_a_second_one_says_who_runs_and_a_microphone_may_run_beside_it(env, plain_path):
+    before = modules(env)
+    with running(env, plain_path) as process:
+        assert f"in use by process {process.pid}" in refused(env, plain_path).stderr
+        other = line(plain_path, "--seconds", "1", ends=("--in", "A.monitor", "--out", "virtual-mic"))
+        assert subprocess.run(other, env=env, capture_output=True, timeout=60, check=False).returncode == 0
+        assert SINK in pactl(env, "list", "short", "sinks")
+    assert modules(env) == before
+
+
+def test_it_plays_on_though_it_is_the_default_output(env, plain_path):
+    """People choose it as the default; the server then moves to it who plays to the default before, us among them."""
+    for _ in range(2):  # the second time it is the default from the start
+        ends = running(env, plain_path, ends=("--in", "virtual-speaker", "--out", "B"))
+        with ends, recordings.pulse_playing(env, SINK, correlation.noise(20)):
+            pactl(env, "set-default-sink", SINK)
+            time.sleep(1.5)
+            heard = recordings.Recorder(env, "B.monitor")
+            time.sleep(2)
+            y = heard.stop().samples[-24_000:]
+        assert np.std(y) == pytest.approx(correlation.LEVEL, rel=0.2)
+    pactl(env, "set-default-sink", "B")
+
+
+@on_pipewire
+def test_it_is_made_again_where_somebody_took_it_away(env, plain_path):
+    before = modules(env)
+    with running(env, plain_path):
+        own = next(m.split()[0] for m in modules(env) if SINK in m)
+        pactl(env, "unload-module", own)
+        until = time.monotonic() + 20
+        while SINK not in pactl(env, "list", "short", "sinks"):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(1)
+        with recordings.pulse_playing(env, SINK, correlation.noise(10)):
+            time.sleep(1)
+            heard = recordings.Recorder(env, "B.monitor")
+            time.sleep(2)
+            y = heard.stop().samples[-24_000:]
+    assert np.std(y) == pytest.approx(correlation.LEVEL, rel=0.2)
+    assert modules(env) == before
+
+
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        (("--in", "virtual-speaker", "--out", SINK), "no output matches"),
+        (("--in", "mic", "--out", "virtual-speaker"), "use it as --in"),
+        (("--in", "virtual-mic", "--out", "speakers"), "use it as --out"),
+    ],
+)
+def test_ends_that_make_no_sense_are_refused_in_a_line(env, plain_path, ends, said):
+    assert said in refused(env, plain_path, ends=ends).stderr
+
+
+def test_without_a_server_one_line_says_so(env, plain_path, tmp_path):
+    env = env | {"PULSE_SERVER": f"unix:{tmp_path}/nothing"}
+    assert "a virtual speaker needs PulseAudio or PipeWire" in refused(env, plain_path).stderr
