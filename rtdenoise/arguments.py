@@ -136,6 +136,7 @@ RATE = HZ.read
 SECONDS = number(0.001, 1_000_000_000, "seconds")
 VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which is that of the configuration's key
     "model": _or_default(str),
+    "profile": _or_default(str, "none"),
     "strength": _or_default(number(0, 1_000, "dB"), "none"),
     "low_cut": _or_default(LOW_CUT.read, "off"),
     "latency": _latency,

@@ -57,7 +57,7 @@ def test_a_number_is_taken_exactly_within_its_range(value, low, span):
 
 @pytest.mark.parametrize("name", VALUES)
 def test_each_value_says_what_is_right(name):
-    if name not in ("model", "latency"):
+    if name not in ("model", "profile", "latency"):
         right = "is not one of" if name in ("worker", "backend") else r"give a (whole )?number from"
         with pytest.raises(argparse.ArgumentTypeError, match=right):
             VALUES[name]("nan")

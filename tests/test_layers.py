@@ -17,7 +17,7 @@ FOLDERS = {"rtdenoise": ROOT / "rtdenoise", "rtdenoise_bench": ROOT / "bench" / 
 PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into every room, so no room may use them
 
 ROOMS = {  # lowest first: its modules, each imports only those before it
-    "rtdenoise": "errors arguments geometry signals home toml_dataclass console",
+    "rtdenoise": "errors arguments geometry signals home toml_dataclass profiles console",
     "rtdenoise.control": "messages sockets server client",
     "rtdenoise.native": "intrinsics compilation fft",
     "rtdenoise.model": "weights onnx_runtime contract contract_file external registry native_session",
@@ -29,9 +29,11 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         compilation realtime program_end background environment server portaudio pulse ring stats devices drift callback
         trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams pipewire_library
         pipewire graph_callback graph_streams backends player file_ends watch delay hop hop_loop worker settings session
-        remote""",
-    "rtdenoise.panel": "access memory report history engine server desktop browser",
-    "rtdenoise.cli": "keys config ends request ctl panel service devices models virtual_mic doctor live_view live",
+        remote microphones""",
+    "rtdenoise.panel": "access memory report history preferences engine server desktop browser",
+    "rtdenoise.cli": """
+        keys config ends profiles listening request ctl panel service devices models virtual_mic doctor live_spectrogram
+        live_view live""",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe

@@ -29,6 +29,7 @@ from rtdenoise.panel import access, desktop, memory
 from rtdenoise.panel.access import Access
 from rtdenoise.panel.engine import Engine
 from rtdenoise.panel.history import COLUMNS_PER_S, FLOOR_DB, ROWS, SECONDS, History, matching_gain
+from rtdenoise.panel.preferences import Preferences
 from rtdenoise.panel.server import PAGE, PanelServer
 
 PAGES = ROOT / "rtdenoise/panel/page"
@@ -41,9 +42,7 @@ def panel() -> Iterator[PanelServer]:
     """A panel whose session never starts: who may talk to it does not depend on sound."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(memory, "path", lambda: Path(folder) / "panel.json")
-        engine = Engine(
-            {"input": "", "output": "", "model": ""}, {"muted": False, "bypass": False, "strength_db": None}, {}, False
-        )
+        engine = Engine({"input": "", "output": "", "profile": ""}, Preferences({}, dict, {}, {}))
         with PanelServer(engine) as server:
             yield server
 
@@ -378,14 +377,14 @@ def test_the_page_asks_for_nothing_from_elsewhere():
 def test_what_was_chosen_is_remembered_and_what_makes_no_sense_is_not(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "path", lambda: tmp_path / "deep" / "panel.json")
     assert memory.load() == memory.Memory()
-    kept = memory.Memory().but({"input": "USB", "language": "de", "guided": True, "strength_db": 12})
+    kept = memory.Memory().but({"input": "USB", "language": "de", "guided": True, "profile": "call"})
     memory.save(kept)
     assert memory.load() == kept
+    assert stat.S_IMODE(memory.path().stat().st_mode) == 0o600
     nonsense = {
         "input": 5,
         "output": "x" * 2000,
-        "model": "",
-        "strength_db": -3,
+        "profile": 3,
         "language": "xx",
         "guided": "yes",
         "other": 1,

@@ -1,9 +1,9 @@
 """The configuration file: defaults of the command, which its command line overrides.
 
-    command line ▸ configuration ▸ built-in value
+    command line ▸ profile ▸ configuration ▸ built-in value
 
 It is read at every start of a filter. Keys at its top hold for files and live audio alike, those below ``[live]`` and
-``[folders]`` only there.
+``[folders]`` only there, those below ``[profiles.NAME]`` where that profile is asked for.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rtdenoise import console
-from rtdenoise.arguments import VALUES
+from rtdenoise.arguments import DEFAULT, VALUES
 from rtdenoise.errors import UsageError
 from rtdenoise.home import user_folder
 from rtdenoise.io.atomic import write_text
+from rtdenoise.profiles import BUILT_IN, LONGEST_NAME, Profile, find
 from rtdenoise.toml_dataclass import fill, read_table
 
+NO_PROFILE = ("none", DEFAULT)  # as a value: what the configuration says is taken back
 DEFAULT_EDITOR = "notepad" if sys.platform == "win32" else "vi"
 TEMPLATE = """\
 # Defaults of rtdenoise; the command line takes precedence. Remove a # to set a value.
@@ -32,6 +34,7 @@ TEMPLATE = """\
 # low_cut = 80              # Hz, 60 to 120: attenuate what lies below
 # latency = "low"           # "normal" or "low"
 # quiet = true
+# profile = "call"          # one of rtdenoise profiles
 
 [live]
 # latency = 30              # target in ms, a mode, or "economy"; overrides the one above
@@ -47,6 +50,14 @@ TEMPLATE = """\
 [folders]
 # jobs = 4
 # overwrite = true
+
+[profiles.call]             # changes of a profile; another name makes a new one
+# about = "meetings"        # what it is for
+# model = "unet"
+# strength = 24             # or "none"
+# low_cut = 80              # or "off"
+# latency = "low"
+# channels = 1              # live audio alone
 """
 
 
@@ -76,8 +87,10 @@ class Config:
     low_cut: float | None = None
     latency: str | float | None = None
     quiet: bool | None = None
+    profile: str | None = None
     live: Live = field(default_factory=Live)
     folders: Folders = field(default_factory=Folders)
+    profiles: dict[str, Profile] = field(default_factory=lambda: dict(BUILT_IN))
 
     def for_live(self) -> dict[str, Any]:
         """What is set for live audio, by the name of the option; ``[live]`` before what holds for all."""
@@ -85,6 +98,11 @@ class Config:
         if self.live.fixed_latency is not None and not isinstance(self.latency, str):
             common.pop("latency", None)  # A target in ms and a fixed latency exclude each other.
         return common | _given(self.live)
+
+    def of_profile(self, name: str | None) -> dict[str, Any]:
+        """What a profile sets; nothing without one. `UsageError` if there is none of this name."""
+        name = name and VALUES["profile"](name)
+        return find(name, self.profiles).settings() if name else {}
 
     def for_files(self, folder: bool) -> dict[str, Any]:
         """What is set for files and pipes, or for a folder."""
@@ -106,21 +124,41 @@ def load_config() -> Config:
     except UsageError:
         return Config()
     try:
-        config = fill(Config(), read_table(path), str(path))
+        table = read_table(path)
+        config = fill(Config(), table, str(path))
     except FileNotFoundError:
         return Config()
     except OSError as problem:
         raise UsageError(f"cannot read {path}: {problem.strerror}") from problem
     for values, where in ((config, ""), (config.live, " [live]"), (config.folders, " [folders]")):
         _check(values, f"{path}{where}")
+    config = replace(config, profiles=_profiles(table.get("profiles", {}), str(path)))
+    try:
+        config.of_profile(config.profile)
+    except UsageError as problem:
+        raise UsageError(f"{path}: profile: {problem}") from problem
     return config
+
+
+def _profiles(tables: dict[str, Any], path: str) -> dict[str, Profile]:
+    """Those that are built in, with what the file changes in them and adds to them."""
+    found = dict(BUILT_IN)
+    for name, table in tables.items():
+        where = f"{path} [profiles.{name}]"
+        if not isinstance(table, dict):
+            raise UsageError(f"{path}: profiles.{name} must be a table, not {table!r}")
+        if name != name.strip() or not 0 < len(name) <= LONGEST_NAME or not name.isprintable() or name in NO_PROFILE:
+            raise UsageError(f"{where}: choose another name, of at most {LONGEST_NAME} characters")
+        found[name] = fill(found.get(name, Profile()), table, where)
+        _check(found[name], where)
+    return found
 
 
 def _given(values: object) -> dict[str, Any]:
     return {name: value for name, value in vars(values).items() if isinstance(value, bool | str | int | float)}
 
 
-def _check(values: Live | Folders | Config, where: str) -> None:
+def _check(values: Live | Folders | Config | Profile, where: str) -> None:
     """What the command line would refuse is wrong here too."""
     for name, value in _given(values).items():
         if name in VALUES:

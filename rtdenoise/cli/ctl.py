@@ -26,6 +26,7 @@ actions:
   strength DB|none     attenuation limit
   low-cut HZ|off       attenuate what lies below 60 to 120 Hz
   model NAME|PATH      another model of the same framing
+  profile NAME         a set of settings (see rtdenoise profiles)
   watch                a line, or with --json a record, whenever something changes and once a second
   sessions             all that run
 The answer comes once the effect is heard. With several sessions the newest is meant. Exit code 1: nobody runs, or it
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help="one of the actions below")
-    parser.add_argument("value", nargs="?", help="what bypass, toggle, strength, low-cut and model take")
+    parser.add_argument("value", nargs="?", help="what bypass, toggle, strength, low-cut, model and profile take")
     parser.add_argument("--session", type=count(), metavar="PID", help="the process of the session (default: newest)")
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
@@ -88,6 +89,7 @@ def _print(status: dict[str, Any], as_json: bool) -> None:
 def _line(status: dict[str, Any]) -> str:
     limit = "no limit" if status["strength_db"] is None else f"limit {status['strength_db']:g} dB"
     marks = [word for word, true in (("muted", status["muted"]), ("bypass", status["bypass"])) if true]
+    marks += [f"profile {status['profile']}"] if status.get("profile") else []
     marks += [limit, status["model"], f"latency {status['latency_ms']:.1f} ms", status["failure"] or status["state"]]
     return f"{status['pid']}: {status['input']} -> {status['output']}: {', '.join(marks)}"
 
@@ -130,6 +132,12 @@ def _model(value: str | None) -> dict[str, Any]:
     return {"model": os.path.abspath(value) if is_path else value}
 
 
+def _profile(value: str | None) -> dict[str, Any]:
+    if value is None:
+        raise ValueError("give the name of a profile; rtdenoise profiles lists them")
+    return {"profile": value}
+
+
 ACTIONS = {
     "status": _nothing,
     "mute": lambda value: _nothing(value) | {"muted": True},
@@ -139,6 +147,7 @@ ACTIONS = {
     "strength": _strength,
     "low-cut": _low_cut,
     "model": _model,
+    "profile": _profile,
     "watch": _nothing,
     "sessions": _nothing,
 }

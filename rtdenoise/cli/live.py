@@ -17,10 +17,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtdenoise import console, signals
+from rtdenoise.arguments import VALUES
+from rtdenoise.cli.config import load_config
 from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER
-from rtdenoise.control import sockets
+from rtdenoise.cli.listening import listen
 from rtdenoise.io.descriptors import only_python_speaks
-from rtdenoise.live.devices import ALIASES
+from rtdenoise.live import microphones
+from rtdenoise.live.devices import ALIASES, find_device
 from rtdenoise.live.realtime import quiet_memory
 from rtdenoise.live.remote import RemoteSession
 from rtdenoise.live.session import LiveDenoiser
@@ -46,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         with signals.held():
             stack.enter_context(live)
             if args.control is not False:
-                _listen(live, stack)
+                listen(RemoteSession(live, args.latency, args.profile, lambda: load_config().profiles), stack)
         came = stack.enter_context(signals.noted())
         over = lambda: bool(came) or live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)
         try:
@@ -74,18 +77,6 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(errors))
 
 
-def _listen(live: LiveDenoiser, stack: ExitStack) -> None:
-    """Let `rtdenoise ctl` control the session; sound does not depend on it."""
-    if not sockets.AVAILABLE:
-        return
-    from rtdenoise.control.server import ControlServer
-
-    try:
-        stack.enter_context(ControlServer(RemoteSession(live)))
-    except sockets.ControlError as problem:
-        console.say(f"warning: {problem}; rtdenoise ctl will not find this session (--no-control: without this line)")
-
-
 def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
     """Why the session that is over has not done what it was started for."""
     if live.problems:
@@ -99,10 +90,9 @@ def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
 
 def _watch(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
     """The view while a terminal is ours, lines otherwise; a shell moves its jobs into the background and back."""
-    drawable = sys.platform != "win32" and sys.stdin.isatty() and sys.stderr.isatty() and not args.quiet
 
     def watched() -> bool:
-        return drawable and console.in_foreground(sys.stdin)
+        return _is_drawn(args) and console.in_foreground(sys.stdin)
 
     while not over():
         if watched():
@@ -114,8 +104,14 @@ def _watch(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool
             _report_changes(live, args, lambda: over() or watched())
 
 
+def _is_drawn(args: argparse.Namespace) -> bool:
+    terminal = sys.platform != "win32" and sys.stdin.isatty() and sys.stderr.isatty()
+    return terminal and not (args.quiet or args.json)
+
+
 def _session(args: argparse.Namespace) -> LiveDenoiser:
     """The session that was asked for, not begun."""
+    _take_remembered(args)
     live = LiveDenoiser(
         VirtualSpeaker() if args.source == VIRTUAL_SPEAKER else _device(args.source),
         VirtualMicrophone(bool(args.monitor)) if args.target == VIRTUAL_MIC else _device(args.target),
@@ -130,9 +126,25 @@ def _session(args: argparse.Namespace) -> LiveDenoiser:
         worker=args.worker,
         backend=args.backend,
         tee=args.tee,
+        tap=_is_drawn(args),
     )
     live.bypass = args.bypass
     return live
+
+
+def _take_remembered(args: argparse.Namespace) -> None:
+    """What the panel remembers for this microphone, unless the command line says otherwise."""
+    source = _device(args.source)
+    if isinstance(source, Path) or source == VIRTUAL_SPEAKER or not (kept := microphones.load()):
+        return
+    name = find_device(source, "input").name
+    settings = {key: value for key, value in kept.get(name, {}).items() if key not in args.said}
+    for key, value in settings.items():
+        setattr(args, key, VALUES[key](str(value)))
+        args.configured[key] = str(microphones.path())
+    if settings and not args.quiet:
+        told = ", ".join(f"{key} {value}" for key, value in settings.items())
+        console.say(f"{name}: {told}, as set in the panel")
 
 
 def _device(end: str | Path) -> str | Path | None:

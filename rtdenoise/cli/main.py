@@ -62,6 +62,7 @@ COMMANDS = {
     "doctor": Command("check the audio set-up and say what to fix", "rtdenoise.cli.doctor"),
     "service": Command("start the virtual microphone at every login (systemd)", "rtdenoise.cli.service"),
     "config": Command("show or edit the configuration file", "rtdenoise.cli.config"),
+    "profiles": Command("list the sets of settings that --profile knows", "rtdenoise.cli.profiles"),
     "models": Command("list the models and their scores", "rtdenoise.cli.models"),
     "rooms": Command(
         "simulate room impulse responses, for train and mix --rir", "rtdenoise.training.data.room_simulation", "train"

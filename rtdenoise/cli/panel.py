@@ -11,17 +11,13 @@ from typing import Any
 
 from rtdenoise import console, signals
 from rtdenoise.arguments import VALUES
-from rtdenoise.control import sockets
-from rtdenoise.control.server import ControlServer
+from rtdenoise.cli.listening import listen
+from rtdenoise.live import microphones
 from rtdenoise.panel import browser, desktop, memory
-from rtdenoise.panel.engine import DEFAULT, VIRTUAL_MIC, Engine
+from rtdenoise.panel.engine import DEFAULT, NO_PROFILE, VIRTUAL_MIC, Engine
+from rtdenoise.panel.preferences import Preferences
 
 ALIASES = ("default", "mic", "microphone", "speakers", "speaker")
-OPTIONS = {"latency": "latency", "rate": "rate", "channels": "channels", "blocksize": "blocksize"} | {
-    "fixed_latency": "fixed_latency_ms",
-    "worker": "worker",
-    "backend": "backend",
-}  # of the configuration, with the names that `LiveDenoiser` has for them
 LOOK_S = 0.5
 
 
@@ -30,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--in", dest="source", metavar="X", help="mic or a device (default: as last time, else mic)")
     add("--out", dest="target", metavar="Y", help="virtual-mic, speakers or a device (default: as last time)")
     add("--model", type=VALUES["model"], metavar="NAME", help="as without panel (default: as last time)")
+    add(
+        "--profile",
+        type=_profile,
+        metavar="NAME",
+        help="one of rtdenoise profiles (default: as last time)",
+    )
     add("--no-browser", action="store_true", help="print the address of the page, and open nothing")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--install", action="store_true", help="add the panel to the desktop's programs, and end")
@@ -53,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
             server = stack.enter_context(PanelServer(engine))
             stack.callback(engine.stop)
             engine.start()
-            if control and sockets.AVAILABLE:
-                _listen(engine, stack)
+            if control and (remote := listen(engine, stack)):
+                engine.listeners.append(remote.changed)
             lead = stack.enter_context(browser.lead_to(server.access.url))
         came = stack.enter_context(signals.noted())
         console.say(f"panel at {server.access.url} (whoever knows this address is let in; Ctrl-C ends it)")
@@ -70,17 +72,26 @@ def _engine(args: argparse.Namespace) -> tuple[Engine, bool]:
     it."""
     from rtdenoise.cli.config import load_config
 
-    configured = {name: _read(name, value) for name, value in load_config().for_live().items()}
-    kept = memory.load()
+    config = load_config()
+    configured = {name: _read(name, value) for name, value in config.for_live().items()}
+    kept, profile = memory.load(), configured.get("profile") or NO_PROFILE
+    if args.profile is not None:
+        config.of_profile(args.profile)  # It raises if there is none of this name.
+        profile = args.profile
+    elif kept.profile is not None and kept.profile in (NO_PROFILE, *config.profiles):
+        profile = kept.profile
     choices = {
         "input": _end(args.source, kept.input, DEFAULT),
         "output": _end(args.target, kept.output, VIRTUAL_MIC if sys.platform == "linux" else DEFAULT),
-        "model": args.model or kept.model or configured.get("model") or DEFAULT,
+        "profile": profile,
     }
-    strength = configured.get("strength") if kept.strength_db is None else kept.strength_db
-    settings = {"muted": False, "bypass": False, "strength_db": strength}
-    options = {name: configured[key] for key, name in OPTIONS.items() if configured.get(key) is not None}
-    return Engine(choices, settings, options, bool(configured.get("monitor"))), configured.get("control") is not False
+    said = {"model": args.model} if args.model else {}
+    preferences = Preferences(configured, lambda: load_config().profiles, said, microphones.load())
+    return Engine(choices, preferences), configured.get("control") is not False
+
+
+def _profile(text: str) -> str:
+    return VALUES["profile"](text) or NO_PROFILE
 
 
 def _read(name: str, value: Any) -> Any:
@@ -91,10 +102,3 @@ def _end(said: str | None, kept: str | None, usual: str) -> str:
     if said is not None:
         return DEFAULT if said in ALIASES else said
     return usual if kept is None else kept
-
-
-def _listen(engine: Engine, stack: ExitStack) -> None:
-    try:
-        stack.enter_context(ControlServer(engine))
-    except sockets.ControlError as problem:
-        console.say(f"warning: {problem}; rtdenoise ctl will not find the panel's session")

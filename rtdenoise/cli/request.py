@@ -1,8 +1,8 @@
 """What a request to filter asks for: which kind it is, and which settings hold for it.
 
-    command line ▸ configuration ▸ built-in value
+    command line ▸ profile ▸ configuration ▸ built-in value
 
-The command line wins always: a setting of the configuration that does not go with what it says, or with this kind of
+The command line wins always: a setting of the others that does not go with what it says, or with this kind of
 request, is ignored. An option that does not fit is an error, since somebody typed it.
 """
 
@@ -64,6 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="normal|low|economy|MS",
         help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also economy: up to 12 ms more for less "
         "processor time, or a target in ms, which sets mode and buffer",
+    )
+    add(
+        "--profile",
+        type=VALUES["profile"],
+        metavar="NAME",
+        help="a set of settings: call, podcast, ... (see rtdenoise profiles)",
     )
     add("--bypass", action="store_true", help="pass the sound through unfiltered, with the same latency")
     add("--quiet", action=Flag, help="print only warnings and errors")
@@ -158,14 +164,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
-    """All settings of a request, checked; beside them ``kind``, and ``configured``: the names that the configuration
-    gave. Raises UsageError for what does not fit together."""
+    """All settings of a request, checked; beside them ``kind``, ``said``: the names that the command line gave, and
+    ``configured``: where each other one stands. Raises UsageError for what does not fit together."""
     said = parser.parse_all(argv)
     kind = kind_of(said.source, said.target)
-    settings = {name: value for name, value in _configured(kind).items() if _goes_with(name, value, said, kind)}
-    args = parser.parse_all([*_as_options(settings), *argv])
+    settings = {
+        name: given for name, given in _configured(kind, said, argv).items() if _goes_with(name, given[0], said, kind)
+    }
+    args = parser.parse_all([*_as_options({name: value for name, (value, _) in settings.items()}), *argv])
     args.kind = kind
-    args.configured = [name for name in settings if not _is_said(name, argv)]
+    args.said = [name for name in VALUES if _is_said(name, argv)]
+    args.configured = {name: where for name, (_, where) in settings.items() if not _is_said(name, argv)}
     if kind == "live":
         _check_live(args)
     else:
@@ -179,8 +188,6 @@ def told_where(args: argparse.Namespace) -> Iterator[None]:
     try:
         yield
     except (UsageError, DeviceError, ModelError) as problem:
-        from rtdenoise.cli.config import config_path
-
         text, blamed = str(problem), []
         for name in sorted(
             args.configured, key=len, reverse=True
@@ -189,14 +196,24 @@ def told_where(args: argparse.Namespace) -> Iterator[None]:
             blamed += [name] * bool(found)
         if not blamed:
             raise
-        raise type(problem)(f"{problem} ({', '.join(blamed)}: see {config_path()})") from problem
+        raise type(problem)(
+            f"{problem} ({', '.join(f'{name}: see {args.configured[name]}' for name in blamed)})"
+        ) from problem
 
 
-def _configured(kind: Kind) -> dict[str, object]:
-    from rtdenoise.cli.config import load_config  # --help does without
+def _configured(kind: Kind, said: argparse.Namespace, argv: list[str]) -> dict[str, tuple[object, str]]:
+    """What is configured or in the profile, and where each value stands."""
+    from rtdenoise.cli.config import config_path, load_config  # --help does without
 
-    settings = load_config()
-    return settings.for_live() if kind == "live" else settings.for_files(kind == "folder")
+    config = load_config()
+    settings = config.for_live() if kind == "live" else config.for_files(kind == "folder")
+    name = said.profile if _is_said("profile", argv) else config.profile
+    chosen = config.of_profile(name)
+    if not isinstance(chosen.get("latency", ""), str):
+        settings.pop("fixed_latency", None)  # The two exclude each other.
+    return {k: (v, str(config_path())) for k, v in settings.items()} | {
+        k: (v, f"profile {name}") for k, v in chosen.items()
+    }
 
 
 def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -> bool:
@@ -210,7 +227,7 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
         if name == "fixed_latency" or (name == "latency" and isinstance(value, float)):
             return not figures  # The latency that the command line gives takes precedence.
         return True
-    return name != "latency" or value in MODES
+    return name != "channels" and (name != "latency" or value in MODES)
 
 
 def _as_options(settings: dict[str, object]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtdenoise.control import sockets
-from rtdenoise.control.messages import request
+from rtdenoise.control.messages import SLOW, request
 from rtdenoise.control.sockets import ControlError
 
 CONNECT_S, ANSWER_S = 1.0, 5.0
@@ -36,7 +36,7 @@ class Client:
 
     def ask(self, do: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
         """The answer to a request."""
-        slow = settings is not None and "model" in settings
+        slow = settings is not None and any(name in settings for name in SLOW)
         self._send(request(do, 1, settings), MODEL_S if slow else ANSWER_S)
         answer = self._receive()
         if not answer.get("ok"):

@@ -53,7 +53,9 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
         f"a number from {LOW_CUT.low} to {LOW_CUT.high}, or null for no low cut",
     ),
     "model": (_name, "the name or the path of a model"),
+    "profile": (_name, "the name of a profile"),
 }
+SLOW = ("model", "profile")  # Either may have a model to load.
 
 
 @dataclass(frozen=True)

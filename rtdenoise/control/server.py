@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rtdenoise import __version__
-from rtdenoise.control.messages import LONGEST_LINE, VERSION, Request, id_of, line, read_object, read_request
+from rtdenoise.control.messages import LONGEST_LINE, SLOW, VERSION, Request, id_of, line, read_object, read_request
 from rtdenoise.control.sockets import Listener
 from rtdenoise.errors import RtdenoiseError, UsageError
 
@@ -32,7 +32,7 @@ LOOK_S = 0.002  # how often the effect is looked for: half a hop
 WATCH_S, NEWS_S = 0.1, 1.0  # how often a watcher's status is looked at, and sent though no setting has changed
 FRESH_S = 0.05  # for which a status serves all who ask
 END_S = 10.0  # longer than a model takes to load
-NEWS = ("state", "input", "output", "model", "muted", "bypass", "strength_db", "failure")
+NEWS = ("state", "input", "output", "model", "muted", "bypass", "strength_db", "low_cut_hz", "profile", "failure")
 
 
 class Session(Protocol):
@@ -71,6 +71,16 @@ class ControlServer:
         self._thread.join()
         if self._loading is not None:
             self._loading.join(END_S)
+
+    def changed(self) -> None:
+        """Something was changed another way; those who watch learn of it at once. From any thread."""
+
+        def look_anew() -> None:
+            self._status = (0.0, {})
+            self._changed.set()
+
+        with contextlib.suppress(RuntimeError):  # It has ended.
+            self._loop.call_soon_threadsafe(look_anew)
 
     def _run(self) -> None:
         loop = self._loop
@@ -154,7 +164,7 @@ class ControlServer:
         """Whether the effect was heard, for which it waits a moment."""
         if asked.do == "set":
             try:
-                if "model" in asked.settings:
+                if any(name in asked.settings for name in SLOW):
                     async with self._model_turn:
                         await self._beside(lambda: self._session.apply(asked.settings))
                 else:

@@ -53,15 +53,21 @@ class AtomicFile:
     recording
         Whether what is written exists nowhere else. What a killed process recorded is then not cleared away but given
         a name one can see, see `rescued`.
+    private
+        Whether its owner alone may read it, whatever ``like`` or what is replaced says.
 
     Raises OSError, which names ``path``: of a part file nobody need know.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], like: str | os.PathLike[str] | None = None, recording: bool = False
+        self,
+        path: str | os.PathLike[str],
+        like: str | os.PathLike[str] | None = None,
+        recording: bool = False,
+        private: bool = False,
     ):
         self.path = Path(path)
-        self._like = like
+        self._like, self._private = like, private
         self._part: Path | None = None  # It stays None where there is nothing to put into place: pipes, devices.
         self.rescued: list[Path] = []
         with self._named():
@@ -124,7 +130,7 @@ class AtomicFile:
             part.unlink(missing_ok=True)
 
     def _give_rights(self) -> None:
-        if fcntl is None:
+        if fcntl is None or self._private:  # It was made its owner's alone.
             return
         fd, before = self.file.fileno(), _status(self._target)
         if before is None:
@@ -160,15 +166,15 @@ class AtomicFile:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+def replacing(path: str | os.PathLike[str], private: bool = False) -> Iterator[IO[bytes]]:
     """A binary file that takes the place of ``path`` at the end of the block, and none if the block fails."""
-    with AtomicFile(path) as whole:
+    with AtomicFile(path, private=private) as whole:
         yield whole.file
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
+def write_text(path: str | os.PathLike[str], text: str, private: bool = False) -> None:
     """Replace a text file, in UTF-8."""
-    with replacing(path) as file:
+    with replacing(path, private) as file:
         file.write(text.encode())
 
 

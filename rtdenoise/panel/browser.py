@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rtdenoise.control.sockets import AVAILABLE, ControlError, private_folder
+from rtdenoise.io.atomic import write_text
 
 NAME = "panel.html"
 LEAD = """\
@@ -48,12 +49,7 @@ def lead_to(url: str) -> Iterator[Path | None]:
         return
     try:
         lead = private_folder() / NAME
-        new = lead.with_name(f".{NAME}-{os.getpid()}")
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(LEAD.format(url=url))
-        new.rename(lead)
+        write_text(lead, LEAD.format(url=url), private=True)
     except (OSError, ControlError):
         yield None
         return

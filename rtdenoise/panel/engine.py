@@ -3,47 +3,66 @@
     page ─▶ `choose`, `apply` ─▶ this thread: libraries ▸ devices ▸ `LiveDenoiser` ─▶ `state`, `history`
 
 Libraries are loaded here too, so that the page answers long before numba does. `rtdenoise ctl` controls it as any other
-session.
+session. What is set is remembered for the microphone (`rtdenoise.panel.preferences`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from argparse import ArgumentTypeError
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rtdenoise.arguments import VALUES
 from rtdenoise.control.messages import TOGGLE
 from rtdenoise.control.sockets import ControlError
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.live.background import BackgroundThread
+from rtdenoise.panel.preferences import Preferences
+from rtdenoise.profiles import ATTRIBUTES, find, while_running
 
 if TYPE_CHECKING:
     from rtdenoise.live.session import LiveDenoiser
     from rtdenoise.panel.history import History
 
 DEFAULT, VIRTUAL_MIC = "", "virtual-mic"  # what may be chosen beside the names of devices
-CHOICES = ("input", "output", "model")
+NO_PROFILE = ""
+ENDS, SETTINGS = ("input", "output"), ("model", "channels")
+CHOICES = (*ENDS, *SETTINGS, "profile")
+OPTIONS = {"rate": "rate", "blocksize": "blocksize", "fixed_latency": "fixed_latency_ms"} | {
+    "worker": "worker",
+    "backend": "backend",
+}  # by the names that `LiveDenoiser` has for them
+KEPT = ATTRIBUTES | {"model": "model"}  # for the microphone, by the names that a session has for them
 LIST_S = 2.0  # between two looks at the devices, while a page is open
 IDLE_S = 0.5  # A choice wakes the thread at once; this is for all else.
 
 
 class Engine(BackgroundThread):
-    """Runs a session with ``choices`` (`CHOICES`), ``settings`` (bypass, muted, strength_db) and ``options``, which are
-    further arguments of `LiveDenoiser`."""
+    """Runs a session between the ends of ``choices``, with its profile and what ``preferences`` say of it. Calls
+    ``listeners``, from any thread, after every change."""
 
-    def __init__(self, choices: dict[str, str], settings: dict[str, Any], options: dict[str, Any], monitor: bool):
+    def __init__(self, choices: dict[str, str], preferences: Preferences):
         super().__init__("rtdenoise-engine")
-        self.choices, self.settings = choices, settings
+        self.choices = {"model": DEFAULT, "channels": "1"} | choices
+        self.settings: dict[str, Any] = {"muted": False, "bypass": False, "strength_db": None, "low_cut_hz": None}
+        self.preferences = preferences
         self.history: History | None = None
         self.watched = False
-        self._options, self._monitor = options, monitor
+        self.listeners: list[Callable[[], None]] = []
         self._live: LiveDenoiser | None = None
-        self._model = ""  # the one that the session has been given last
+        self._microphone = ""  # the name of the last that was opened
+        self._microphone_channels = 0
+        self._running_model = ""
+        self._fixed: dict[str, Any] = {}  # what only a new session can have otherwise
         self._phase, self._problem = "loading", ""
         self._devices: dict[str, list[dict[str, str]]] = {"inputs": [], "outputs": []}
         self._models: list[str] = []
+        self._profiles: list[dict[str, str]] = []
         self._wake, self._turn = threading.Event(), threading.Lock()
-        self._again = True  # The session is to be opened anew.
+        self._again, self._chosen = True, False  # The session is to be opened anew, or to take on what was chosen.
 
     def stop(self) -> None:
         """End the session, also one that just starts."""
@@ -54,29 +73,48 @@ class Engine(BackgroundThread):
         super().stop()
 
     def choose(self, choices: dict[str, str]) -> None:
-        """Go on with other devices, or with another model; the same once more tries again what failed."""
+        """Go on with other devices, another model or profile; the same once more tries again what failed.
+        `UsageError` for what there is not."""
         with self._turn:
-            only_model = set(choices) == {"model"} and self._phase == "running"
+            if "profile" in choices:
+                self.preferences.begin_profile(self._microphone, choices["profile"])
+            try:
+                settings = {name: VALUES[name](choices[name]) for name in SETTINGS if name in choices}
+            except ArgumentTypeError as problem:
+                raise UsageError(str(problem)) from problem
+            if settings:
+                self.preferences.remember(self._microphone, settings)
             self.choices = self.choices | choices
-            self._again = self._again or not only_model
+            self._chosen = True
+            self._again = self._again or bool(set(choices) & set(ENDS)) or self._phase == "failed"
+        self._tell()
         self._wake.set()
 
     def status(self) -> dict[str, Any]:
-        return self._running().stats().as_json()
+        return self._running().stats().as_json() | {"profile": self.choices["profile"] or None}
 
     def apply(self, settings: dict[str, Any]) -> None:
-        """Settings that have been checked. They outlive the session."""
+        """Settings that have been checked. They outlive the session, and what a profile sets gives way to them."""
+        name = settings.get("profile")
+        own = {option: settings[key] for option, key in KEPT.items() if key in settings}
+        if name is not None:
+            profile = find(name, self.preferences.profiles())
+            of_profile = while_running(name, profile, lambda key, value: value == self._fixed.get(key))
+            settings = of_profile | settings
         if "model" in settings:
-            self._running().exchange_model(settings["model"])
-            self._model = settings["model"]
-            self.choices = self.choices | {"model": self._model}
+            self._exchange(self._running(), settings["model"] or _default_model())
         with self._turn:
-            for name in ("muted", "bypass", "strength_db"):
-                if name in settings:
-                    value = settings[name]
-                    self.settings = self.settings | {name: not self.settings[name] if value == TOGGLE else value}
-            if (live := self._live) is not None:
-                self._set(live)
+            if name is not None:
+                self.preferences.begin_profile(self._microphone, name)
+                self.choices = self.choices | {"profile": name}
+            for key in self.settings:
+                if key in settings:
+                    value = settings[key]
+                    self.settings = self.settings | {key: not self.settings[key] if value == TOGGLE else value}
+            if own:
+                self.preferences.remember(self._microphone, own)
+            self._set(self._live)
+        self._tell()
 
     def heard(self) -> bool:
         return (live := self._live) is not None and live.settled
@@ -89,8 +127,10 @@ class Engine(BackgroundThread):
             "problem": self._problem,
             "choices": self.choices,
             "settings": self.settings,
+            "microphone": {"name": self._microphone, "channels": self._microphone_channels},
             "devices": self._devices,
             "models": self._models,
+            "profiles": self._profiles,
             "status": live.stats().as_json() if live is not None and phase == "running" else None,
         }
 
@@ -99,9 +139,14 @@ class Engine(BackgroundThread):
             raise ControlError(f"the panel runs no session now ({self._problem or self._phase})")
         return live
 
-    def _set(self, live: LiveDenoiser) -> None:
-        live.muted, live.bypass = self.settings["muted"], self.settings["bypass"]
-        live.strength_db = self.settings["strength_db"]
+    def _set(self, live: LiveDenoiser | None) -> None:
+        if live is not None:
+            for name, value in self.settings.items():
+                setattr(live, name, value)
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def _run(self) -> None:
         try:
@@ -111,12 +156,13 @@ class Engine(BackgroundThread):
                 self._wake.clear()
                 if self._again:
                     self._open()
-                elif (live := self._live) is not None and self.choices["model"] != self._model:
-                    self._exchange(live)
+                elif self._chosen and (live := self._live) is not None:
+                    self._take_on(live)
                 if self.watched and time.monotonic() >= due:
                     due = time.monotonic() + LIST_S
                     self._list()
-                self._wake.wait(IDLE_S)
+                if not self._again:
+                    self._wake.wait(IDLE_S)
         except Exception as problem:  # of a library: a page that says so is of more use than one that waits
             self._fail(problem)
         finally:
@@ -124,55 +170,90 @@ class Engine(BackgroundThread):
 
     def _load(self) -> None:
         from rtdenoise.live import session  # noqa: F401
-        from rtdenoise.model.registry import DEFAULT_MODEL, list_models
+        from rtdenoise.model.registry import list_models
         from rtdenoise.panel import history  # noqa: F401
 
         self._models = [info.name for info in list_models()]
-        if self.choices["model"] == DEFAULT:
-            self.choices = self.choices | {"model": DEFAULT_MODEL}
         self._list()
 
     def _open(self) -> None:
         """The session as it is chosen now; a problem is kept for the page."""
+        from rtdenoise.live.devices import find_device
         from rtdenoise.live.session import LiveDenoiser
         from rtdenoise.live.virtual_mic import VirtualMicrophone
         from rtdenoise.panel.history import History
 
-        with self._turn:
-            self._again, chosen = False, self.choices
         self._phase, self._problem = "starting", ""
         self._close()
-        output = VirtualMicrophone(self._monitor) if chosen["output"] == VIRTUAL_MIC else chosen["output"] or None
         try:
-            live = LiveDenoiser(chosen["input"] or None, output, chosen["model"], tap=True, **self._options)
+            with self._turn:
+                self._again, self._chosen, chosen = False, False, self.choices
+            source = find_device(chosen["input"] or None, "input")
+            with self._turn:
+                self._microphone, self._microphone_channels = source.name, source.inputs
+                wanted = self._settle()
+            self._tell()
+            virtual = chosen["output"] == VIRTUAL_MIC
+            live = LiveDenoiser(
+                chosen["input"] or None,
+                VirtualMicrophone(bool(wanted.get("monitor"))) if virtual else chosen["output"] or None,
+                self.choices["model"],
+                tap=True,
+                **self._fixed,
+                **{OPTIONS[name]: wanted[name] for name in OPTIONS if wanted.get(name) is not None},
+            )
             self._set(live)
-            self._live = live
+            self._live, self._running_model = live, self.choices["model"]
             if self._end.is_set():
                 return
-            self._model = chosen["model"]
             live.start()
             assert live.tap is not None
             self.history = History(live.tap, live.stats().rate)
             self._phase = "running"
+            self._tell()
         except RtdenoiseError as problem:
             self._fail(problem)
 
-    def _exchange(self, live: LiveDenoiser) -> None:
-        """Without a gap where the model's timing allows it; otherwise anew."""
-        before, self._model = self._model, self.choices["model"]
+    def _settle(self) -> dict[str, Any]:
+        """Take over what is wanted for the microphone and the profile, and return it."""
+        wanted = self.preferences.wanted(self._microphone, self.choices["profile"])
+        self._fixed = _fixed(wanted)
+        channels = str(wanted.get("channels") or 1)
+        self.choices = self.choices | {"model": wanted.get("model") or _default_model(), "channels": channels}
+        self.settings = self.settings | {key: wanted.get(name) for name, key in ATTRIBUTES.items()}
+        return wanted
+
+    def _take_on(self, live: LiveDenoiser) -> None:
+        """What was chosen: without a gap where the timing allows it, otherwise anew."""
         try:
-            live.exchange_model(self._model)
+            with self._turn:
+                self._chosen = False
+                wanted = self.preferences.wanted(self._microphone, self.choices["profile"])
+                if self._fixed != _fixed(wanted):
+                    self._again = True
+                    return
+                self._settle()
+                self._set(live)
+            if self.choices["model"] != self._running_model:
+                self._exchange(live, self.choices["model"])
             self._problem = ""
-        except UsageError:
+        except UsageError:  # The model has another timing.
             self._again = True
-            self._wake.set()
         except RtdenoiseError as problem:
-            self._model, self._problem = before, str(problem)
-            self.choices = self.choices | {"model": before}
+            self._problem = str(problem)
+            self.preferences.remember(self._microphone, {"model": self._running_model})
+            self.choices = self.choices | {"model": self._running_model}
+        self._tell()
+
+    def _exchange(self, live: LiveDenoiser, model: str) -> None:
+        live.exchange_model(model)
+        self._running_model = model
+        self.choices = self.choices | {"model": model}
 
     def _fail(self, problem: Exception) -> None:
         self._phase, self._problem = "failed", str(problem) or type(problem).__name__
         self._close()
+        self._tell()
 
     def _close(self) -> None:
         live, self._live, self.history = self._live, None, None
@@ -192,3 +273,16 @@ class Engine(BackgroundThread):
             "inputs": [name for d, name in named if d.inputs],
             "outputs": [name for d, name in named if d.outputs],
         }
+        with contextlib.suppress(UsageError):  # A file that somebody edits may be wrong for a while.
+            profiles = self.preferences.profiles()
+            self._profiles = [{"name": name, "about": profile.about} for name, profile in profiles.items()]
+
+
+def _fixed(wanted: dict[str, Any]) -> dict[str, Any]:
+    return {"latency": wanted.get("latency") or "normal", "channels": wanted.get("channels") or 1}
+
+
+def _default_model() -> str:
+    from rtdenoise.model.registry import DEFAULT_MODEL
+
+    return DEFAULT_MODEL

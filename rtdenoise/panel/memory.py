@@ -1,4 +1,8 @@
-"""What the panel remembers from one start to the next: the choices made in it, in a small file of its own."""
+"""What the panel remembers from one start to the next: the choices made in it, in a small file of its own.
+
+What is set for a microphone is kept beside it (`rtdenoise.live.microphones`), since live audio without a panel takes it
+too.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rtdenoise.control.messages import SETTINGS
 from rtdenoise.home import user_folder
 from rtdenoise.io.atomic import write_text
 
@@ -22,8 +25,7 @@ class Memory:
 
     input: str | None = None
     output: str | None = None
-    model: str | None = None
-    strength_db: float | None = None
+    profile: str | None = None
     language: str | None = None
     guided: bool = False
 
@@ -33,9 +35,7 @@ class Memory:
 
 
 def _fits(name: str, value: Any) -> bool:
-    if name in ("model", "strength_db"):
-        return value is None or SETTINGS[name][0](value)
-    if name in ("input", "output"):
+    if name in ("input", "output", "profile"):
         return value is None or (isinstance(value, str) and len(value) <= LONGEST_NAME)
     if name == "language":
         return value in LANGUAGES
@@ -60,4 +60,4 @@ def save(memory: Memory) -> None:
     with contextlib.suppress(OSError):
         if (file := path()) is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(asdict(memory), indent=1) + "\n")
+            write_text(file, json.dumps(asdict(memory), indent=1) + "\n", private=True)

@@ -1,7 +1,7 @@
 """The panel's server: one page, one WebSocket a page, on 127.0.0.1 alone, on a thread of its own.
 
     engine's history ─▶ 30 looks a second ─▶ columns and levels (binary) ─┐
-    engine's state ───▶ 5 a second, and at once after a change (JSON) ────┴─▶ every open page, or it skips them
+    engine's state ───▶ at once after a change, and 5 a second (JSON) ────┴─▶ every open page, or it skips them
 
 While no page is open it only wakes twice a second, to keep the sound for the replay.
 """
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from rtdenoise.control.messages import checked, read_object
+from rtdenoise.control.messages import SLOW, checked, read_object
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.panel import memory, report
 from rtdenoise.panel.access import HEADERS, HOST, Access
@@ -54,7 +54,8 @@ class PanelServer:
         self._files = {name: (folder / name).read_bytes() for name in PAGE}
         self._memory = self._saved = memory.load()
         self._pages: set[Page] = set()
-        self._news = False  # Something changed that all pages should learn of at once.
+        self._news, self._said_s = False, 0.0  # Something changed that all pages should learn of at once.
+        engine.listeners.append(self._changed)
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="rtdenoise-panel", daemon=True)
@@ -67,8 +68,8 @@ class PanelServer:
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-        if self._memory != self._saved:
-            memory.save(self._memory)
+        if self._unsaved():
+            self._save()
 
     def _run(self) -> None:
         loop = self._loop
@@ -141,7 +142,8 @@ class PanelServer:
                     self._obey(message.data)
                 except RtdenoiseError as problem:
                     _give(page, json.dumps({"type": "refused", "problem": str(problem)}))
-                self._news = True
+                self._say()
+                await asyncio.sleep(0)  # Others take turns with one that has much to say.
         finally:
             self._pages.discard(page)
             self._engine.watched = bool(self._pages)
@@ -156,8 +158,8 @@ class PanelServer:
         if not all(isinstance(part, dict) for part in message.values()):
             raise UsageError("a message is an object of objects")
         settings = checked(message.get("set", {}))
-        if "model" in settings:
-            raise UsageError("a model is chosen, not set: it may take a while to load")
+        if any(name in settings for name in SLOW):
+            raise UsageError(f"{' and '.join(SLOW)} are chosen, not set: a model may take a while to load")
         self._engine.apply(settings)
         asked = message.get("choose", {})
         chosen = {
@@ -167,14 +169,11 @@ class PanelServer:
             raise UsageError(f"choose {', '.join(CHOICES)}, by their names")
         if chosen:
             self._engine.choose(chosen)
-        kept = self._memory.but({**message.get("remember", {}), **chosen})
-        if "strength_db" in settings:
-            kept = kept.but({"strength_db": settings["strength_db"]})
-        self._memory = kept
+        self._memory = self._memory.but({**message.get("remember", {}), **chosen})
 
     async def _look_on(self) -> None:
         """Keep the sound, and tell the pages."""
-        told_s = saved_s = 0.0
+        saved_s = 0.0
         while True:
             began = time.monotonic()
             if (history := self._engine.history) is not None:
@@ -182,13 +181,39 @@ class PanelServer:
                 history.take()
                 if self._pages:
                     self._tell(_picture(history, before))
-            if self._pages and (self._news or began - told_s >= STATE_S):
-                self._news, told_s = False, began
-                self._tell(json.dumps(self._state()))
-            if self._memory != self._saved and began - saved_s >= SAVE_S:
-                self._saved, saved_s = self._memory, began
-                await self._loop.run_in_executor(None, memory.save, self._saved)
+            if self._pages and (self._news or began - self._said_s >= STATE_S):
+                self._say_now()
+            if began - saved_s >= SAVE_S and self._unsaved():
+                saved_s = began
+                await self._loop.run_in_executor(None, self._save)
             await asyncio.sleep(max(0.0, began + (LOOK_S if self._pages else IDLE_S) - time.monotonic()))
+
+    def _changed(self) -> None:
+        """A change that came another way; called from any thread."""
+        with contextlib.suppress(RuntimeError):  # The loop has ended.
+            self._loop.call_soon_threadsafe(self._say)
+
+    def _say(self) -> None:
+        """All pages learn of a change at once; of several in a row, of the last at the next look."""
+        self._news = True
+        if self._pages and time.monotonic() - self._said_s >= LOOK_S:
+            self._say_now()
+
+    def _say_now(self) -> None:
+        self._news, self._said_s = False, time.monotonic()
+        self._tell(json.dumps(self._state()))
+
+    def _unsaved(self) -> bool:
+        self._memory = self._memory.but({"profile": self._engine.choices["profile"]})
+        return self._memory != self._saved or self._engine.preferences.unsaved
+
+    def _save(self) -> None:
+        """What there is a place for: a full disk costs only the memory."""
+        if self._memory != self._saved:
+            self._saved = self._memory
+            memory.save(self._saved)
+        with contextlib.suppress(OSError, UsageError):
+            self._engine.preferences.save()
 
     def _state(self) -> dict[str, Any]:
         return {

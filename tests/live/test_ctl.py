@@ -100,11 +100,16 @@ def test_the_command_itself_mutes_and_unmutes(session):
     assert ctl("mute")["muted"]
     assert ctl("toggle", "mute")["muted"] is False
     assert ctl("status")["state"] == "running"
-    wrong = [sys.executable, "-m", "rtdenoise", "ctl", "model", "tape"]
-    done = subprocess.run(wrong, env=session, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "has another STFT" in done.stderr
-    assert ctl("status")["model"] != "tape"
+    taken = ctl("profile", "podcast")
+    assert (taken["profile"], taken["strength_db"]) == ("podcast", 12)
+    for line, why in (("model tape", "has another STFT"), ("profile music-practice", "start it again with --profile")):
+        wrong = [sys.executable, "-m", "rtdenoise", "ctl", *line.split()]
+        done = subprocess.run(wrong, env=session, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert why in done.stderr
+        assert done.stderr.count("\n") == 1
+    after = ctl("profile", "call")
+    assert (after["model"], after["profile"], after["strength_db"]) == (taken["model"], "call", None)
 
 
 def connect() -> socket.socket:

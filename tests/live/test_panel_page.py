@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import wait_for
 from conftest import modulated_noise
+from rtdenoise.control.client import Client
+from rtdenoise.control.sockets import ControlError
 from rtdenoise_bench.measure import recordings
 from rtdenoise_bench.measure.correlation import RATE
 
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 DEADLINE_MS = 30_000
-MUTE_MS, OPEN_PERCENT, CLOSED_PERCENT = 50, 5.0, 0.2
+MUTE_MS, AGREE_S, OPEN_PERCENT, CLOSED_PERCENT = 50, 0.2, 5.0, 0.2
 SHOTS = os.environ.get("PANEL_SHOTS")  # a folder for pictures of the page, for those who want to look
 
 
@@ -244,21 +248,68 @@ def test_another_output_is_taken_and_a_reload_keeps_all(seen, env):
     seen.until(lambda s: s["phase"] == "running" and "rtdenoise" in s["status"]["output"])
 
 
-def test_two_pages_and_the_command_agree_within_a_fifth_of_a_second(seen, browser, url, env):
-    other = Seen(browser, url)
-    seen.page.get_by_role("button", name="Mute").click()
-    began = time.monotonic()
-    other.page.locator("#mute[aria-pressed=true]").wait_for()
-    took = [time.monotonic() - began]
-    line = [sys.executable, "-m", "rtdenoise", "ctl", "unmute", "--json"]
-    answer = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
-    began = time.monotonic()
-    assert json.loads(answer.stdout)["muted"] is False
-    for page in (seen.page, other.page):
-        page.locator("#mute[aria-pressed=false]").wait_for()
-    took.append(time.monotonic() - began)
-    assert max(took) < 0.3  # 0.2, and what the test itself takes to look
+def test_two_pages_and_the_command_agree_within_a_fifth_of_a_second(seen, browser, url, env, monkeypatch, capsys):
+    """By one clock, from the click or the command to the moment when each of the others shows it."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", env["XDG_RUNTIME_DIR"])
+    other, took = Seen(browser, url), {"page": [], "watch": [], "ctl": []}
+    pages = (seen.page, other.page)
+    for page in pages:
+        page.evaluate(
+            "new MutationObserver(() => (window.shownAt = Date.now())).observe(document.getElementById('mute'), "
+            "{ attributes: true, attributeFilter: ['aria-pressed'] })"
+        )
+
+    def shown(page, pressed: str) -> float:
+        page.locator(f"#mute[aria-pressed={pressed}]").wait_for()
+        return page.evaluate("window.shownAt") / 1000
+
+    def watch(watcher: Client) -> None:
+        with contextlib.suppress(ControlError):
+            news.extend((time.time(), status["muted"]) for status in watcher.watch())
+
+    with Client() as watcher, Client() as command:
+        news: list[tuple[float, bool]] = []
+        threading.Thread(target=watch, args=(watcher,), daemon=True).start()
+        for _ in range(6):
+            began = seen.page.evaluate("(document.getElementById('mute').click(), Date.now())") / 1000
+            took["page"].append(shown(other.page, "true") - began)
+            wait_for(lambda: news and news[-1][1])
+            took["watch"].append(next(at for at, muted in news if muted and at >= began) - began)
+            began = time.time()
+            command.ask("set", {"muted": False})
+            took["ctl"] += [shown(page, "false") - began for page in pages]
+            time.sleep(0.15)
+    with capsys.disabled():
+        for name, seconds in took.items():
+            ms = sorted(round(1000 * s) for s in seconds)
+            print(f"\npanel: agreement, {name}: median {np.median(ms):.0f} ms, most {ms[-1]} ms", end="")
+        print()
+    assert all(np.percentile(seconds, 75) <= AGREE_S for seconds in took.values())  # stalls of the host only add
     other.close()
+
+
+def test_profiles_are_taken_on_without_a_gap_unless_the_timing_is_another(seen, env):
+    page, before = seen.page, seen.state()["status"]
+    page.get_by_label("Profile").select_option("podcast")
+    seen.until(lambda s: s["status"]["strength_db"] == 12)
+    now = seen.state()["status"]
+    assert now["seconds"] > before["seconds"]
+    assert now["underruns"] <= before["underruns"] + 1  # what the host may stall
+    page.get_by_label("Profile").select_option("music-practice")
+    seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 8)
+    assert seen.state()["settings"]["strength_db"] == 6
+    ctl = [sys.executable, "-m", "rtdenoise", "ctl", "profile"]
+    refused = subprocess.run([*ctl, "podcast"], env=env, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "which a running session cannot take on; start it again with --profile podcast" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    page.get_by_label("Profile").select_option("call")
+    seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 16)
+    subprocess.run([*ctl, "far-microphone"], env=env, capture_output=True, check=True)
+    page.wait_for_function("document.getElementById('profile').value === 'far-microphone'")
+    assert page.locator("#strength").input_value() == "18"
+    page.get_by_label("Profile").select_option("call")
+    seen.until(lambda s: s["status"]["strength_db"] is None)
 
 
 def test_a_device_that_cannot_be_had_is_told_in_words_and_tried_again(seen):

@@ -3,7 +3,7 @@
 import { Picture, ROWS } from "./picture.js";
 import { Replay } from "./replay.js";
 
-const STRONGEST_DB = 60, QUIETEST_DB = -60, CALL_MS = 150, AGAIN_MS = 1000, FRESH_MS = 400;
+const STRONGEST_DB = 60, STEP_DB = 3, QUIETEST_DB = -60, CALL_MS = 150, AGAIN_MS = 1000, FRESH_MS = 400;
 const $ = (id) => document.getElementById(id);
 const texts = {};
 let language = "en", state = null, socket = null, last = null, levels = [QUIETEST_DB, QUIETEST_DB];
@@ -95,7 +95,14 @@ function showStrength(strength) {
 }
 
 function showChoices() {
-  const { choices, devices, models } = state;
+  const { choices, devices, models, profiles, microphone } = state;
+  fill($("profile"), [{ value: "", label: t("profile.none") },
+    ...profiles.map(({ name, about }) => ({ value: name, label: profileWords(name, about) }))], choices.profile);
+  fill($("channels"), ["1", "2"].map((value) => ({ value, label: t(`channels.${value}`) })), choices.channels);
+  const { low_cut_hz } = state.settings;
+  fill($("low-cut"), ["", "60", "80", "100", "120"].map((hz) => ({ value: hz, label: lowCutWords(hz) })),
+    low_cut_hz === null ? "" : String(low_cut_hz), lowCutWords);
+  $("channels-field").hidden = microphone.channels < 2 && choices.channels === "1";
   fill($("input"), [{ value: "", label: t("devices.default-input") }, ...devices.inputs], choices.input);
   fill($("output"), [{ value: "virtual-mic", label: t("devices.virtual") },
     { value: "", label: t("devices.default-output") }, ...devices.outputs], choices.output);
@@ -103,8 +110,14 @@ function showChoices() {
   $("call-hint").hidden = choices.output !== "virtual-mic";
 }
 
-function fill(select, options, chosen) {
-  if (!options.some(({ value }) => value === chosen)) options.push({ value: chosen, label: chosen });
+const BUILT_IN = ["call", "podcast", "music-practice", "far-microphone"];
+const profileWords = (name, about) =>
+  BUILT_IN.includes(name) ? t(`profile.${name}`) : about ? `${name}: ${about}` : name;
+
+const lowCutWords = (hz) => (hz ? t("low-cut.value", { hz }) : t("low-cut.off"));
+
+function fill(select, options, chosen, words = String) {
+  if (!options.some(({ value }) => value === chosen)) options.push({ value: chosen, label: words(chosen) });
   const made = JSON.stringify([options, language]);
   if (select.dataset.made !== made) {
     select.dataset.made = made;
@@ -119,7 +132,8 @@ function showHealth(s) {
   const lost = s.dropout_ms + s.skipped_ms, total = s.latency_ms + (s.device_latency_ms ?? 0);
   const words = [
     s.underruns || s.reused_gains ? [t("words.gaps", { count: number(s.underruns), ms: number(lost), held: number(s.reused_gains) }), true]
-      : [t("words.clean", { minutes: number(s.seconds / 60, 1) }), false],
+      : s.seconds < 90 ? [t("words.clean-seconds", { seconds: number(s.seconds) }), false]
+      : [t("words.clean", { minutes: number(s.seconds / 60) }), false],
     [t(total < 60 ? "words.quick" : total < CALL_MS ? "words.fine" : "words.slow", { ms: number(total) }), total >= CALL_MS],
     [t("words.load", { percent: number(s.cpu_percent) }), s.cpu_percent > 70],
     [s.drift_ppm === null ? t("words.one-clock") : t("words.drift", { ppm: number(Math.abs(s.drift_ppm)) }), false],
@@ -211,8 +225,9 @@ $("replay").onclick = toggleReplay;
 $("side").onclick = otherSide;
 $("strength").oninput = ({ target }) => { moving = performance.now(); setStrength(Number(target.value)); };
 for (const mark of document.querySelectorAll("[data-strength]")) mark.onclick = () => setStrength(Number(mark.dataset.strength));
-for (const name of ["input", "output", "model"])
+for (const name of ["input", "output", "channels", "model", "profile"])
   $(name).onchange = ({ target }) => { complaint = ""; send({ choose: { [name]: target.value } }); };
+$("low-cut").onchange = ({ target }) => send({ set: { low_cut_hz: target.value ? Number(target.value) : null } });
 $("retry").onclick = () => { complaint = ""; if (state) send({ choose: { input: state.choices.input } }); show(); };
 $("language").onchange = ({ target }) => { send({ remember: { language: target.value } }); speak(target.value); };
 $("open-guide").onclick = () => { $("guide").hidden = false; $("guide-title").focus(); };
@@ -229,7 +244,9 @@ $("report").onclick = async () => {
   area.value = text;
 };
 
-const keys = { f: toggleFilter, m: toggleMute, r: toggleReplay, a: otherSide };
+const stronger = (step) => state && setStrength(Math.max(0, (state.settings.strength_db ?? STRONGEST_DB) + step));
+const keys = { f: toggleFilter, m: toggleMute, r: toggleReplay, a: otherSide,
+  "+": () => stronger(STEP_DB), "=": () => stronger(STEP_DB), "-": () => stronger(-STEP_DB) };
 addEventListener("keydown", (event) => {
   const typed = event.target.closest?.("select, textarea, input:not([type=range])");
   if (!typed && !event.ctrlKey && !event.altKey && !event.metaKey && !event.repeat) keys[event.key.toLowerCase()]?.();

@@ -1,0 +1,74 @@
+"""What the panel's session is to have, by the names of the options, for a microphone and a profile.
+
+this start's command line ▸ remembered for the microphone ▸ profile ▸ configuration
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rtdenoise.arguments import VALUES
+from rtdenoise.live import microphones
+from rtdenoise.profiles import NOTHING, Profile, find
+
+
+class Preferences:
+    """``configured`` and ``said`` as read; ``profiles`` gives those there are now. Safe from several threads."""
+
+    def __init__(
+        self,
+        configured: Mapping[str, Any],
+        profiles: Callable[[], Mapping[str, Profile]],
+        said: Mapping[str, Any],
+        kept: Mapping[str, Mapping[str, Any]],
+    ):
+        self.profiles = profiles
+        self._configured, self._said = configured, dict(said)
+        self._kept = {name: dict(settings) for name, settings in kept.items()}
+        self._unsaved: set[str] = set()
+        self._turn = threading.Lock()
+
+    def wanted(self, microphone: str, profile: str) -> dict[str, Any]:
+        """The settings that hold; `UsageError` for an unknown profile, of which "" is none."""
+        chosen = find(profile, self.profiles()).values() if profile else {}
+        with self._turn:
+            kept = {name: VALUES[name](str(value)) for name, value in self._kept.get(microphone, {}).items()}
+            wanted = dict(self._configured) | chosen | kept | self._said
+        if isinstance(wanted.get("latency"), float) and "latency" in chosen:
+            wanted.pop("fixed_latency", None)  # The two exclude each other.
+        return wanted
+
+    def remember(self, microphone: str, settings: Mapping[str, Any]) -> None:
+        """Settings as read. As long as no microphone is known, they hold for this start."""
+        with self._turn:
+            self._said = {name: value for name, value in self._said.items() if name not in settings}
+            if not microphone:
+                self._said |= settings
+                return
+            plain = {name: NOTHING[name] if value is None else value for name, value in settings.items()}
+            self._kept[microphone] = self._kept.get(microphone, {}) | plain
+            self._unsaved.add(microphone)
+
+    def begin_profile(self, microphone: str, profile: str) -> None:
+        """Forget what is remembered in place of what the profile sets, of which "" sets nothing. `UsageError` for an
+        unknown one."""
+        names = set(find(profile, self.profiles()).settings()) if profile else set()
+        with self._turn:
+            self._said = {name: value for name, value in self._said.items() if name not in names}
+            before = self._kept.get(microphone, {})
+            kept = {name: value for name, value in before.items() if name not in names}
+            if kept != before:
+                self._kept[microphone] = kept
+                self._unsaved.add(microphone)
+
+    @property
+    def unsaved(self) -> bool:
+        return bool(self._unsaved)
+
+    def save(self) -> None:
+        """As `microphones.save`; what could not be saved is not tried again until it changes."""
+        with self._turn:
+            changed, self._unsaved = {name: dict(self._kept[name]) for name in self._unsaved}, set()
+        microphones.save(changed)

@@ -1,0 +1,108 @@
+"""What is set for a microphone holds for it alone and comes back with it, in the panel and for the command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+aiohttp = pytest.importorskip("aiohttp")
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = [sys.executable, "-m", "rtdenoise"]
+DEADLINE_S = 120  # the first start after an edit compiles
+
+
+@pytest.fixture
+def env(pipewire_env) -> dict[str, str]:
+    return pipewire_env | {"PYTHONPATH": str(ROOT)}
+
+
+@pytest.fixture
+def url(env) -> Iterator[str]:
+    process = subprocess.Popen([*COMMAND, "panel", "--no-browser"], env=env, stderr=subprocess.PIPE, text=True)
+    yield re.search(r"http://127\.0\.0\.1:\d+/\S+", process.stderr.readline())[0]
+    process.send_signal(signal.SIGINT)
+    assert process.wait(DEADLINE_S) == 0
+    assert process.stderr.read() == ""
+
+
+def after(url: str, message: dict, condition: Callable[[dict], bool]) -> dict:
+    """What a page sees that sends ``message``, as soon as a session runs that meets ``condition``."""
+
+    async def talk() -> dict:
+        origin = url.rsplit("/", 2)[0]
+        async with aiohttp.ClientSession() as client, client.ws_connect(url + "ws", origin=origin) as page:
+            await page.send_json(message)
+            async for said in page:
+                if said.type is aiohttp.WSMsgType.TEXT:
+                    state = json.loads(said.data)
+                    if state["type"] == "state" and state["phase"] == "running" and condition(state):
+                        return state
+        raise AssertionError("the panel hung up")
+
+    return asyncio.run(asyncio.wait_for(talk(), DEADLINE_S))
+
+
+def opened(url: str, sink: str) -> dict:
+    return after(url, {"choose": {"input": f"{sink}.monitor"}}, lambda s: f"of {sink}" in s["status"]["input"])
+
+
+def live(env, *argv: str) -> tuple[dict, str]:
+    line = [*COMMAND, "--in", "A.monitor", "--out", "B", "--seconds", "0.3", "--json", *argv]
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
+
+
+def kept_in(env) -> Path:
+    return Path(env["XDG_CONFIG_HOME"]) / "rtdenoise/microphones.json"
+
+
+def test_each_microphone_has_its_own_in_the_panel_for_ctl_and_for_the_command(url, env):
+    opened(url, "A")
+    after(url, {"set": {"strength_db": 24}}, lambda s: s["status"]["strength_db"] == 24)
+    after(url, {"set": {"low_cut_hz": 80}}, lambda s: s["status"]["low_cut_hz"] == 80)
+    assert opened(url, "B")["settings"]["strength_db"] is None
+    assert opened(url, "B")["settings"]["low_cut_hz"] is None
+    subprocess.run([*COMMAND, "ctl", "strength", "6"], env=env, capture_output=True, check=True)
+    assert opened(url, "A")["settings"]["strength_db"] == 24
+    assert opened(url, "B")["settings"]["strength_db"] == 6
+    after(url, {"choose": {"channels": "2"}}, lambda s: s["status"]["channels"] == 2)
+    assert opened(url, "A")["status"]["channels"] == 1
+    after(url, {"choose": {"profile": "podcast"}}, lambda s: s["status"]["strength_db"] == 12)
+    assert opened(url, "B")["settings"]["strength_db"] == 6
+    opened(url, "A")
+    after(url, {"set": {"strength_db": 9}}, lambda s: s["status"]["strength_db"] == 9)
+
+
+def test_the_command_takes_what_is_kept_and_says_so_unless_it_is_told_otherwise(env):
+    assert json.loads(kept_in(env).read_text()) == {
+        "Monitor of B": {"strength": 6, "channels": 2},
+        "Monitor of A": {"strength": 9, "low_cut": 80},
+    }
+    assert stat.S_IMODE(kept_in(env).stat().st_mode) == 0o600
+    record, said = live(env)
+    assert (record["strength_db"], record["low_cut_hz"]) == (9, 80)
+    assert "Monitor of A: low_cut 80, strength 9, as set in the panel" in said
+    assert live(env, "--profile", "far-microphone")[0]["strength_db"] == 9
+    for own, expected in (("3", 3), ("none", None)):
+        record, said = live(env, "--strength", own)
+        assert record["strength_db"] == expected
+        assert "as set in the panel" not in said
+
+
+def test_a_model_that_is_gone_is_named_with_the_file_that_wants_it(env):
+    kept_in(env).write_text('{"Monitor of A": {"model": "unett"}}')
+    line = [*COMMAND, "--in", "A.monitor", "--out", "B", "--seconds", "0.3"]
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "unknown model 'unett'" in done.stderr
+    assert f"(model: see {kept_in(env)})" in done.stderr
