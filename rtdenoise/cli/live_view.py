@@ -1,4 +1,4 @@
-"""The live view of a terminal: meters, latency, load; keys for bypass, mute, attenuation limit, model and quitting."""
+"""The live view of a terminal: meters, latency, load, spectrograms; keys as the panel has them, and one to quit."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from rich.text import Text
 
 from rtdenoise import console
 from rtdenoise.cli.keys import ESCAPE, Keys
+from rtdenoise.cli.live_spectrogram import COLUMNS_PER_S, Spectrograms, fits
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Framing
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats
 from rtdenoise.model.contract import ModelInfo
 from rtdenoise.model.registry import list_models
+from rtdenoise.panel.history import History
 
 LOOK_S, MOST_BYTES = 0.1, 1024  # The view is drawn this often, and reads this much of what was typed each time.
 QUIETEST_DB, METER_CELLS = -60.0, 40
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # Beyond the strongest there is no limit.
-KEYS = "b bypass   x mute   + - attenuation limit   m model   q quit"
+KEYS = "f filter   m mute   + - attenuation limit   n next model   q quit"
 
 
 def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
@@ -51,10 +53,14 @@ def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
 
 def _drawn(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
     """False if a key ended it, true at ``over()``."""
-    note, keys = "", Keys()
-    with _keys_unseen(), Live(console=Console(stderr=True), auto_refresh=False, transient=True) as screen:
+    note, keys, console = "", Keys(), Console(stderr=True)
+    pictures = Spectrograms(History(live.tap, live.stats().rate, COLUMNS_PER_S)) if live.tap else None
+    with _keys_unseen(), Live(console=console, auto_refresh=False, transient=True) as screen:
         while not over():
-            screen.update(draw(live.stats(), note), refresh=True)
+            seen = draw(live.stats(), note)
+            if pictures is not None:
+                pictures.look(console.width)
+            screen.update(Group(seen, pictures) if pictures and fits(console) else seen, refresh=True)
             for key in keys.feed(_typed(), time.monotonic()):
                 try:
                     note = ""
@@ -79,9 +85,9 @@ def _typed() -> bytes:
 
 def press(live: LiveDenoiser, key: str) -> bool:
     """Do what a key says; false ends the view."""
-    if key == "b":
+    if key in ("f", "b"):
         live.bypass = not live.bypass
-    elif key == "x":
+    elif key in ("m", "x"):
         live.muted = not live.muted
     elif key in ("+", "="):
         strength = STRONGEST_DB if live.strength_db is None else live.strength_db + STRENGTH_STEP_DB
@@ -89,7 +95,7 @@ def press(live: LiveDenoiser, key: str) -> bool:
     elif key == "-":
         strength = STRONGEST_DB if live.strength_db is None else live.strength_db
         live.strength_db = max(0.0, strength - STRENGTH_STEP_DB)
-    elif key == "m":
+    elif key == "n":
         live.exchange_model(next_model(live.model, live.framing))
     return key not in ("q", ESCAPE)
 

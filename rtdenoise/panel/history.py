@@ -30,11 +30,11 @@ MOST_GAIN_DB = 30.0
 class History:
     """Reads ``tap``, mixed down to mono at ``rate`` Hz. For one thread. ``taken`` counts frames."""
 
-    def __init__(self, tap: Tap, rate: int):
+    def __init__(self, tap: Tap, rate: int, columns_per_s: int = COLUMNS_PER_S):
         self.rate, self.taken = rate, 0
         self._tap = tap
         self._sound = np.zeros((2, SECONDS * rate), np.float32)  # before and after, each a ring
-        self._hop = rate // COLUMNS_PER_S
+        self._hop = rate // columns_per_s
         self._size = 1 << int(np.ceil(np.log2(WINDOW_S * rate)))
         self._window = np.hanning(self._size + 1)[:-1].astype(np.float32)
         self._bands = _mel_bands(rate, self._size)

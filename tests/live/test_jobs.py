@@ -19,7 +19,7 @@ from rtdenoise_bench.measure import correlation, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 150  # a first start compiles
-VIEW, LINE = "b bypass", "rtdenoise: Monitor of Null Output"
+VIEW, LINE = "f filter", "rtdenoise: Monitor of Null Output"
 
 
 class Shell:

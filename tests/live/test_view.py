@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from conftest import SHIPPED
 from rtdenoise.cli import live_view
+from rtdenoise.cli.live_spectrogram import COLOURS, COLUMNS_PER_S, LINES, Spectrograms, fits
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
 from rtdenoise.live.stats import Stats
 from rtdenoise.model.contract import ModelInfo
+from rtdenoise.panel.history import History
 
 
 @dataclass
@@ -42,18 +46,12 @@ def session(monkeypatch) -> Session:
     return Session()
 
 
-def test_b_switches_the_filter_off_and_on(session):
-    assert live_view.press(session, "b")
-    assert session.bypass
-    live_view.press(session, "b")
-    assert not session.bypass
-
-
-def test_x_mutes_and_unmutes(session):
-    assert live_view.press(session, "x")
-    assert session.muted
-    live_view.press(session, "x")
-    assert not session.muted
+@pytest.mark.parametrize(("key", "name"), [("f", "bypass"), ("b", "bypass"), ("m", "muted"), ("x", "muted")])
+def test_f_switches_the_filter_and_m_mutes_as_in_the_panel_and_as_they_did_before(session, key, name):
+    assert live_view.press(session, key)
+    assert getattr(session, name)
+    live_view.press(session, key)
+    assert not getattr(session, name)
 
 
 def test_strength_goes_down_from_no_limit_and_up_to_none(session):
@@ -66,19 +64,19 @@ def test_strength_goes_down_from_no_limit_and_up_to_none(session):
     assert session.strength_db == 0
 
 
-def test_m_goes_round_the_installed_models_of_its_framing(session):
+def test_n_goes_round_the_installed_models_of_its_framing(session):
     for _ in range(3):
-        assert live_view.press(session, "m")
+        assert live_view.press(session, "n")
     assert session.exchanged == ["b", "c", "a"]
     session.model = "my own"
-    live_view.press(session, "m")
+    live_view.press(session, "n")
     assert session.model == "a"
 
 
-def test_m_says_so_where_no_other_model_fits(session):
+def test_n_says_so_where_no_other_model_fits(session):
     session.model, session.framing = "slow", Framing(16)
     with pytest.raises(UsageError, match="no other model has windows of 64 ms"):
-        live_view.press(session, "m")
+        live_view.press(session, "n")
     assert not session.exchanged
 
 
@@ -116,3 +114,57 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
         "a note",
     ):
         assert part in text
+
+
+class Sound:
+    """A tap that gives a second of noise before the filter, and silence after."""
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        noise = np.random.default_rng(1).standard_normal((48_000, 1)).astype(np.float32)
+        return 0.3 * noise, 0 * noise
+
+
+def drawn(width: int) -> tuple[list[str], str]:
+    """The lines of spectrograms in a terminal of that width, and what is sent to it."""
+    pictures = Spectrograms(History(Sound(), 48_000, COLUMNS_PER_S))
+    pictures.look(width)
+    sent = io.StringIO()
+    console = Console(file=sent, width=width, force_terminal=True, color_system="256", record=True)
+    console.print(pictures)
+    return console.export_text().splitlines(), sent.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 81, 200])
+def test_spectrograms_stand_side_by_side_and_fill_the_width(width):
+    lines, _ = drawn(width)
+    side = (width - 2) // 2
+    assert lines[0].split() == ["before", "after"]
+    assert lines[1:] == [side * "▀" + "  " + side * "▀"] * LINES
+
+
+def test_what_is_loud_is_bright_and_silence_is_black():
+    _, sent = drawn(60)
+    row = sent.splitlines()[4]
+    before, after = row.split("  ")
+    colours = [set(map(int, re.findall(r"[34]8;5;(\d+)", part))) for part in (before, after)]
+    assert COLOURS[0] in colours[0]  # of the seconds that were not heard
+    assert max(COLOURS.index(c) for c in colours[0]) > len(COLOURS) // 2
+    assert colours[1] == {COLOURS[0]}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"color_system": "truecolor"}, True),
+        ({"color_system": "standard"}, False),
+        ({"no_color": True, "color_system": None}, False),
+        ({"width": 59}, False),
+        ({"height": 19}, False),
+        ({"file": io.TextIOWrapper(io.BytesIO(), encoding="ascii")}, False),
+    ],
+)
+def test_a_terminal_without_the_colours_the_characters_or_the_room_has_none(options, expected):
+    utf = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    usual = {"file": utf, "width": 60, "height": 20, "force_terminal": True, "color_system": "256"}
+    assert fits(Console(**usual | options)) is expected
