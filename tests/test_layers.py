@@ -28,8 +28,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.live": """
         compilation realtime program_end background environment server portaudio pulse ring stats devices drift callback
         trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams pipewire_library
-        pipewire graph_callback graph_streams backends player file_ends watch delay hop hop_loop worker settings session
-        remote microphones""",
+        pipewire pipewire_filter graph_callback graph_links graph_streams backends carrier player file_ends watch delay
+        hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences engine server desktop browser",
     "rtdenoise.cli": """
         keys config ends profiles listening request ctl panel service devices models virtual_mic doctor live_spectrogram

@@ -169,8 +169,11 @@ def _looks(live: LiveDenoiser, over: Callable[[], bool]) -> Iterator[Stats]:
 def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
     """One line at start, then only what changes: the wait for a device, a new latency, a model that failed."""
     said: tuple[object, ...] = ()
-    file_problem = None
+    file_problem = fallback = None
     for s in _looks(live, over):
+        if s.fallback != fallback and not args.quiet:
+            console.say(f"by PortAudio, with more latency: {s.fallback}")
+            fallback = s.fallback
         if s.file_problem != file_problem:
             console.say(f"warning: {s.file_problem}")
             file_problem = s.file_problem

@@ -126,16 +126,18 @@ def draw(s: Stats, note: str = "") -> Group:
     effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {limit}")
     if s.muted:
         effect = Text("MUTED", "bold red")
-    table.add_row("filter", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority, {s.backend}")
+    way = s.backend if s.fallback is None else f"{s.backend} ({s.fallback})"
+    table.add_row("filter", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority, {way}")
     latency = f"{s.measured_latency_ms:.1f} ms, target {s.latency_ms:.1f}" if s.latency_ms else "measuring"
     device = "" if s.device_latency_ms is None else f"plus {s.device_latency_ms:.0f} ms reported by the devices"
     table.add_row("latency", latency, device)
     table.add_row(
         "model", f"{s.model_ms_p50:.2f} ms per hop, p99 {s.model_ms_p99:.2f} ms", f"CPU {s.cpu_percent:.0f} % of a core"
     )
+    lost = f", {s.device_xruns} lost cycles" if s.backend == "pipewire" else f", {s.device_xruns} device xruns"
     drift = "one clock" if s.drift_ppm is None else f"clock drift {s.drift_ppm:+.0f} ppm"
     underruns = f"{s.underruns} ({s.dropout_ms:.0f} ms of dropout)"
-    table.add_row("underruns", f"{underruns}, {s.reused_gains} hops reused gains", drift)
+    table.add_row("underruns", f"{underruns}, {s.reused_gains} hops reused gains{lost}", drift)
     if s.recorded_s:
         table.add_row("file", f"{s.recorded_s:.0f} s recorded", "")
     bad = s.failure or s.file_problem

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 from rtdenoise.arguments import FRAMES
+from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse, realtime, ring
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
@@ -13,6 +14,10 @@ from rtdenoise.live.ring import Rings
 from rtdenoise.live.server import connection
 
 THREADS: dict[Kind, int] = {"duplex": ring.PLAY_THREAD, "input": ring.CAPTURE_THREAD, "output": ring.PLAY_THREAD}
+
+
+class Unfit(DeviceError):
+    """A back end cannot carry this session, though the devices are there."""
 
 
 class AudioStreams(ABC):
@@ -72,9 +77,10 @@ class AudioStreams(ABC):
         for kind in self.opened():
             self.close_one(kind)
 
-    def raise_priority(self) -> None:
-        """Real-time priority for the threads that have called back since their stream began. One that a sound system
-        made so already keeps its own, which suits that system's other threads."""
+    def tend(self) -> None:
+        """Do what is due now and then: first of all, real-time priority for the threads that have called back since
+        their stream began. One that a sound system made so already keeps its own, which suits that system's other
+        threads."""
         for kind in self.opened():
             slot = THREADS[kind]
             thread = int(self.rings.control[slot])

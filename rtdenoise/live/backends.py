@@ -6,14 +6,13 @@ which one, at what rate and on how many clocks is decided here, before anything 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rtdenoise.arguments import BACKENDS, HZ
-from rtdenoise.errors import DeviceError, UsageError
-from rtdenoise.live import pipewire
+from rtdenoise.errors import DeviceError, RtdenoiseError, UsageError
+from rtdenoise.live import pipewire_library, pulse
 from rtdenoise.live.audio_streams import AudioStreams
 from rtdenoise.live.devices import Device, common_rate, share_clock
 from rtdenoise.live.graph_callback import MOST_PORTS
@@ -30,23 +29,38 @@ SERVER = "PipeWire"
 
 @dataclass(frozen=True)
 class Route:
-    """How a session's sound goes: by which back end, at what rate in Hz, on two clocks or one."""
+    """How a session's sound goes: by which back end, at what rate in Hz, on two clocks or one. ``reason``: why not by
+    PipeWire's graph, although both ends are its devices. ``fixed``: whether the back end was asked for."""
 
     source: Device
     target: Device
     backend: Backend
     rate: int
     split: bool
+    fixed: bool = False
+    reason: str | None = None
 
     @property
     def reserve_ms(self) -> float:
         """What the output shall find left over."""
         return GRAPH_RESERVE_MS if self.backend == "pipewire" else TWO_CLOCKS_RESERVE_MS if self.split else 0.0
 
-    def streams(self, rings: Rings, blocksize: int | None, worker_below: Callable[[int], None]) -> AudioStreams:
+    def streams(
+        self,
+        rings: Rings,
+        blocksize: int | None,
+        worker_below: Callable[[int], None],
+        latency_ms: Callable[[], float],
+    ) -> AudioStreams:
         """The streams over ``rings``, not opened."""
-        make = GraphStreams if self.backend == "pipewire" else Streams
-        return make(self.source, self.target, rings, blocksize, worker_below)
+        ends = self.source, self.target, rings, blocksize, worker_below
+        return GraphStreams(*ends, latency_ms=latency_ms) if self.backend == "pipewire" else Streams(*ends)
+
+    def instead(self, e: RtdenoiseError) -> Route | None:
+        """The way by PortAudio, because of this; None if there is no other than this one."""
+        if self.fixed or self.backend == "portaudio":
+            return None
+        return replace(_by_portaudio(self.source, self.target, self.rate), reason=str(e))
 
 
 def find_route(
@@ -56,25 +70,35 @@ def find_route(
     if wanted not in (None, *BACKENDS):
         raise UsageError(f"back end {wanted!r}; choose {' or '.join(map(repr, BACKENDS))}")
     if wanted == "pipewire":
-        return _by_graph(source, target, rate)
-    if wanted is None and _are_in_graph(source, target) and (channels or 1) <= MOST_PORTS:
-        with contextlib.suppress(DeviceError, UsageError):
-            return _by_graph(source, target, rate)
-    split = not share_clock(source, target) and not (source.is_file or target.is_file)
-    return Route(source, target, "portaudio", common_rate(source, target, rate), split)
+        return replace(_by_graph(source, target, rate, channels), fixed=True)
+    if wanted is None and _are_in_graph(source, target):
+        try:
+            return _by_graph(source, target, rate, channels)
+        except (DeviceError, UsageError) as e:
+            return replace(_by_portaudio(source, target, rate), reason=str(e))
+    return _by_portaudio(source, target, rate)
 
 
 def _are_in_graph(*devices: Device) -> bool:
     return all(device.endpoint is not None and device.host == SERVER for device in devices)
 
 
-def _by_graph(source: Device, target: Device, rate: int | None) -> Route:
+def _by_portaudio(source: Device, target: Device, rate: int | None) -> Route:
+    split = not share_clock(source, target) and not (source.is_file or target.is_file)
+    return Route(source, target, "portaudio", common_rate(source, target, rate), split)
+
+
+def _by_graph(source: Device, target: Device, rate: int | None, channels: int | None) -> Route:
+    """What can be known before a node is there; the rest is `Carrier`'s."""
     for device in (source, target):
         if not _are_in_graph(device):
-            raise UsageError(f"--backend pipewire: {device.label} is not one of its devices; use --backend portaudio")
+            raise UsageError(f"{device.label} is not a device of PipeWire's; use --backend portaudio")
     if rate is not None:
         HZ.check("rate", rate)
-    with pipewire.Connection() as graph:
-        if rate not in (None, graph.rate):
-            raise UsageError(f"--backend pipewire: the graph runs at {graph.rate} Hz, not {rate}; leave --rate out")
-        return Route(source, target, "pipewire", graph.rate, split=False)
+    if (channels or 1) > MOST_PORTS:
+        raise UsageError(f"PipeWire's graph takes at most {MOST_PORTS} channels of ours; use --backend portaudio")
+    pipewire_library.loaded()
+    usual = pulse.usual_rate()
+    if rate not in (None, usual):
+        raise UsageError(f"PipeWire's graph runs at {usual} Hz, not {rate}; leave --rate out")
+    return Route(source, target, "pipewire", usual, split=False)

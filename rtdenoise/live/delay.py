@@ -77,15 +77,13 @@ class SessionLatency:
         fixed_ms: float | None = None,
         wanted_ms: float | None = None,
     ):
-        self._denoiser, self._control, self._split = denoiser, rings.control, route.split
+        self._denoiser, self._control = denoiser, rings.control
         control = self._control
-        control[ring.SPLIT], control[ring.RESERVE] = route.split, self._frames(route.reserve_ms)
         control[ring.GATHER] = 1 if control[ring.FILE_END] else gather
         self._wanted_ms = None if control[ring.FILE_END] else wanted_ms
         if control[ring.FILE_END] == ring.FILE_OUT:
             control[ring.PREFILL] = self._frames(RECORD_BUFFER_MS)
-        if route.split:
-            control[ring.PREFILL] = self._frames(START_MS)
+        self.follow(route)
         if fixed_ms is not None and wanted_ms is not None:
             raise UsageError(
                 f"a latency of {wanted_ms:g} ms and a fixed latency of {fixed_ms:g} ms exclude each other; give one"
@@ -102,6 +100,14 @@ class SessionLatency:
             control[ring.FIXED_TARGET] = control[ring.PREFILL] = self._frames(fixed_ms - self.filter_ms)
         if self._wanted_ms is not None:
             control[ring.WANTED] = self._frames(self._wanted_ms - self.filter_ms)
+
+    def follow(self, route: Route) -> None:
+        """Go by this route from now on; the buffer is sized anew. The worker must stand still, or not have begun."""
+        control, self._split = self._control, route.split
+        control[ring.SPLIT], control[ring.RESERVE] = route.split, self._frames(route.reserve_ms)
+        if control[ring.FILE_END] == ring.NO_FILE:
+            control[ring.TARGET] = 0
+            control[ring.PREFILL] = control[ring.FIXED_TARGET] or (self._frames(START_MS) if route.split else 0)
 
     @property
     def filter_ms(self) -> float:

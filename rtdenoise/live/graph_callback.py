@@ -32,6 +32,7 @@ FIRST_IN, FIRST_OUT = 10, 10 + MOST_PORTS  # handle: of the first port
 # Written by the callback:
 NEXT_POSITION = 6  # frames: where the next cycle should begin; 0 before the first
 GRAPH_RATE = 7  # Hz: of the graph
+CYCLE = 8  # frames: of the last cycle
 SLOTS = FIRST_OUT + MOST_PORTS
 # The words of PipeWire's `spa_io_clock`: rate as a fraction (its denominator above), position and length of the cycle.
 CLOCK_RATE, CLOCK_POSITION, CLOCK_FRAMES, CLOCK_WORDS = 10, 11, 12, 13
@@ -60,6 +61,7 @@ def graph_callback(data: Address, position: Address) -> None:
     control = control_of(pointer(state[CONTROL]), ring.PLAY_THREAD)
     cycle = clock[CLOCK_FRAMES]
     frames = min(cycle, MOST_FRAMES)
+    state[CYCLE] = cycle
     state[GRAPH_RATE] = clock[CLOCK_RATE] >> 32
     # The graph skipped cycles, ours or another's fault: what they carried is lost.
     control[ring.IN_XRUNS] += state[NEXT_POSITION] != 0 and state[NEXT_POSITION] != clock[CLOCK_POSITION]
@@ -93,9 +95,14 @@ class GraphPorts:
         """What the graph runs at, in Hz; 0 before its first cycle."""
         return int(self.state[GRAPH_RATE])
 
+    @property
+    def cycle(self) -> int:
+        """How many frames the graph's last cycle had; 0 before the first."""
+        return int(self.state[CYCLE])
+
     def forget(self) -> None:
-        """Forget the graph of an earlier node."""
-        self.state[[NEXT_POSITION, GRAPH_RATE]] = 0
+        """Forget the cycles so far: the node is another, or has slept."""
+        self.state[[NEXT_POSITION, GRAPH_RATE, CYCLE]] = 0
 
     def take(self, handles: list[int]) -> None:
         """Note the ports' handles, inputs first."""

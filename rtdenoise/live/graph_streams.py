@@ -8,33 +8,41 @@ behind it gets what we play in the same cycle: the node itself adds no latency.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import ring
-from rtdenoise.live.audio_streams import AudioStreams
+from rtdenoise.live.audio_streams import AudioStreams, Unfit
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
 from rtdenoise.live.graph_callback import MOST_PORTS, GraphPorts, graph_callback
-from rtdenoise.live.pipewire import INPUT, OUTPUT, Connection, Object
+from rtdenoise.live.graph_links import find_node, link
+from rtdenoise.live.pipewire import Connection
+from rtdenoise.live.pipewire_filter import INPUT, OUTPUT, Filter
 from rtdenoise.live.pipewire_library import dsp_buffer_address
 from rtdenoise.live.ring import Rings
 
 NODE, DESCRIPTION = "rtdenoise", "rtdenoise filter"
 CHANNELS = {1: ("MONO",), 2: ("FL", "FR")}
 MONITOR = ".monitor"
+# A shorter cycle is made use of where it makes the latency this much less: each change is heard.
+WORTH_MS = 4.0
 
 
 class GraphStreams(AudioStreams):
-    """One node, linked between ``source`` and ``target``."""
+    """One node, linked between ``source`` and ``target``; the graph is told the latency that ``latency_ms()`` gives."""
 
-    def __init__(self, source: Device, target: Device, rings: Rings, *others: Any):
+    def __init__(
+        self, source: Device, target: Device, rings: Rings, *others: Any, latency_ms: Callable[[], float] = lambda: 0.0
+    ):
         super().__init__(source, target, rings, *others)
         if max(rings.control[ring.CAPTURE_CHANNELS], rings.control[ring.PLAY_CHANNELS]) > MOST_PORTS:
             raise UsageError(f"--backend pipewire takes at most {MOST_PORTS} channels; use --backend portaudio")
+        self._latency_ms, self._told_ns = latency_ms, 0
         self._connection: Connection | None = None
-        self._ports = GraphPorts(rings, dsp_buffer_address())
+        self._filter: Filter | None = None
+        self._ports: GraphPorts | None = None
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -45,16 +53,18 @@ class GraphStreams(AudioStreams):
 
     def restart(self, kinds: Sequence[Kind]) -> None:
         self.close()
+        self._ports = self._ports or GraphPorts(self.rings, dsp_buffer_address())
         self._connection = Connection()
         try:
-            self._start(self._connection)
+            self._connection.require_manager()
+            self._start(self._connection, self._ports)
         except BaseException:
             self.close()
             raise
 
-    def _start(self, graph: Connection) -> None:
-        rate, ports = int(self.rings.control[ring.RATE]), self._ports
-        self.rings.control[ring.PLAY_THREAD] = 0
+    def _start(self, graph: Connection, ports: GraphPorts) -> None:
+        rate = int(self.rings.control[ring.RATE])
+        self.rings.control[ring.PLAY_THREAD], self._told_ns = 0, 0
         ports.forget()
         properties = {
             "node.name": NODE,
@@ -67,46 +77,53 @@ class GraphStreams(AudioStreams):
         }
         named = [(INPUT, f"input_{c}", c) for c in CHANNELS[ports.ins]]
         named += [(OUTPUT, f"output_{c}", c) for c in CHANNELS[ports.outs]]
-        node = graph.make_filter(properties, named, int(graph_callback.address or 0), ports.address, ports.take)
-        self._link(graph, node)
+        process = int(graph_callback.address or 0)
+        self._filter = Filter(graph, properties, named, process, ports.address, ports.take, ports.forget)
+        source, target = _node(graph, self.source), _node(graph, self.target)
+        link(graph, (source, self.source.inputs), (self._filter.id, ports.ins), self.source.name)
+        link(graph, (self._filter.id, ports.outs), (target, self.target.outputs), self.target.name)
         graph.wait(lambda: ports.rate > 0, f"{self.source.name} and {self.target.name} do not run; is one suspended?")
-        if ports.rate != rate:
-            raise DeviceError(f"PipeWire's graph runs at {ports.rate} Hz now, not {rate}; use --backend portaudio")
+        self._require_rate()
         self._note_serials("duplex", (self.source.endpoint or "", True), (self.target.endpoint or "", False))
 
-    def _link(self, graph: Connection, node: int) -> None:
-        source, target = _node(graph, self.source), _node(graph, self.target)
-        until = f"PipeWire does not list the ports of {self.source.name} or {self.target.name}"
-        ins, outs = self._ports.ins, self._ports.outs
-        wanted = ((source, "out", 1), (target, "in", 1), (node, "in", ins), (node, "out", outs))
-        graph.wait(lambda: all(len(_ports(graph, n, way)) >= count for n, way, count in wanted), until)
-        theirs, ours = _ports(graph, source, "out"), _ports(graph, node, "in")
-        pairs = [(theirs[min(k, len(theirs) - 1)], port) for k, port in enumerate(ours)]
-        ours, theirs = _ports(graph, node, "out"), _ports(graph, target, "in")
-        pairs += [(ours[k % len(ours)], port) for k, port in enumerate(theirs) if k < max(len(ours), MOST_PORTS)]
-        for begin, end in pairs:
-            graph.make(
-                "link-factory",
-                "Link",
-                {
-                    "link.output.node": begin.properties["node.id"],
-                    "link.output.port": str(begin.id),
-                    "link.input.node": end.properties["node.id"],
-                    "link.input.port": str(end.id),
-                },
-            )
-        linked = {(str(a.id), str(b.id)) for a, b in pairs}
-        missing = f"PipeWire does not link {self.source.name} and {self.target.name} to the filter"
-        graph.wait(lambda: linked <= {_ends(link) for link in graph.objects("Link")}, missing)
+    def _require_rate(self) -> None:
+        now, rate = self._ports.rate if self._ports else 0, int(self.rings.control[ring.RATE])
+        if now not in (0, rate):
+            raise Unfit(f"PipeWire's graph runs at {now} Hz now, not {rate}")
+
+    def tend(self) -> None:
+        super().tend()
+        if self._filter is not None and self._ports is not None:
+            if ns := round(1e6 * self._latency_ms()):
+                self._tell(self._filter, ns)
+            self._follow_cycles(self._ports.cycle)
+
+    def _tell(self, node: Filter, ns: int) -> None:
+        if ns != self._told_ns:
+            self._told_ns = ns
+            node.tell_latency(ns)
+
+    def _follow_cycles(self, cycle: int) -> None:
+        """Size the buffer anew where the graph's cycles got longer than it is made for, or much shorter."""
+        control = self.rings.control
+        sized_for, worth = int(control[ring.SIZED_FOR]), WORTH_MS * 1e-3 * control[ring.RATE]
+        if cycle and sized_for and not 0 <= sized_for - cycle < worth:
+            control[[ring.IN_BLOCK, ring.OUT_BLOCK]] = cycle
+            control[ring.PREFILL] = 0
+            control[ring.ANCHOR] += 1
 
     def latency_s(self) -> float | None:
         return None  # PipeWire does not tell a filter.
 
     def ended(self) -> list[Kind]:
-        return list(self.kinds) if self._connection is None or self._connection.gone else []
+        """Also where the graph has come to run at another rate."""
+        if self._connection is None or self._filter is None or self._ports is None:
+            return list(self.kinds)
+        fits = self._ports.rate in (0, int(self.rings.control[ring.RATE]))
+        return [] if fits and not (self._connection.gone or self._filter.ended) else list(self.kinds)
 
     def close_one(self, kind: Kind) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._filter = self._connection, None, None
         self._serials.pop(kind, None)
         if connection is not None:
             connection.close()
@@ -114,22 +131,7 @@ class GraphStreams(AudioStreams):
 
 def _node(graph: Connection, device: Device) -> int:
     """The number of a device's node; a sink's monitor is the sink."""
-    name = (device.endpoint or "").removesuffix(MONITOR)
-    found = [o.id for o in graph.objects("Node") if o.properties.get("node.name") == name]
-    if not found:
+    found = find_node(graph, (device.endpoint or "").removesuffix(MONITOR))
+    if found is None:
         raise DeviceError(f"PipeWire does not list {device.name}; see `rtdenoise devices`")
-    return found[-1]
-
-
-def _ports(graph: Connection, node: int, way: str) -> list[Object]:
-    """A node's ports of a direction, in the order of its channels."""
-    mine = [
-        o
-        for o in graph.objects("Port")
-        if o.properties.get("node.id") == str(node) and o.properties.get("port.direction") == way
-    ]
-    return sorted(mine, key=lambda o: int(o.properties.get("port.id", "0")))
-
-
-def _ends(link: Object) -> tuple[str, str]:
-    return link.properties.get("link.output.port", ""), link.properties.get("link.input.port", "")
+    return found

@@ -20,7 +20,7 @@ import numpy as np
 from rtdenoise.core.frames import begin, finish
 from rtdenoise.core.stft import HOP
 from rtdenoise.live import ring
-from rtdenoise.live.drift import resample, restart, steer
+from rtdenoise.live.drift import move, resample, restart, steer
 from rtdenoise.live.ring import count_duration, now_ns
 from rtdenoise.live.trace import ACTION, BLENDED, IN_AT, OUT_AT, WRITTEN, record, record_time, repeat_times
 from rtdenoise.native.fft import Bundle, inline, jit
@@ -71,7 +71,7 @@ class HopBuffers(NamedTuple):
 
 
 @inline
-def anchor(control: np.ndarray, hop: int, drift: Bundle) -> bool:
+def anchor(control: np.ndarray, hop: int, drift: Bundle, played: np.ndarray) -> bool:
     """Tie the two timelines together when streams (re)start; false while a device is not yet running."""
     wanted = load_acquire(control, ring.ANCHOR)
     if control[ring.ANCHORED] == wanted:
@@ -92,13 +92,14 @@ def anchor(control: np.ndarray, hop: int, drift: Bundle) -> bool:
         # Both sides advance in one callback, always by the same count. Before a callback of b frames the worker has had
         # all earlier ones; what it then still holds back is less than it waits for, in steps of gcd(b, hop).
         if control[ring.PREFILL] == 0:
-            block, rest = control[ring.IN_BLOCK], hop
-            b = block
+            control[ring.SIZED_FOR] = block = control[ring.IN_BLOCK]
+            b, rest = block, hop
             while rest:
                 b, rest = rest, b % rest
             gathered = hop * max(1, control[ring.GATHER])
             control[ring.PREFILL] = max(block + gathered - b + control[ring.RESERVE], control[ring.WANTED])
         start = control[ring.IN_TAIL] + control[ring.PREFILL]
+        move(control, played, max(0, start - control[ring.OUT_HEAD]))  # Between lies what was played a second ago.
     store_release(control, ring.OUT_HEAD, start)
     control[ring.ANCHORED] = wanted
     store_release(control, ring.PRIMED, 1)
@@ -112,7 +113,7 @@ def open_hops(buffers: HopBuffers, most: int) -> tuple[int, int]:
     control, captured, drift = buffers.control, buffers.captured, buffers.drift
     full, noisy, _, _, _, _, stft, _ = buffers.denoise
     hop, capacity = stft[0][HOP], captured.shape[0]
-    if not anchor(control, hop, drift):
+    if not anchor(control, hop, drift, buffers.played):
         return NOTHING, 0
     head, tail = load_acquire(control, ring.IN_HEAD), control[ring.IN_TAIL]
     if head - tail > capacity // 2:  # After so long a stall the ring may have overflowed: skip it.

@@ -1,6 +1,7 @@
-"""A connection to PipeWire: what the server lists, links and nodes that are made there, and a filter of our own.
+"""A connection to PipeWire: what the server lists, and links and nodes that are made there.
 
-Everything that a connection made goes when it is closed, and the server clears it away when the process dies.
+Everything that a connection made goes when it is closed, and the server clears it away when the process dies. A node of
+our own in machine code is `rtdenoise.live.pipewire_filter`'s.
 """
 
 from __future__ import annotations
@@ -19,10 +20,8 @@ from rtdenoise.live.pipewire_library import (
     DONE,
     ERROR,
     GLOBAL,
-    INFO,
     REMOVED,
     CoreEvents,
-    FilterEvents,
     Hook,
     RegistryEvents,
     Words,
@@ -36,14 +35,16 @@ ANSWER_S = 5.0  # A working server answers much sooner, even on a busy machine.
 LOOK_S = 0.005
 CONFIGURATION = "client-rt.conf"  # The client configuration that asks for real-time priority.
 SERVER_GONE = -32  # EPIPE
-INPUT, OUTPUT = 0, 1  # PipeWire's directions
-MAP_BUFFERS, RT_PROCESS = 1, 4  # flags of a port, and of a filter
-INVALID_ID = 0xFFFFFFFF
+REFUSALS = -1, -13  # EPERM and EACCES: a sandbox lets its programs see less, and do less
 # People export these for games and for JACK programs; they would overrule what a session asks for.
 OVERRULING = dict.fromkeys(f"PIPEWIRE_{name}" for name in ("LATENCY", "QUANTUM", "RATE", "NODE", "PROPS"))
 # Positions in the tables of functions, after the version in the first word.
 CORE_ADD_LISTENER, CORE_SYNC, CORE_GET_REGISTRY, CORE_CREATE_OBJECT = 1, 3, 6, 7
 REGISTRY_ADD_LISTENER = 1
+
+
+class Unmanaged(DeviceError):
+    """Nobody connects programs with devices, so no way through this server works, and PortAudio would wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,16 @@ class Connection:
     """
 
     def __init__(self) -> None:
-        self._library = loaded()
+        self.library = loaded()
         self._objects: dict[int, Object] = {}
         self._answered = -1
-        self._info: Words = {}
         self.gone = False
-        self._kept: list[Any] = []
-        self._open = contextlib.ExitStack()
-        with self._open:
+        self._refused = ""
+        self.kept: list[Any] = []  # what the library points to
+        self.open = contextlib.ExitStack()  # ends what was begun, in the order that is safe
+        with self.open:
             self._connect()
-            self._open = self._open.pop_all()
+            self.open = self.open.pop_all()
 
     def __enter__(self) -> Connection:
         return self
@@ -81,59 +82,53 @@ class Connection:
 
     def close(self) -> None:
         """End it, and with it all that it made."""
-        self._open.close()
-
-    @property
-    def rate(self) -> int:
-        """What the graph usually runs at, in Hz."""
-        return int(self._info.get("default.clock.rate", "48000"))
+        self.open.close()
 
     def objects(self, kind: str) -> list[Object]:
         """All that the server lists of a kind."""
         return [o for o in list(self._objects.values()) if o.kind == kind]
 
     def _connect(self) -> None:
-        pw = self._library
-        self._loop = pw.pw_thread_loop_new(b"rtdenoise-pipewire", None)
-        self._open.callback(pw.pw_thread_loop_destroy, self._loop)
+        pw = self.library
+        self.loop = pw.pw_thread_loop_new(b"rtdenoise-pipewire", None)
+        self.open.callback(pw.pw_thread_loop_destroy, self.loop)
         settings = pw.pw_properties_new_dict(C.byref(as_dict({"config.name": CONFIGURATION})))
         with changed(OVERRULING):
-            context = pw.pw_context_new(pw.pw_thread_loop_get_loop(self._loop), settings, 0)
+            context = pw.pw_context_new(pw.pw_thread_loop_get_loop(self.loop), settings, 0)
         if not context:
             raise DeviceError("PipeWire's client library does not start; is its configuration installed?")
-        self._open.callback(pw.pw_context_destroy, context)
-        if pw.pw_thread_loop_start(self._loop) < 0:
+        self.open.callback(pw.pw_context_destroy, context)
+        if pw.pw_thread_loop_start(self.loop) < 0:
             raise DeviceError("PipeWire's client library cannot start a thread")
-        self._open.callback(pw.pw_thread_loop_stop, self._loop)
-        with self._locked():
-            self._core = pw.pw_context_connect(context, None, 0)
-            if not self._core:
+        self.open.callback(pw.pw_thread_loop_stop, self.loop)
+        with self.locked():
+            self.core = pw.pw_context_connect(context, None, 0)
+            if not self.core:
                 raise DeviceError("no PipeWire server responds; start one, or use --backend portaudio")
             self._listen_to_core()
             self._listen_to_registry()
         self._settle()
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._library.pw_thread_loop_lock(self._loop)
+    def locked(self) -> Iterator[None]:
+        self.library.pw_thread_loop_lock(self.loop)
         try:
             yield
         finally:
-            self._library.pw_thread_loop_unlock(self._loop)
+            self.library.pw_thread_loop_unlock(self.loop)
 
     def _listen_to_core(self) -> None:
-        def info(_: Any, given: Any) -> None:
-            self._info |= as_words(given[0].properties)
-
         def done(_: Any, id: int, sequence: int) -> None:
             self._answered = sequence
 
         def error(_: Any, id: int, sequence: int, code: int, message: bytes) -> None:
             self.gone = self.gone or (id == 0 and code == SERVER_GONE)
+            if code in REFUSALS:
+                self._refused = message.decode(errors="replace")
 
-        events, hook = CoreEvents(0, INFO(info), DONE(done), None, ERROR(error)), Hook()
-        self._kept += [events, hook]
-        method(self._core, CORE_ADD_LISTENER, C.c_int, *[C.c_void_p] * 3)(C.addressof(hook), C.addressof(events), None)
+        events, hook = CoreEvents(0, None, DONE(done), None, ERROR(error)), Hook()
+        self.kept += [events, hook]
+        method(self.core, CORE_ADD_LISTENER, C.c_int, *[C.c_void_p] * 3)(C.addressof(hook), C.addressof(events), None)
 
     def _listen_to_registry(self) -> None:
         def added(_: Any, id: int, permissions: int, kind: bytes, version: int, properties: Any) -> None:
@@ -142,16 +137,16 @@ class Connection:
         def removed(_: Any, id: int) -> None:
             self._objects.pop(id, None)
 
-        registry = method(self._core, CORE_GET_REGISTRY, C.c_void_p, C.c_uint32, C.c_size_t)(3, 0)
+        registry = method(self.core, CORE_GET_REGISTRY, C.c_void_p, C.c_uint32, C.c_size_t)(3, 0)
         events, hook = RegistryEvents(0, GLOBAL(added), REMOVED(removed)), Hook()
-        self._kept += [events, hook]
+        self.kept += [events, hook]
         listen = method(registry, REGISTRY_ADD_LISTENER, C.c_int, *[C.c_void_p] * 3)
         listen(C.addressof(hook), C.addressof(events), None)
 
     def _settle(self) -> None:
         """Wait until the server has answered all that was asked so far."""
-        with self._locked():
-            sequence = method(self._core, CORE_SYNC, C.c_int, C.c_uint32, C.c_int)(0, 0)
+        with self.locked():
+            sequence = method(self.core, CORE_SYNC, C.c_int, C.c_uint32, C.c_int)(0, 0)
         self.wait(lambda: self._answered == sequence, "PipeWire does not answer; restart it")
 
     def wait(self, ready: Callable[[], bool], otherwise: str) -> None:
@@ -160,15 +155,25 @@ class Connection:
         while not ready():
             if self.gone:
                 raise DeviceError("PipeWire ended; start it again")
+            if self._refused:
+                raise DeviceError(f"PipeWire refuses ({self._refused}); does a sandbox restrict this program?")
             if time.monotonic() > until:
                 raise DeviceError(otherwise)
             time.sleep(LOOK_S)
 
+    def require_manager(self) -> None:
+        """`Unmanaged` without a session manager, which sets up devices and connects what asks for it."""
+        managed = lambda: any(o.properties.get("metadata.name") == "default" for o in self.objects("Metadata"))
+        try:
+            self.wait(managed, "")
+        except DeviceError as e:
+            raise Unmanaged(str(e) or "PipeWire runs without a session manager; start one (wireplumber)") from e
+
     def make(self, factory: str, kind: str, properties: Words) -> None:
         """Make an object (a node, a link) that lives as long as this connection."""
-        with self._locked():
+        with self.locked():
             make = method(
-                self._core,
+                self.core,
                 CORE_CREATE_OBJECT,
                 C.c_void_p,
                 C.c_char_p,
@@ -181,47 +186,3 @@ class Connection:
             made = make(factory.encode(), f"PipeWire:Interface:{kind}".encode(), 3, C.addressof(given), 0)
         if not made:
             raise DeviceError(f"PipeWire does not make a {kind.lower()} ({factory})")
-
-    def make_filter(
-        self,
-        properties: Words,
-        ports: list[tuple[int, str, str]],
-        process: int,
-        data: int,
-        prepare: Callable[[list[int]], None],
-    ) -> int:
-        """A node whose samples are made by the C function at address ``process``, which gets ``data``.
-
-        ports: direction, name and channel of each. ``prepare`` is given the ports' handles, which the function at
-        `dsp_buffer_address` takes, before the first call. Returns the node's number.
-        """
-        pw, format = self._library, "32 bit float mono audio"
-        events, hook = FilterEvents(version=1, process=process), Hook()
-        self._kept += [events, hook]
-        with changed(OVERRULING), self._locked():
-            name = properties["node.name"].encode()
-            made = pw.pw_filter_new(self._core, name, pw.pw_properties_new_dict(C.byref(as_dict(properties))))
-            if not made:
-                raise DeviceError("PipeWire refuses a filter")
-            self._open.callback(self._destroy_filter, made)
-            pw.pw_filter_add_listener(made, C.addressof(hook), C.addressof(events), data)
-            handles = []
-            for direction, port, channel in ports:
-                words = {"format.dsp": format, "port.name": port, "audio.channel": channel}
-                words = pw.pw_properties_new_dict(C.byref(as_dict(words)))
-                handles.append(pw.pw_filter_add_port(made, direction, MAP_BUFFERS, 0, words, None, 0))
-            if not all(handles):
-                raise DeviceError("PipeWire refuses the ports of a filter")
-            prepare(handles)
-            if pw.pw_filter_connect(made, RT_PROCESS, None, 0) < 0:
-                raise DeviceError("PipeWire refuses a filter")
-
-        def number() -> int:
-            return int(pw.pw_filter_get_node_id(made))
-
-        self.wait(lambda: number() != INVALID_ID, "PipeWire does not start a filter; is a session manager running?")
-        return number()
-
-    def _destroy_filter(self, made: int) -> None:
-        with self._locked():
-            self._library.pw_filter_destroy(made)

@@ -29,21 +29,15 @@ class Interface(C.Structure):
     _fields_ = [("type", C.c_char_p), ("version", C.c_uint32), ("table", C.c_void_p), ("data", C.c_void_p)]
 
 
-class CoreInfo(C.Structure):
-    _fields_ = [("id", C.c_uint32), ("cookie", C.c_uint32)]
-    _fields_ += [(n, C.c_char_p) for n in ("user", "host", "version", "name")]
-    _fields_ += [("changed", C.c_uint64), ("properties", C.POINTER(Dict))]
-
-
-INFO = C.CFUNCTYPE(None, C.c_void_p, C.POINTER(CoreInfo))
 DONE = C.CFUNCTYPE(None, C.c_void_p, C.c_uint32, C.c_int)
 ERROR = C.CFUNCTYPE(None, C.c_void_p, C.c_uint32, C.c_int, C.c_int, C.c_char_p)
 GLOBAL = C.CFUNCTYPE(None, C.c_void_p, C.c_uint32, C.c_uint32, C.c_char_p, C.c_uint32, C.POINTER(Dict))
 REMOVED = C.CFUNCTYPE(None, C.c_void_p, C.c_uint32)
+STATE_CHANGED = C.CFUNCTYPE(None, C.c_void_p, C.c_int, C.c_int, C.c_char_p)
 
 
 class CoreEvents(C.Structure):
-    _fields_ = [("version", C.c_uint32), ("info", INFO), ("done", DONE), ("ping", C.c_void_p), ("error", ERROR)]
+    _fields_ = [("version", C.c_uint32), ("info", C.c_void_p), ("done", DONE), ("ping", C.c_void_p), ("error", ERROR)]
     _fields_ += [(n, C.c_void_p) for n in ("remove_id", "bound_id", "add_mem", "remove_mem")]
 
 
@@ -52,9 +46,9 @@ class RegistryEvents(C.Structure):
 
 
 class FilterEvents(C.Structure):
-    _fields_ = [("version", C.c_uint32)]
-    _fields_ += [(n, C.c_void_p) for n in ("destroy", "state_changed", "io_changed", "param_changed", "add_buffer")]
-    _fields_ += [(n, C.c_void_p) for n in ("remove_buffer", "process", "drained", "command")]
+    _fields_ = [("version", C.c_uint32), ("destroy", C.c_void_p), ("state_changed", STATE_CHANGED)]
+    _fields_ += [(n, C.c_void_p) for n in ("io_changed", "param_changed", "add_buffer", "remove_buffer", "process")]
+    _fields_ += [(n, C.c_void_p) for n in ("drained", "command")]
 
 
 class Hook(C.Structure):
@@ -86,6 +80,7 @@ def library() -> C.CDLL | None:
         "pw_filter_add_listener": (None, word, word, word, word),
         "pw_filter_add_port": (word, word, C.c_int, C.c_int, C.c_size_t, word, word, small),
         "pw_filter_connect": (C.c_int, word, C.c_int, word, small),
+        "pw_filter_update_params": (C.c_int, word, word, word, small),
         "pw_filter_destroy": (None, word),
         "pw_filter_get_node_id": (small, word),
     }

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
+from rtdenoise.errors import DeviceError
 from rtdenoise.live.environment import changed
 from rtdenoise.live.server import connection, listed
 
@@ -40,6 +41,14 @@ def endpoints() -> tuple[str, list[Endpoint]]:
     """``(server, endpoints)``: "PulseAudio" or "PipeWire" with its sources and sinks; ``("", [])`` without a server."""
     with connection() as client:
         return ("", []) if client is None else endpoints_of(client)
+
+
+def usual_rate() -> int:
+    """What the server usually runs at, in Hz; PipeWire's graph is meant too. `DeviceError` without a server."""
+    with connection() as client:
+        if client is None:
+            raise DeviceError("no sound server responds; start PipeWire or PulseAudio")
+        return int(client.usual_rate())
 
 
 def endpoints_of(client: Any) -> tuple[str, list[Endpoint]]:

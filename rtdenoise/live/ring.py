@@ -84,6 +84,7 @@ OUT_HEAD = 48  # frames: up to which the played ring is written
 PRIMED = 56  # flag: the output's timeline is tied to the input's, so underruns count
 WORKER_SCRATCH = 57  # scratch: two slots for the clock's answer
 STALE = 59  # frames: that a model with look-ahead will give first, though they were due before it was skipped
+SIZED_FOR = 60  # frames: of the callbacks that PREFILL was found for; 0 where it was given
 HOPS = 64  # hops: processed
 REUSED_GAINS = 65  # hops: that reused the last gains
 SKIPPED_FRAMES = 66  # frames: of input skipped after a long stall

@@ -147,6 +147,19 @@ def _client_class() -> type:
     class Client(pulsectl.Pulse):  # type: ignore[misc]  # pulsectl has no types
         given_up = False
 
+        def usual_rate(self) -> int:
+            """What the server usually runs at, in Hz, which `server_info` leaves out."""
+            rates: list[int] = []
+            with self._pulse_op_cb(raw=True) as done:
+
+                def note(_context: Any, info: Any, _data: Any) -> None:
+                    rates.append(info[0].sample_spec.rate)
+                    done()
+
+                kept = _pulsectl.PA_SERVER_INFO_CB_T(note)
+                _pulsectl.pa.operation_unref(_pulsectl.pa.context_get_server_info(self._ctx, kept, None))
+            return rates[0]
+
         def _pulse_info_cb(self, info_cls: Any, data_list: list[Any], *more: Any) -> None:
             """Copy structures within structures: pulsectl keeps views into memory that is valid inside this callback
             only, and reads rate and channels of some other device from it later."""

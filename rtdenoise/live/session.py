@@ -16,7 +16,8 @@ from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Framing, Geometry
 from rtdenoise.live import ring
-from rtdenoise.live.backends import Backend, find_route
+from rtdenoise.live.backends import Backend, Route, find_route
+from rtdenoise.live.carrier import Carrier
 from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
 from rtdenoise.live.devices import play_channels
 from rtdenoise.live.file_ends import FileEnds, find_ends
@@ -98,7 +99,7 @@ class LiveDenoiser(LiveSettings):
     ):
         source, self.input, self.output = find_ends(input, output)
         self._made = [end for end in (input, output) if isinstance(end, VirtualEnd)]
-        self._route = route = find_route(self.input, self.output, rate, channels, backend)
+        route = find_route(self.input, self.output, rate, channels, backend)
         channels = (source.channels if source else 1) if channels is None else channels
         model = model if isinstance(model, Model) else load_model(model)
         mode, gather, wanted_ms = asked(latency, Geometry(route.rate, model.info.framing), route.split)
@@ -113,8 +114,9 @@ class LiveDenoiser(LiveSettings):
         self._latency = SessionLatency(self._denoiser, self._rings, route, gather, fixed_latency_ms, wanted_ms)
         self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
-        self._streams = route.streams(self._rings, blocksize, self._worker.stay_below)
-        self._watch = Watch(self._streams, self._made)
+        told = {"worker_below": self._worker.stay_below, "latency_ms": lambda: self.latency_ms}
+        self._carrier = Carrier(route, self._turn_to, self._rings, blocksize=blocksize, **told)
+        self._watch = Watch(self._carrier, self._made)
         self._stack, self._memory_locked = ExitStack(), False
         self._phase: Literal["made", "running", "stopped"] = "made"
         self._turn, self._ending = threading.RLock(), threading.Event()  # start and stop take turns.
@@ -148,11 +150,11 @@ class LiveDenoiser(LiveSettings):
             stack.callback(self._worker.stop)
             for end in self._made:  # Other programs see it only now, when sound is about to come.
                 stack.enter_context(end)
-            self._streams.start()
-            stack.callback(self._streams.close)
+            self._carrier.start()
+            stack.callback(self._carrier.close)
             self._watch.start()
             stack.callback(self._watch.stop)
-            self._files.play(self._streams.latency_s())
+            self._files.play(self._carrier.streams.latency_s())
             stack.callback(self._files.stop_playing)
             until = time.monotonic() + START_TIMEOUT_S
             while not self._rings.control[ring.PRIMED] and time.monotonic() < until and not self._ending.wait(0.002):
@@ -164,6 +166,10 @@ class LiveDenoiser(LiveSettings):
             self._files.record()
             end_with_program(self.stop)
             self._stack = stack.pop_all()
+
+    def _turn_to(self, route: Route) -> None:
+        with self._worker.paused():
+            self._latency.follow(route)
 
     def stop(self) -> None:
         """End all in a safe order, in any state, twice, and from any threads: each returns when all has ended."""
@@ -251,7 +257,7 @@ class LiveDenoiser(LiveSettings):
         -------
         Stats
         """
-        device_s = self._streams.latency_s()
+        device_s, route = self._carrier.streams.latency_s(), self._carrier.route
         return Stats(
             state=self.state,
             seconds=self.seconds,
@@ -261,12 +267,13 @@ class LiveDenoiser(LiveSettings):
             latency_ms=self.latency_ms,
             measured_latency_ms=self.measured_latency_ms,
             device_latency_ms=None if device_s is None else 1000 * device_s,
-            backend=self._route.backend,
+            backend=route.backend,
+            fallback=route.reason,
             **self._worker.figures(),
             callback_ms_p999=percentile_us(self._rings.capture_times + self._rings.play_times, 99.9) / 1000,
             **counts(self._rings.control),
             reopened=self._watch.reopened,
-            drift_ppm=self._worker.drift.ppm if self._route.split else None,
+            drift_ppm=self._worker.drift.ppm if route.split else None,
             cpu_percent=self._load.percent(),
             memory_locked=self._memory_locked,
             **self._files.figures(),

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from rtdenoise.errors import DeviceError, RtdenoiseError
 from rtdenoise.live import pulse, ring
-from rtdenoise.live.audio_streams import AudioStreams
+from rtdenoise.live.audio_streams import AudioStreams, Unfit
 from rtdenoise.live.background import BackgroundThread
 from rtdenoise.live.callback import Kind
+from rtdenoise.live.carrier import Carrier
 from rtdenoise.live.devices import Device, list_devices, server_bridge
 from rtdenoise.live.portaudio import rescan
 from rtdenoise.live.server import Changes, ServerEnded
@@ -29,17 +30,21 @@ RESCAN_AFTER = 3  # After this many refusals of a listed device the list itself 
 
 
 class Watch(BackgroundThread):
-    """Watches ``streams`` until `stop`; ``state`` is "running" or what is waited for, ``reopened`` a count.
+    """Watches a ``carrier``'s streams until `stop`; ``state`` is "running" or what is waited for, ``reopened`` a count.
 
     What of the ends was ``made`` for the session is made anew where the sound server lost it.
     """
 
-    def __init__(self, streams: AudioStreams, made: Sequence[VirtualEnd] = ()):
+    def __init__(self, carrier: Carrier, made: Sequence[VirtualEnd] = ()):
         super().__init__("rtdenoise-watch")
         self.state, self.reopened = "running", 0
-        self._streams, self._control, self._made = streams, streams.rings.control, made
+        self._carrier, self._control, self._made = carrier, carrier.streams.rings.control, made
         self._seen: dict[Kind, tuple[int, int]] = {}  # The position, and the ticks for which it has not moved.
         self._changes = Changes()
+
+    @property
+    def _streams(self) -> AudioStreams:
+        return self._carrier.streams
 
     def _run(self) -> None:
         try:
@@ -52,7 +57,7 @@ class Watch(BackgroundThread):
             self._changes.close()
 
     def _lost_in_a_tick(self) -> list[Kind]:
-        self._streams.raise_priority()
+        self._streams.tend()
         until, served = time.monotonic() + TICK_S, self._streams.served()
         if served and self._changes.connect():
             try:
@@ -103,8 +108,10 @@ class Watch(BackgroundThread):
                     rescan()
                 elif there:
                     refused += 1
-                    self._streams.restart(lost)
+                    self._carrier.restart(lost)
                     break
+            except Unfit as e:
+                self.state = f"waiting: {e}"
             except RtdenoiseError:
                 pass  # The device is not there yet.
         else:

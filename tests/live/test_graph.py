@@ -155,7 +155,7 @@ def test_what_is_exported_for_other_programs_changes_nothing(pipewire_env, plain
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("--out", "B", "--rate", "44100"), "the graph runs at 48000 Hz, not 44100"),
+        (("--out", "B", "--rate", "44100"), "graph runs at 48000 Hz, not 44100"),
         (("--out", "B", "--channels", "3"), "at most 2 channels"),
     ],
 )

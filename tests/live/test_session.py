@@ -166,7 +166,7 @@ def test_an_exception_inside_the_block_comes_out_and_all_has_ended(plain):
     with pytest.raises(ZeroDivisionError):
         run()
     assert live.state == "stopped"
-    assert live._streams.ended() == []
+    assert live._carrier.streams.ended() == []
 
 
 def test_a_start_that_fails_leaves_nothing_and_is_the_end(plain, monkeypatch, tmp_path):

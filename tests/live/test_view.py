@@ -98,9 +98,17 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
         "model": "m",
         "worker": "native",
         "scheduling": "fifo",
+        "backend": "pipewire",
+        "device_xruns": 3,
     }
     shown = {"latency_ms": 24.0, "measured_latency_ms": 24.1, "underruns": 7, "recorded_s": 65.0, "drift_ppm": 12.0}
-    nothing = {"strength_db": None, "failure": None, "file_problem": "disk is full", "device_latency_ms": None}
+    nothing = {
+        "strength_db": None,
+        "failure": None,
+        "fallback": None,
+        "file_problem": "disk is full",
+        "device_latency_ms": None,
+    }
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(live_view.draw(Stats(**fields | texts | shown | nothing), "a note"))
     text = console.export_text()
@@ -109,6 +117,7 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
         "24.1 ms, target 24.0",
         "7 (0 ms of dropout)",
         "65 s recorded",
+        "3 lost cycles",
         "+12 ppm",
         "disk is full",
         "a note",

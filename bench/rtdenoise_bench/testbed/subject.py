@@ -85,7 +85,10 @@ def main() -> None:
         after |= {"settled_underruns": before.underruns, "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
         stop.set()
     if observer and args.trace:
-        recorded = observer.recorded() | {"trace": trace[trace[:, WRITTEN] >= 0], "split": np.array(live._route.split)}
+        recorded = observer.recorded() | {
+            "trace": trace[trace[:, WRITTEN] >= 0],
+            "split": np.array(live._carrier.route.split),
+        }
         np.savez(args.trace, allow_pickle=False, **recorded)
     print(json.dumps(after))
 

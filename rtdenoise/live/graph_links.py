@@ -1,0 +1,74 @@
+"""Which nodes and ports of PipeWire's graph are meant, and links between them."""
+
+from __future__ import annotations
+
+from rtdenoise.live.pipewire import Connection, Object
+from rtdenoise.live.pipewire_library import Words
+
+MOST_PORTS = 2  # of a node that are linked
+NodeId = int
+NodeEnd = tuple[int, int]  # a node's number, and how many ports it has on the side in question
+
+
+def find_node(graph: Connection, name: str) -> NodeId | None:
+    """The number of the node that was made last under this name."""
+    found = [o.id for o in graph.objects("Node") if o.properties.get("node.name") == name]
+    return found[-1] if found else None
+
+
+def make_node(graph: Connection, properties: Words) -> NodeId:
+    """Make a node that lives in the server, as long as the connection; returns its number."""
+    name, before = properties["node.name"], {o.id for o in graph.objects("Node")}
+
+    def made() -> list[NodeId]:
+        named = [o.id for o in graph.objects("Node") if o.properties.get("node.name") == name]
+        return [id for id in named if id not in before]
+
+    graph.make("adapter", "Node", properties)
+    graph.wait(lambda: bool(made()), f"PipeWire does not make {name}")
+    return made()[0]
+
+
+def owner(graph: Connection, node: NodeId) -> str:
+    """The process that made a node, by its number; nothing where that is not known."""
+    listed = {o.id: o.properties for o in graph.objects("Node") + graph.objects("Client")}
+    client = listed.get(node, {}).get("client.id", "")
+    return listed.get(int(client), {}).get("pipewire.sec.pid", "") if client.isdigit() else ""
+
+
+def ports(graph: Connection, node: NodeId, way: str) -> list[Object]:
+    """A node's ports of a direction, "in" or "out", in the order of its channels."""
+    mine = [
+        o
+        for o in graph.objects("Port")
+        if o.properties.get("node.id") == str(node) and o.properties.get("port.direction") == way
+    ]
+    return sorted(mine, key=lambda o: int(o.properties.get("port.id", "0")))
+
+
+def link(graph: Connection, begin: NodeEnd, end: NodeEnd, names: str, passive: bool = False) -> None:
+    """Link two nodes, each with how many ports it has at least: every input to one output, mono to both sides.
+
+    A ``passive`` link wakes nobody: it carries sound while something else needs it. ``names`` are for an error.
+    """
+    sides = (*begin, "out"), (*end, "in")
+    complete = lambda: all(len(ports(graph, node, way)) >= count for node, count, way in sides)
+    graph.wait(complete, f"PipeWire does not list the ports of {names}")
+    outs, ins = ports(graph, begin[0], "out"), ports(graph, end[0], "in")[:MOST_PORTS]
+    pairs = [(outs[min(k, len(outs) - 1)], port) for k, port in enumerate(ins)]
+    for one, other in pairs:
+        words = {
+            "link.output.node": str(begin[0]),
+            "link.output.port": str(one.id),
+            "link.input.node": str(end[0]),
+            "link.input.port": str(other.id),
+            "link.passive": str(passive).lower(),
+        }
+        graph.make("link-factory", "Link", words)
+    wanted = {(str(one.id), str(other.id)) for one, other in pairs}
+    graph.wait(lambda: wanted <= _linked(graph), f"PipeWire does not link {names}")
+
+
+def _linked(graph: Connection) -> set[tuple[str, str]]:
+    ends = ("link.output.port", "link.input.port")
+    return {(o.properties.get(ends[0], ""), o.properties.get(ends[1], "")) for o in graph.objects("Link")}
