@@ -17,6 +17,7 @@ from rtdenoise.errors import UsageError
 LONGEST_NAME = 60
 # What a session calls settings that can be changed while it runs, by the names of the options, if they differ.
 ATTRIBUTES = {"strength": "strength_db", "low_cut": "low_cut_hz"}
+UNITS = {"strength": " dB", "low_cut": " Hz", "latency": " ms"}  # of figures
 NOTHING = {"strength": "none", "low_cut": "off"}  # how the absence of one is written
 
 
@@ -46,6 +47,17 @@ BUILT_IN = {
     "music-practice": Profile("singing or playing and hearing it: 8 ms, and gentle", strength=6.0, latency="low"),
     "far-microphone": Profile("a microphone across the room: a weak voice is kept", strength=18.0, latency="normal"),
 }
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """
+    >>> in_words({"low_cut": 80, "strength": 12.0, "latency": "low"})
+    'low cut 80 Hz, strength 12 dB, latency low'
+    """
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, str) else f'{value:g}' + UNITS.get(name, '')}"
+        for name, value in settings.items()
+    )
 
 
 def find(name: str, profiles: Mapping[str, Profile]) -> Profile:

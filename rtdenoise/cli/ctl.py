@@ -90,6 +90,7 @@ def _line(status: dict[str, Any]) -> str:
     limit = "no limit" if status["strength_db"] is None else f"limit {status['strength_db']:g} dB"
     marks = [word for word, true in (("muted", status["muted"]), ("bypass", status["bypass"])) if true]
     marks += [f"profile {status['profile']}"] if status.get("profile") else []
+    marks += [f"low cut {status['low_cut_hz']:g} Hz"] if status.get("low_cut_hz") else []
     marks += [limit, status["model"], f"latency {status['latency_ms']:.1f} ms", status["failure"] or status["state"]]
     return f"{status['pid']}: {status['input']} -> {status['output']}: {', '.join(marks)}"
 

@@ -31,6 +31,7 @@ from rtdenoise.live.stats import Stats
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
 from rtdenoise.live.virtual_speaker import VirtualSpeaker
 from rtdenoise.model.registry import DEFAULT_MODEL
+from rtdenoise.profiles import in_words
 
 RECORD_S = 1.0  # The interval between two records of --json, and between two looks for changes.
 EARLY_S = 2.5  # A session that a signal ends sooner need not have had sound: an idle sink takes two seconds.
@@ -143,8 +144,7 @@ def _take_remembered(args: argparse.Namespace) -> None:
         setattr(args, key, VALUES[key](str(value)))
         args.configured[key] = str(microphones.path())
     if settings and not args.quiet:
-        told = ", ".join(f"{key} {value}" for key, value in settings.items())
-        console.say(f"{name}: {told}, as set in the panel")
+        console.say(f"{name}: {in_words(settings)}, as set in the panel")
 
 
 def _device(end: str | Path) -> str | Path | None:

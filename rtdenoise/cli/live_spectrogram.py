@@ -18,7 +18,7 @@ from rtdenoise.panel.history import ROWS, History
 
 COLUMNS_PER_S = 10
 LINES, GAP = 8, 2
-NARROWEST, LOWEST = 60, 20  # columns and lines of a terminal that has room for it
+NARROWEST, LOWEST = 60, 24  # columns and lines of a terminal that has room for it
 ROWS_IN_ONE = ROWS // (2 * LINES)
 DARKEST = 80  # Bytes up to here are black: -69 dB, where the noise of a good room lies.
 # From black by violet and red to yellow, by the numbers that terminals give to their 256 colours.

@@ -31,7 +31,7 @@ from rtdenoise.model.registry import list_models
 from rtdenoise.panel.history import History
 
 LOOK_S, MOST_BYTES = 0.1, 1024  # The view is drawn this often, and reads this much of what was typed each time.
-QUIETEST_DB, METER_CELLS = -60.0, 40
+QUIETEST_DB, METER_CELLS = -60.0, 24
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # Beyond the strongest there is no limit.
 KEYS = "f filter   m mute   + - attenuation limit   n next model   q quit"
 
@@ -123,6 +123,7 @@ def draw(s: Stats, note: str = "") -> Group:
     table.add_row("in", _meter(s.level_in_db), s.input)
     table.add_row("out", _meter(s.level_out_db), s.output)
     limit = "no limit" if s.strength_db is None else f"limit {s.strength_db:.0f} dB"
+    limit += "" if s.low_cut_hz is None else f", low cut {s.low_cut_hz:.0f} Hz"
     effect = Text("BYPASS", "bold yellow") if s.bypass else Text(f"-{s.reduction_db:.0f} dB, {limit}")
     if s.muted:
         effect = Text("MUTED", "bold red")

@@ -7,7 +7,7 @@ import json
 
 from rtdenoise import console
 from rtdenoise.cli.config import load_config
-from rtdenoise.profiles import BUILT_IN
+from rtdenoise.profiles import BUILT_IN, in_words
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +24,9 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({"profile": name, "about": profile.about, **profile.settings()}))
             continue
-        told = ", ".join(f"{key} {_words(key, value)}" for key, value in profile.settings().items())
         mark = " (default)" if name == config.profile else ""
         origin = "" if BUILT_IN.get(name) == profile else "configuration"
-        rows.append([name + mark, told, profile.about, origin])
+        rows.append([name + mark, in_words(profile.settings()), profile.about, origin])
     if rows:
         console.print_table(["profile", "settings", "for", "from"], rows)
     return 0
-
-
-def _words(key: str, value: object) -> str:
-    unit = {"strength": " dB", "latency": " ms"}.get(key, "")
-    return f"{value:g}{unit}" if isinstance(value, float) else str(value)

@@ -98,6 +98,7 @@ class Engine(BackgroundThread):
         name = settings.get("profile")
         own = {option: settings[key] for option, key in KEPT.items() if key in settings}
         if name is not None:
+            self._running()
             profile = find(name, self.preferences.profiles())
             of_profile = while_running(name, profile, lambda key, value: value == self._fixed.get(key))
             settings = of_profile | settings

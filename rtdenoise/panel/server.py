@@ -141,7 +141,7 @@ class PanelServer:
                 try:
                     self._obey(message.data)
                 except RtdenoiseError as problem:
-                    _give(page, json.dumps({"type": "refused", "problem": str(problem)}))
+                    _give(page, _refusal(str(problem)))
                 self._say()
                 await asyncio.sleep(0)  # Others take turns with one that has much to say.
         finally:
@@ -185,7 +185,8 @@ class PanelServer:
                 self._say_now()
             if began - saved_s >= SAVE_S and self._unsaved():
                 saved_s = began
-                await self._loop.run_in_executor(None, self._save)
+                if problem := await self._loop.run_in_executor(None, self._save):
+                    self._tell(_refusal(problem))
             await asyncio.sleep(max(0.0, began + (LOOK_S if self._pages else IDLE_S) - time.monotonic()))
 
     def _changed(self) -> None:
@@ -207,13 +208,16 @@ class PanelServer:
         self._memory = self._memory.but({"profile": self._engine.choices["profile"]})
         return self._memory != self._saved or self._engine.preferences.unsaved
 
-    def _save(self) -> None:
-        """What there is a place for: a full disk costs only the memory."""
+    def _save(self) -> str | None:
+        """What there is a place for; why not, if the file of the microphones cannot be read or written."""
         if self._memory != self._saved:
             self._saved = self._memory
             memory.save(self._saved)
-        with contextlib.suppress(OSError, UsageError):
+        try:
             self._engine.preferences.save()
+        except (OSError, UsageError) as problem:
+            return f"not remembered: {problem}"
+        return None
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -231,6 +235,10 @@ class PanelServer:
 def _give(page: Page, message: bytes | str) -> None:
     with contextlib.suppress(asyncio.QueueFull):  # It is slow, and misses this one.
         page.put_nowait(message)
+
+
+def _refusal(problem: str) -> str:
+    return json.dumps({"type": "refused", "problem": problem})
 
 
 def _picture(history: History, since: int) -> bytes:

@@ -37,16 +37,19 @@ def url(env) -> Iterator[str]:
 
 def after(url: str, message: dict, condition: Callable[[dict], bool]) -> dict:
     """What a page sees that sends ``message``, as soon as a session runs that meets ``condition``."""
+    return seen(url, message, lambda s: s["type"] == "state" and s["phase"] == "running" and condition(s))
+
+
+def seen(url: str, message: dict, condition: Callable[[dict], bool]) -> dict:
+    """The first that a page is told which meets ``condition``, once it has sent ``message``."""
 
     async def talk() -> dict:
         origin = url.rsplit("/", 2)[0]
         async with aiohttp.ClientSession() as client, client.ws_connect(url + "ws", origin=origin) as page:
             await page.send_json(message)
             async for said in page:
-                if said.type is aiohttp.WSMsgType.TEXT:
-                    state = json.loads(said.data)
-                    if state["type"] == "state" and state["phase"] == "running" and condition(state):
-                        return state
+                if said.type is aiohttp.WSMsgType.TEXT and condition(told := json.loads(said.data)):
+                    return told
         raise AssertionError("the panel hung up")
 
     return asyncio.run(asyncio.wait_for(talk(), DEADLINE_S))
@@ -91,12 +94,23 @@ def test_the_command_takes_what_is_kept_and_says_so_unless_it_is_told_otherwise(
     assert stat.S_IMODE(kept_in(env).stat().st_mode) == 0o600
     record, said = live(env)
     assert (record["strength_db"], record["low_cut_hz"]) == (9, 80)
-    assert "Monitor of A: low_cut 80, strength 9, as set in the panel" in said
+    assert "Monitor of A: low cut 80 Hz, strength 9 dB, as set in the panel" in said
     assert live(env, "--profile", "far-microphone")[0]["strength_db"] == 9
     for own, expected in (("3", 3), ("none", None)):
         record, said = live(env, "--strength", own)
         assert record["strength_db"] == expected
-        assert "as set in the panel" not in said
+        assert "Monitor of A: low cut 80 Hz, as set in the panel" in said
+    assert "as set" not in live(env, "--strength", "3", "--low-cut", "off")[1]
+
+
+def test_a_file_that_somebody_damaged_meanwhile_is_left_as_it_is_and_the_page_told(url, env):
+    opened(url, "A")
+    before = kept_in(env).read_text()
+    kept_in(env).write_text("{")
+    told = seen(url, {"set": {"strength_db": 5}}, lambda s: s["type"] == "refused")
+    assert f"not remembered: {kept_in(env)} is not valid JSON" in told["problem"]
+    assert kept_in(env).read_text() == "{"
+    kept_in(env).write_text(before)
 
 
 def test_a_model_that_is_gone_is_named_with_the_file_that_wants_it(env):

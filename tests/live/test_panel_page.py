@@ -328,6 +328,8 @@ def test_it_fits_every_width_in_both_themes_and_anyone_can_use_it(browser, url, 
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     seen = Seen(browser, url, width, scheme, lang)
     page = seen.page
+    page.locator("#language").select_option(lang)
+    page.locator(f"html[lang={lang}]").wait_for()
     page.locator("#open-guide").click()
     page.locator("#health details summary").click()
     page.wait_for_timeout(300)

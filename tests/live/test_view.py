@@ -108,6 +108,7 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
         "fallback": None,
         "file_problem": "disk is full",
         "device_latency_ms": None,
+        "low_cut_hz": 80.0,
     }
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(live_view.draw(Stats(**fields | texts | shown | nothing), "a note"))
@@ -115,6 +116,7 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
     for part in (
         "a mike",
         "24.1 ms, target 24.0",
+        "no limit, low cut 80 Hz",
         "7 (0 ms of dropout)",
         "65 s recorded",
         "3 lost cycles",
@@ -169,11 +171,11 @@ def test_what_is_loud_is_bright_and_silence_is_black():
         ({"color_system": "standard"}, False),
         ({"no_color": True, "color_system": None}, False),
         ({"width": 59}, False),
-        ({"height": 19}, False),
+        ({"height": 23}, False),
         ({"file": io.TextIOWrapper(io.BytesIO(), encoding="ascii")}, False),
     ],
 )
 def test_a_terminal_without_the_colours_the_characters_or_the_room_has_none(options, expected):
     utf = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    usual = {"file": utf, "width": 60, "height": 20, "force_terminal": True, "color_system": "256"}
+    usual = {"file": utf, "width": 60, "height": 24, "force_terminal": True, "color_system": "256"}
     assert fits(Console(**usual | options)) is expected

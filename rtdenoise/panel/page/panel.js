@@ -158,6 +158,7 @@ function showHealth(s) {
       item = key.appendChild(document.createElement("li"));
       item.append(Object.assign(document.createElement("i"), { className: name }), document.createElement("span"));
     }
+    item.hidden = name === "devices" && s.device_latency_ms === null; // nobody says what they add
     put(item.lastChild, t(`delay.${name}`, { ms: number(ms, 1) }));
   });
   const whole = t("delay.whole", { ms: number(total), budget: number(CALL_MS) });
