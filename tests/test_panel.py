@@ -398,6 +398,11 @@ def test_what_was_chosen_is_remembered_and_what_makes_no_sense_is_not(tmp_path, 
     assert memory.load() == memory.Memory()
 
 
+def test_a_profile_that_there_is_not_is_refused_in_one_line(capfd):
+    assert main(["panel", "--no-browser", "--profile", "podcats"]) == 2
+    assert "unknown profile 'podcats', did you mean podcast?" in capfd.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="desktop entries are Linux's")
 def test_the_desktop_entry_is_written_again_and_removed(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))

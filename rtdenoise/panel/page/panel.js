@@ -131,7 +131,8 @@ function showHealth(s) {
   if (!s) return;
   const lost = s.dropout_ms + s.skipped_ms, total = s.latency_ms + (s.device_latency_ms ?? 0);
   const words = [
-    s.underruns || s.reused_gains ? [t("words.gaps", { count: number(s.underruns), ms: number(lost), held: number(s.reused_gains) }), true]
+    s.underruns ? [t("words.gaps", { count: number(s.underruns), ms: number(lost) }), true]
+      : s.reused_gains ? [t("words.held", { held: number(s.reused_gains) }), false]
       : s.seconds < 90 ? [t("words.clean-seconds", { seconds: number(s.seconds) }), false]
       : [t("words.clean", { minutes: number(s.seconds / 60) }), false],
     [t(total < 60 ? "words.quick" : total < CALL_MS ? "words.fine" : "words.slow", { ms: number(total) }), total >= CALL_MS],
