@@ -67,10 +67,10 @@ def test_a_name_that_standard_output_cannot_show_is_shown_as_far_as_it_can(encod
     assert ("a ? ? z" if encoding != "utf-8" else "a \u9ea6 ? z") in seen
 
 
-def test_no_arguments_show_five_examples():
+def test_no_arguments_show_the_usual_requests():
     done = run()
     assert done.returncode == 0
-    assert done.stdout.count("rtdenoise --in") == 5
+    assert done.stdout.count("rtdenoise --in") == 6
 
 
 def test_help_names_every_command_and_version_the_version():
