@@ -15,8 +15,8 @@ __version__ = "0.2.0"
 if TYPE_CHECKING:
     from rtdenoise.core.denoiser import Denoiser, denoise
     from rtdenoise.errors import AudioFileError, DeviceError, ModelError, RtdenoiseError, UsageError
-    from rtdenoise.io.batch import FileOutcome
     from rtdenoise.io.files import denoise_file, denoise_folder
+    from rtdenoise.io.jobs import FileOutcome
     from rtdenoise.io.pipeline import FileReport
     from rtdenoise.live.devices import Device, list_devices
     from rtdenoise.live.session import LiveDenoiser
@@ -31,7 +31,7 @@ _HOMES = {
     "denoise_file": "io.files",
     "denoise_folder": "io.files",
     "FileReport": "io.pipeline",
-    "FileOutcome": "io.batch",
+    "FileOutcome": "io.jobs",
     "ModelInfo": "model.contract",
     "list_models": "model.registry",
     "LiveDenoiser": "live.session",

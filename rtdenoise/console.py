@@ -18,9 +18,12 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from rtdenoise.io.batch import FileOutcome, Job
+    from rtdenoise.io.jobs import FileOutcome
     from rtdenoise.io.pipeline import FileReport, Progress
 
+_MOST_LINES = 1_000  # warnings, errors and reasons that are kept, however many files there are
+_FEW = 5  # Errors that are read without a table.
+_A_LINE_S = 60.0
 _WIDE_COLUMNS = 160  # A table that goes to a file or a pipe need not fit into 80 columns.
 
 
@@ -56,20 +59,49 @@ def say_report(report: FileReport, summary: bool = True) -> None:
         say(f"{report.target}: {took}; the latency of {report.latency_ms:g} ms is removed")
 
 
-def say_folder(outcomes: list[FileOutcome], summary: bool = True) -> None:
-    """Warnings and errors of a folder, then one line that counts."""
-    for outcome in outcomes:
-        if outcome.report:
-            say_report(outcome.report, summary=False)
-    for outcome in outcomes:
-        if outcome.error:
-            say(f"error: {outcome.error}")
-    if summary:
-        reports = [outcome.report for outcome in outcomes if outcome.report]
-        failed = sum(bool(outcome.error) for outcome in outcomes)
-        counts = {"filtered": len(reports), "already done": len(outcomes) - len(reports) - failed, "failed": failed}
-        length = f" ({_clock(sum(report.seconds for report in reports))} of audio)" if reports else ""
-        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "no file in this share"
+class Tally:
+    """What became of many files: counts, and as much of what is to be said as a person reads."""
+
+    def __init__(self) -> None:
+        self.files = self.filtered = self.failed = self.damaged = 0
+        self.seconds = 0.0
+        self._reports: list[FileReport] = []  # those that have something to say
+        self._errors: list[str] = []
+        self._reasons: dict[str, tuple[int, str]] = {}  # how often, and the first file
+
+    def add(self, outcome: FileOutcome) -> None:
+        self.files += 1
+        if (report := outcome.report) is not None:
+            self.filtered += 1
+            self.seconds += report.seconds
+            self.damaged += report.damaged
+            if len(self._reports) < _MOST_LINES and (report.warnings or report.clipped or report.nonfinite):
+                self._reports.append(report)
+        elif outcome.error:
+            self.failed += 1
+            if len(self._errors) < _MOST_LINES:
+                self._errors.append(outcome.error)
+            reason = outcome.error.replace(outcome.source, "").replace(outcome.target, "").strip(" :;")
+            if reason in self._reasons or len(self._reasons) < _MOST_LINES:
+                count, first = self._reasons.get(reason, (0, outcome.source))
+                self._reasons[reason] = count + 1, first
+
+    def say(self, summary: bool = True) -> None:
+        """Warnings and errors, what failed and why if that is much, then one line that counts."""
+        for report in self._reports:
+            say_report(report, summary=False)
+        for error in self._errors:
+            say(f"error: {error}")
+        if not summary:
+            return
+        if self.failed > _FEW:
+            rows = sorted(self._reasons.items(), key=lambda row: -row[1][0])
+            cells = [[f"{count:,}", reason, first] for reason, (count, first) in rows]
+            print_table(["failed", "why", "first file"], cells, sys.stderr)
+        kept = self.files - self.filtered - self.failed
+        counts = {"filtered": self.filtered, "already done": kept, "failed": self.failed}
+        length = f" ({_clock(self.seconds)} of audio)" if self.filtered else ""
+        said = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to filter here"
         say(said + length)
 
 
@@ -77,8 +109,8 @@ def print_json(fields: dict[str, Any], stream: IO[str]) -> None:
     print(json.dumps(fields), file=stream, flush=True)
 
 
-def print_table(titles: list[str], rows: list[list[str]]) -> None:
-    """A table on standard output."""
+def print_table(titles: list[str], rows: list[list[str]], stream: IO[str] | None = None) -> None:
+    """A table, on standard output by default."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -86,7 +118,9 @@ def print_table(titles: list[str], rows: list[list[str]]) -> None:
     table = Table(*titles, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else _WIDE_COLUMNS, highlight=False).print(table)
+    stream = stream or sys.stdout
+    width = None if stream.isatty() else _WIDE_COLUMNS
+    Console(file=stream, width=width, highlight=False, markup=False).print(table)
 
 
 @contextmanager
@@ -103,21 +137,44 @@ def file_progress(name: str) -> Iterator[Progress]:
 
 
 @contextmanager
-def folder_progress(jobs: list[Job]) -> Iterator[Callable[[FileOutcome], None]]:
-    """A bar for a folder, in bytes of its files, so that one long file counts for what it is."""
-    began, seconds, finished = time.perf_counter(), 0.0, 0
-    total = sum(job.size_bytes for job in jobs if not job.done)
+def archive_progress(
+    tally: Tally, files: int, total_bytes: int | None = None
+) -> Iterator[Callable[[FileOutcome], None]]:
+    """A bar for many files, in bytes of them where these are known, so that one long file counts for what it is."""
+    began, done = time.perf_counter(), 0
     with _bar() as bar:
-        task = bar.add_task(f"0/{len(jobs)} files", total=max(1, total), speed="")
+        task = bar.add_task(f"0/{files:,} files", total=max(1, files if total_bytes is None else total_bytes), speed="")
 
         def show(outcome: FileOutcome) -> None:
-            nonlocal seconds, finished
-            finished += 1
-            seconds += outcome.report.seconds if outcome.report else 0
-            size = 0 if outcome.skipped else outcome.size_bytes
-            bar.update(task, advance=size, description=f"{finished}/{len(jobs)} files", speed=_speed(seconds, began))
+            nonlocal done
+            done += 1 if total_bytes is None else 0 if outcome.skipped else outcome.size_bytes
+            bar.update(task, completed=done, description=_state(tally, files), speed=_speed(tally.seconds, began))
 
         yield show
+
+
+def lines_of_progress(
+    tally: Tally, files: int, clock: Callable[[], float] = time.monotonic
+) -> Callable[[FileOutcome], None]:
+    """The same as a line a minute, for logs."""
+    began = said = clock()
+
+    def show(outcome: FileOutcome) -> None:
+        nonlocal said
+        now = clock()
+        if now - said < _A_LINE_S:
+            return
+        said = now
+        left = (now - began) * max(0, files - tally.files) / tally.files
+        speed = f", {tally.seconds / (now - began):.0f}x real time" if tally.seconds else ""
+        say(f"{_state(tally, files)}{speed}, about {_clock(left)} left")
+
+    return show
+
+
+def _state(tally: Tally, files: int) -> str:
+    hours = f", {tally.seconds / 3600:.1f} h" if tally.seconds >= 360 else ""
+    return f"{tally.files:,}/{files:,} files{hours}" + (f", {tally.failed:,} failed" if tally.failed else "")
 
 
 def _bar() -> Bar:

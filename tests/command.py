@@ -65,7 +65,7 @@ def wait_for(condition) -> None:
 def parts(folder: Path, size: int = 100_000) -> list[Path]:
     """Outputs under way there that are longer than so many bytes; one that goes while it is looked at is gone."""
     found = []
-    for part in folder.glob(".*.part"):
+    for part in [*folder.glob(".*.part"), *folder.glob(".*.rtdenoise-pieces/.*.part")]:
         with contextlib.suppress(FileNotFoundError):
             if part.stat().st_size > size:
                 found.append(part)

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from command import call, endless_wav, interrupt, parts, start, voice, wait_for, write
-from rtdenoise.io import batch
+from rtdenoise.io import jobs
 
 pytestmark = pytest.mark.slow
 
@@ -174,14 +174,14 @@ def test_an_output_folder_below_a_file_is_refused_at_once(tree, capfd):
     "problem", [ValueError("odd"), MemoryError(), UnicodeError("odd"), OSError(5, "Input/output error")]
 )
 def test_any_exception_is_its_files_error(tree, capfd, monkeypatch, problem):
-    filter_sound = batch.filter_sound
+    filter_sound = jobs.filter_sound
 
     def fail(source: str, *rest):
         if source.endswith("b.flac"):
             raise problem
         return filter_sound(source, *rest)
 
-    monkeypatch.setattr(batch, "filter_sound", fail)
+    monkeypatch.setattr(jobs, "filter_sound", fail)
     code, _, said = call(capfd, "--in", tree / "in", "--out", tree / "out")
     assert code == 1
     assert "deep/b.flac" in said

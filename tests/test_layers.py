@@ -24,7 +24,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
-        media media_source media_tracks media_sink loudness ends pipeline process_pool shard batch files""",
+        media media_source media_tracks media_sink loudness ends pipeline process_pool
+        executors pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment server portaudio pulse ring stats devices drift callback
         trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams pipewire_library
@@ -32,8 +33,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences engine server desktop browser",
     "rtdenoise.cli": """
-        keys config ends profiles listening request ctl panel service devices models virtual_mic doctor live_spectrogram
-        live_view live""",
+        keys config ends profiles listening options request archive ctl panel service devices models virtual_mic doctor
+        live_spectrogram live_view live""",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe

@@ -109,7 +109,7 @@ def test_a_host_without_main_guard_may_use_processes_from_any_thread(tmp_path):
 
 @LINUX
 def test_a_worker_killed_costs_its_file_alone_which_is_named(tmp_path):
-    endless_wav(tmp_path / "in/a-long.wav")
+    endless_wav(tmp_path / "in/a-long.wav", 5_000)  # a longer one would be cut, and taken by both workers
     for name in "bcde":
         write(tmp_path / f"in/{name}.wav", voice(4_000))
     process = start("--in", tmp_path / "in", "--out", tmp_path / "out", "--jobs", 2)

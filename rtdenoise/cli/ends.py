@@ -7,7 +7,7 @@ from typing import Literal
 
 from rtdenoise.errors import UsageError
 
-Kind = Literal["live", "folder", "file"]  # A pipe counts as a file.
+Kind = Literal["live", "folder", "manifest", "file"]  # A pipe counts as a file.
 VIRTUAL_MIC, VIRTUAL_SPEAKER = "virtual-mic", "virtual-speaker"
 DEVICES = ("mic", "microphone", "speakers", "speaker", "default", VIRTUAL_MIC, VIRTUAL_SPEAKER)
 # The longest suffix of a sound file is ".aiff"; what follows the last dot in a device's name is longer, or a number.

@@ -13,16 +13,12 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 from rtdenoise import __version__, signals
 from rtdenoise.arguments import Parser, near, refuse_empty
-from rtdenoise.cli import ends, request
+from rtdenoise.cli import ends, options, request
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io import descriptors
-
-if TYPE_CHECKING:
-    from rtdenoise.io.pipeline import Settings
 
 EXAMPLES = """\
 examples:
@@ -179,7 +175,7 @@ def _filter_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    request.add_arguments(parser)
+    options.add_arguments(parser)
     parser.add_argument("--version", action="version", version=f"rtdenoise {__version__}")
     return parser
 
@@ -190,14 +186,18 @@ def _filter(argv: list[str], closed: set[int], positional: bool) -> int:
         if end == "-" and fd in closed:
             raise RtdenoiseError(f"--{name} -: standard {name}put is closed; name a file, or keep it open")
     taken = ends.is_file(args.target) and os.path.isfile(args.target)
-    if positional and taken and args.kind != "folder" and not args.overwrite:
+    if positional and taken and args.kind not in ("folder", "manifest") and not args.overwrite:
         raise UsageError(f"{args.target} exists; to replace it, add --overwrite or use --in {args.source} --out ...")
     _warn_in_lines()
     with request.told_where(args):
         if args.kind == "live":
             return _run_live(args)
         with descriptors.only_python_speaks():
-            return _filter_folder(args) if args.kind == "folder" else _filter_one(args)
+            if args.kind == "file":
+                return _filter_one(args)
+            with signals.at_once():
+                from rtdenoise.cli import archive
+            return archive.run(args)
 
 
 def _run_live(args: argparse.Namespace) -> int:
@@ -229,53 +229,15 @@ def _filter_one(args: argparse.Namespace) -> int:
         raise UsageError(
             "--rate and --channels are only valid with --raw input; a header states them otherwise; remove them"
         )
-    raw = RawFormat(request.RAW_ENCODINGS[args.raw], args.rate, args.channels) if args.raw else None
+    raw = RawFormat(options.RAW_ENCODINGS[args.raw], args.rate, args.channels) if args.raw else None
     for_people = not (piped_in or piped_out or args.quiet or args.json)
     if for_people and console.has_terminal():
         with console.file_progress(args.source) as progress:
-            report = filter_sound(args.source, args.target, _settings(args), raw, progress)
+            report = filter_sound(args.source, args.target, request.settings(args), raw, progress)
     else:
-        report = filter_sound(args.source, args.target, _settings(args), raw)
+        report = filter_sound(args.source, args.target, request.settings(args), raw)
     if args.json:
         console.print_json(report.as_json(), sys.stderr if args.target == "-" else sys.stdout)
     else:
         console.say_report(report, summary=for_people)
     return 1 if report.damaged else 0
-
-
-def _filter_folder(args: argparse.Namespace) -> int:
-    with signals.at_once():
-        from rtdenoise import console
-        from rtdenoise.io.batch import filter_jobs, find_jobs
-        from rtdenoise.io.shard import read_shard
-
-    shard = read_shard(args.shard) if args.shard else None
-    jobs, settings = find_jobs(args.source, args.target, bool(args.overwrite), shard), _settings(args)
-    processes = args.jobs or 1
-    if args.json:
-        outcomes = filter_jobs(
-            jobs, settings, processes, lambda outcome: console.print_json(outcome.as_json(), sys.stdout)
-        )
-    elif console.has_terminal() and not args.quiet:
-        with console.folder_progress(jobs) as progress:
-            outcomes = filter_jobs(jobs, settings, processes, progress)
-    else:
-        outcomes = filter_jobs(jobs, settings, processes)
-    console.say_folder(outcomes, summary=not (args.quiet or args.json))
-    return 1 if any(outcome.error or (outcome.report and outcome.report.damaged) for outcome in outcomes) else 0
-
-
-def _settings(args: argparse.Namespace) -> Settings:
-    from rtdenoise.io.pipeline import Settings
-
-    return Settings(
-        args.model,
-        args.strength,
-        args.latency,
-        args.bypass,
-        args.learn_noise or 0.0,
-        args.track,
-        args.audio_codec,
-        args.loudness,
-        args.low_cut,
-    )

@@ -13,161 +13,24 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rtdenoise.arguments import MODES, VALUES, Parser
 from rtdenoise.cli.ends import Kind, is_live_file, kind_of, refuse_wrong_side
 from rtdenoise.errors import DeviceError, ModelError, UsageError
 
+if TYPE_CHECKING:
+    from rtdenoise.io.pipeline import Settings
+
 LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "backend", "tee", "monitor", "seconds", "control")
-RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
-Flag = argparse.BooleanOptionalAction
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--in",
-        dest="source",
-        metavar="X",
-        required=True,
-        help="a sound file, a folder, or - for a WAV pipe; live: mic, virtual-speaker or a device",
-    )
-    add(
-        "--out",
-        dest="target",
-        metavar="Y",
-        required=True,
-        help="a sound file, a folder, or - for a pipe; live: speakers, virtual-mic or a device",
-    )
-    add(
-        "--model",
-        type=VALUES["model"],
-        metavar="NAME",
-        help="a model name (see rtdenoise models) or the path of an .onnx file",
-    )
-    add(
-        "--strength",
-        type=VALUES["strength"],
-        metavar="DB",
-        help="attenuation limit in dB: 0 leaves the sound as it is, none sets no limit (default)",
-    )
-    add(
-        "--low-cut",
-        type=VALUES["low_cut"],
-        metavar="HZ|off",
-        help="also attenuate what lies below this frequency, 60 to 120 Hz, such as rumble and wind (default: off)",
-    )
-    add(
-        "--latency",
-        type=VALUES["latency"],
-        default="normal",
-        metavar="normal|low|economy|MS",
-        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also economy: up to 12 ms more for less "
-        "processor time, or a target in ms, which sets mode and buffer",
-    )
-    add(
-        "--profile",
-        type=VALUES["profile"],
-        metavar="NAME",
-        help="a set of settings: call, podcast, ... (see rtdenoise profiles)",
-    )
-    add("--bypass", action="store_true", help="pass the sound through unfiltered, with the same latency")
-    add("--quiet", action=Flag, help="print only warnings and errors")
-    add(
-        "--json",
-        action="store_true",
-        help="print one JSON object per file or per live second, on standard output, or standard error beside audio",
-    )
-    live = parser.add_argument_group("live audio").add_argument
-    live(
-        "--rate",
-        type=VALUES["rate"],
-        metavar="HZ",
-        help="sample rate of the devices (default: their own) or of --raw input",
-    )
-    live(
-        "--channels",
-        type=VALUES["channels"],
-        metavar="N",
-        help="channels of the devices (default 1) or of interleaved --raw input",
-    )
-    live(
-        "--blocksize",
-        type=VALUES["blocksize"],
-        metavar="N",
-        help="frames per callback (default: what suits the device)",
-    )
-    live(
-        "--fixed-latency",
-        "--budget",
-        type=VALUES["fixed_latency"],
-        metavar="MS",
-        help="hold exactly this latency, even if it causes dropouts (default: the lowest that the devices allow)",
-    )
-    live(
-        "--worker",
-        type=VALUES["worker"],
-        metavar="native|python",
-        help="thread that runs the model (default: native, without the GIL, where possible)",
-    )
-    live(
-        "--backend",
-        type=VALUES["backend"],
-        metavar="portaudio|pipewire",
-        help="what carries the sound (default: pipewire between two of its devices, which halves the latency)",
-    )
-    live("--tee", metavar="FILE", help="also record the output to a sound file")
-    live("--monitor", action=Flag, help="with --out virtual-mic: also play it on the default output (use headphones)")
-    live(
-        "--control",
-        action=Flag,
-        help="listen on a private socket for rtdenoise ctl (default: yes)",
-    )
-    live(
-        "--seconds",
-        type=VALUES["seconds"],
-        metavar="S",
-        help="stop after S seconds (default: at Ctrl-C, or at the end of the input file)",
-    )
-    files = parser.add_argument_group("files, folders and pipes").add_argument
-    files("--jobs", type=VALUES["jobs"], metavar="N", help="number of processes for a folder (default 1)")
-    files(
-        "--shard",
-        nargs="?",
-        const="auto",
-        metavar="K/N",
-        help="filter only share K of N of a folder, e.g. 3/16; without a value: the share of this task of a Slurm "
-        "array or an indexed Kubernetes Job",
-    )
-    files(
-        "--learn-noise",
-        type=VALUES["learn_noise"],
-        metavar="S",
-        help="the first S seconds are noise alone: adapt to them, then filter from the start",
-    )
-    files(
-        "--track", type=VALUES["track"], metavar="N|all", help="audio track of a film to filter (default: its default)"
-    )
-    files(
-        "--audio-codec",
-        metavar="NAME",
-        help="how filtered sound is encoded in .mp4, .mkv, .m4a and the like (default: as it was)",
-    )
-    files(
-        "--loudness",
-        type=VALUES["loudness"],
-        metavar="LUFS",
-        help="bring each output to this loudness (EBU R 128), e.g. -16, with true peaks up to -1 dBTP",
-    )
-    files("--overwrite", action=Flag, help="replace an existing output; in a folder, finished ones too")
-    files("--raw", choices=RAW_ENCODINGS, help="pipes carry raw samples, without a header")
 
 
 def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
     """All settings of a request, checked; beside them ``kind``, ``said``: the names that the command line gave, and
     ``configured``: where each other one stands. Raises UsageError for what does not fit together."""
     said = parser.parse_all(argv)
-    kind = kind_of(said.source, said.target)
+    _check_ends(parser, said)
+    kind: Kind = "manifest" if said.manifest else kind_of(said.source, said.target)
     settings = {
         name: given for name, given in _configured(kind, said, argv).items() if _goes_with(name, given[0], said, kind)
     }
@@ -206,7 +69,7 @@ def _configured(kind: Kind, said: argparse.Namespace, argv: list[str]) -> dict[s
     from rtdenoise.cli.config import config_path, load_config  # --help does without
 
     config = load_config()
-    settings = config.for_live() if kind == "live" else config.for_files(kind == "folder")
+    settings = config.for_live() if kind == "live" else config.for_files(kind in ("folder", "manifest"))
     name = said.profile if _is_said("profile", argv) else config.profile
     chosen = config.of_profile(name)
     if not isinstance(chosen.get("latency", ""), str):
@@ -242,6 +105,34 @@ def _is_said(name: str, argv: list[str]) -> bool:
     option = name.replace("_", "-")
     spellings = {f"--{option}", f"--no-{option}"} | ({"--budget"} if name == "fixed_latency" else set())
     return any(text.partition("=")[0] in spellings for text in argv)
+
+
+def _check_ends(parser: Parser, args: argparse.Namespace) -> None:
+    """What is to be filtered and whereto: two ends, or a manifest, a folder and a report."""
+    needed = {"out": args.target, **({"report": args.report} if args.manifest else {"in": args.source})}
+    if missing := [f"--{name}" for name in sorted(needed) if needed[name] is None]:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    if args.manifest and args.source is not None:
+        raise UsageError("--in and --manifest both say what to filter; give one of them")
+    if args.report and not args.manifest:
+        raise UsageError("--report is only valid with --manifest; remove it")
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """How to filter files."""
+    from rtdenoise.io.pipeline import Settings  # --help does without
+
+    return Settings(
+        args.model,
+        args.strength,
+        args.latency,
+        args.bypass,
+        args.learn_noise or 0.0,
+        args.track,
+        args.audio_codec,
+        args.loudness,
+        args.low_cut,
+    )
 
 
 def _check_live(args: argparse.Namespace) -> None:
@@ -281,7 +172,7 @@ def _check_files(args: argparse.Namespace) -> None:
         raise UsageError(
             f"--latency {args.latency}: must be normal or low for files; other values are only valid for live audio"
         )
-    if args.kind == "folder":
+    if args.kind in ("folder", "manifest"):
         if args.raw or args.rate or args.channels:
             raise UsageError("--raw, --rate and --channels are only valid for pipes; remove them for a folder")
         if args.target == "-":
@@ -289,4 +180,4 @@ def _check_files(args: argparse.Namespace) -> None:
         return
     for name in ("jobs", "shard"):
         if getattr(args, name) is not None:
-            raise UsageError(f"--{name} is only valid for folders, and {args.source} is not one; remove it")
+            raise UsageError(f"--{name} is only valid for folders and manifests, and {args.source} is none; remove it")

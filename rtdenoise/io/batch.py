@@ -1,7 +1,6 @@
 """Folder to folder: every sound file of a tree, in several processes, resumable, one bad file never stopping the rest.
 
-Owns the walk and the decision what is already done. How one file is filtered is `pipeline`'s business,
-in which process `process_pool`'s.
+Owns the walk and the decision what is already done. How a job is done is `jobs`' business, where `executors`'.
 """
 
 from __future__ import annotations
@@ -10,79 +9,19 @@ import errno
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from rtdenoise.errors import RtdenoiseError, UsageError
+from rtdenoise.errors import UsageError
 from rtdenoise.io import media
-from rtdenoise.io.atomic import sweep
-from rtdenoise.io.pipeline import FileReport, Settings, check_extras, filter_sound, lent_denoiser
-from rtdenoise.io.process_pool import WorkerDied, run_calls
+from rtdenoise.io.executors import Executor, Here, Processes
+from rtdenoise.io.jobs import FileOutcome, Job, run_jobs
+from rtdenoise.io.pipeline import Settings
 from rtdenoise.io.shard import Shard
 from rtdenoise.io.sound_sink import CONTAINERS
 
-_ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
 # Names of sounds that cannot be written under the same name.
 _OTHER_SOUNDS = media.READ_ONLY | set(".snd .voc .sph .sf .ircam .mp1 .mp2 .spx .raw .pcm".split())
 _FILMS = set(media.CONTAINERS) - {".ts"}  # which is a program's text more often than a film
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to filter. ``done``: its output is there and no older than the input. ``problem``: why it, or the
-    folder that it stands for, cannot be filtered."""
-
-    source: str
-    target: str
-    size_bytes: int
-    done: bool
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
-class FileOutcome:
-    """What became of one file of a folder.
-
-    Attributes
-    ----------
-    source, target : str
-        The file that was to be read, and its place in the output folder.
-    size_bytes : int
-        Size of the source, 0 where it cannot be read.
-    report : FileReport or None
-        How it went, if the file was filtered.
-    error : str or None
-        Why it could not be filtered, in one line.
-    """
-
-    source: str
-    target: str
-    size_bytes: int
-    report: FileReport | None = None
-    error: str | None = None
-
-    @property
-    def skipped(self) -> bool:
-        """Whether the output was there before and no older than the input, so nothing was done."""
-        return self.report is None and self.error is None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the outcome as the command line prints it with ``--json``.
-
-        Returns
-        -------
-        dict
-            The report's fields, or ``in``, ``out`` and either ``error`` or ``skipped``.
-        """
-        if self.report:
-            return self.report.as_json()
-        ends = {"in": self.source, "out": self.target}
-        return ends | ({"error": self.error} if self.error else {"skipped": True})
-
-
-def _outcome(job: Job, report: FileReport | None = None, error: str | None = None) -> FileOutcome:
-    return FileOutcome(job.source, job.target, job.size_bytes, report, error)
 
 
 def find_jobs(source: str, target: str, overwrite: bool = False, shard: Shard | None = None) -> list[Job]:
@@ -95,15 +34,7 @@ def find_jobs(source: str, target: str, overwrite: bool = False, shard: Shard | 
     _check_target(source, target)
     jobs = []
     for path, problem in _found(source, os.path.realpath(target)):
-        end = os.path.join(target, os.path.relpath(path, source))
-        size, done = 0, False
-        try:
-            there = os.stat(path)
-            size = there.st_size
-            done = not overwrite and os.path.isfile(end) and os.stat(end).st_mtime_ns >= there.st_mtime_ns
-        except OSError as gone:
-            problem = problem or f"{path}: {gone.strerror}"
-        jobs.append(Job(path, end, 0 if problem else size, done and not problem, problem))
+        jobs.append(find_job(path, os.path.join(target, os.path.relpath(path, source)), overwrite, problem))
     if not jobs:
         raise UsageError(f"{source} holds no sound file ({' '.join(sorted({*CONTAINERS, *_FILMS}))}); check the folder")
     inputs = {os.path.realpath(job.source) for job in jobs}
@@ -111,6 +42,18 @@ def find_jobs(source: str, target: str, overwrite: bool = False, shard: Shard | 
         if not job.problem and os.path.realpath(job.target) in inputs:
             raise UsageError(f"{job.target} would replace an input; give the output a folder of its own")
     return [job for job in jobs if shard is None or shard.holds(os.path.relpath(job.source, source))]
+
+
+def find_job(path: str, target: str, overwrite: bool, problem: str | None) -> Job:
+    """The job that makes ``target`` of a file: nothing to do if it is there and no older, unless ``overwrite``."""
+    size, done = 0, False
+    try:
+        there = os.stat(path)
+        size = there.st_size
+        done = not overwrite and os.path.isfile(target) and os.stat(target).st_mtime_ns >= there.st_mtime_ns
+    except OSError as gone:
+        problem = problem or f"{path}: {gone.strerror}"
+    return Job(path, target, 0 if problem else size, done and not problem, problem)
 
 
 def _check_target(source: str, target: str) -> None:
@@ -127,12 +70,15 @@ def _check_target(source: str, target: str) -> None:
 
 
 def filter_jobs(
-    jobs: list[Job], settings: Settings, processes: int, progress: Callable[[FileOutcome], object] | None = None
+    jobs: list[Job],
+    settings: Settings,
+    executor: Executor | int,
+    progress: Callable[[FileOutcome], object] | None = None,
 ) -> list[FileOutcome]:
-    """Filter what is not done yet; ``progress`` hears of every outcome as it comes. Raises ModelError or UsageError
-    before the first file if the settings themselves are wrong."""
+    """Filter what is not done yet, by an executor or in so many processes; ``progress`` hears of every outcome as it
+    comes. Raises ModelError or UsageError before the first file if the settings themselves are wrong."""
     outcomes = []
-    with closing(_run(jobs, settings, processes)) as running:  # This ends the workers, whatever happens here.
+    with closing(run_folder(jobs, settings, executor)) as running:  # This ends the workers, whatever happens here.
         for outcome in running:
             outcomes.append(outcome)
             if progress:
@@ -140,39 +86,14 @@ def filter_jobs(
     return outcomes
 
 
-def _run(jobs: list[Job], settings: Settings, processes: int) -> Generator[FileOutcome]:
-    for job in jobs:
-        if job.done or job.problem:
-            yield _outcome(job, error=job.problem)
-    waiting = [job for job in jobs if not (job.done or job.problem)]
-    if not waiting:
-        return
-    check_extras(settings)
-    with lent_denoiser(settings, _ANY_RATE_HZ, _ANY_CHANNELS):
-        pass  # A wrong model fails once, here, not once a file.
-    if min(processes, len(waiting)) == 1:
-        yield from (_filter_job(job, settings) for job in waiting)
-        return
-    with closing(run_calls(_filter_job, [(job, settings) for job in waiting], processes)) as running:
-        for (job, _), outcome in running:
-            if isinstance(outcome, WorkerDied):
-                sweep(Path(os.path.realpath(job.target)).parent, now=True)  # This removes what it was writing.
-                outcome = _outcome(job, error=f"{job.source}: its worker process {outcome}; try fewer jobs")
-            yield outcome
-
-
-def _filter_job(job: Job, settings: Settings) -> FileOutcome:
-    """Whatever goes wrong with one file is that file's error."""
-    try:
-        os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
-        return _outcome(job, report=filter_sound(job.source, job.target, settings))
-    except RtdenoiseError as problem:
-        text = str(problem)
-    except OSError as problem:
-        text = f"{problem.filename or job.target}: {problem.strerror or problem}"
-    except Exception as problem:
-        text = f"{type(problem).__name__}: {str(problem).partition(os.linesep)[0]}"
-    return _outcome(job, error=text if job.source in text or job.target in text else f"{job.source}: {text}")
+def run_folder(jobs: list[Job], settings: Settings, executor: Executor | int) -> Generator[FileOutcome]:
+    """The same, without keeping the outcomes: there may be a million."""
+    if isinstance(executor, int):
+        waiting = sum(not (job.done or job.problem) for job in jobs)
+        executor = Here() if min(executor, waiting) <= 1 else Processes(executor)
+    if not isinstance(executor, Here):
+        jobs.sort(key=lambda job: -job.size_bytes)  # Whoever begins with the largest is not left waiting for it.
+    return run_jobs(iter(jobs), settings, executor)
 
 
 def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
@@ -196,12 +117,26 @@ def _found(source: str, output_folder: str) -> Iterator[tuple[str, str | None]]:
             kept.append(name)
         below[:] = kept
         for name in sorted(name for name in names if not name.startswith(".")):
-            path, extension = os.path.join(folder, name), os.path.splitext(name)[1].lower()
-            if extension in _OTHER_SOUNDS:
-                yield path, f"{path} is left out: {extension} cannot be written; convert it to .wav or .flac"
-            elif extension in _FILMS and not media.is_available():
-                yield path, f"{path} is left out: {extension} needs PyAV; install it: pip install 'rtdenoise[media]'"
-            elif extension in CONTAINERS or extension in _FILMS:
-                yield path, None if os.path.isfile(path) else f"{path} is no file, or a link that leads nowhere"
+            path = os.path.join(folder, name)
+            if is_sound(path):
+                yield path, obstacle(path)
     for problem in closed:
         yield problem.filename, f"cannot read {problem.filename}: {problem.strerror}"
+
+
+def is_sound(path: str) -> bool:
+    """Whether a file is a sound by its name."""
+    extension = os.path.splitext(path)[1].lower()
+    return extension in CONTAINERS or extension in _FILMS or extension in _OTHER_SOUNDS
+
+
+def obstacle(path: str, named: bool = False) -> str | None:
+    """What keeps a file from being filtered into one of the same name. ``named``: somebody says that it is a sound."""
+    extension = os.path.splitext(path)[1].lower()
+    if extension in _OTHER_SOUNDS:
+        return f"{path} is left out: {extension} cannot be written; convert it to .wav or .flac"
+    if extension in media.CONTAINERS and not media.is_available():
+        return f"{path} is left out: {extension} needs PyAV; install it: pip install 'rtdenoise[media]'"
+    if named and extension not in CONTAINERS and extension not in media.CONTAINERS:
+        return f"{path} has no name of a sound file ({' '.join(sorted({*CONTAINERS, *_FILMS}))}); rename or convert it"
+    return None if os.path.isfile(path) else f"{path} is no file, or a link that leads nowhere"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rtdenoise.arguments import LOUDNESS, LOW_CUT, TRACKS
 from rtdenoise.errors import UsageError
-from rtdenoise.io.batch import FileOutcome, filter_jobs, find_jobs
+from rtdenoise.io.batch import filter_jobs, find_jobs
+from rtdenoise.io.jobs import FileOutcome
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
 from rtdenoise.io.shard import Shard
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -49,6 +49,15 @@ class Settings:
     audio_codec: str | None = None  # of a film's output: an encoder; None is as it was
     loudness_lufs: float | None = None  # of the whole output; None leaves it as it is
     low_cut_hz: float | None = None
+
+
+class Filtered(Protocol):
+    """A sound that has been filtered elsewhere, and what came of that."""
+
+    nonfinite: int
+    work_seconds: float
+
+    def blocks(self, rate: int, channels: int) -> Iterator[np.ndarray]: ...
 
 
 @dataclass(frozen=True)
@@ -119,8 +128,10 @@ def filter_sound(
     settings: Settings,
     raw: RawFormat | None = None,
     progress: Progress | None = None,
+    filtered: Filtered | None = None,
 ) -> FileReport:
-    """Filter one file or pipe ("-") into another and say how it went.
+    """Filter one file or pipe ("-") into another and say how it went. Where the sound is ``filtered`` already, that is
+    written as the filter's output would be.
 
     ``raw`` applies to the ends that are pipes. Raises UsageError, AudioFileError or ModelError; the target then does
     not exist, or still holds what it held before. BrokenPipeError means that nobody listens any more.
@@ -143,6 +154,9 @@ def filter_sound(
             ends: Sequence[Sink | Levelled] = held or sinks
             moving = []
             for each, sink, its_denoiser in zip(sources, ends, denoisers, strict=True):
+                if filtered is not None:
+                    moving.append(_copy(filtered.blocks(each.rate, each.channels), sink))
+                    continue
                 blocks = each.blocks()
                 beginning = _learn(blocks, its_denoiser, round(settings.learn_noise_s * each.rate))
                 nonfinite_before += its_denoiser.nonfinite_samples
@@ -157,10 +171,12 @@ def filter_sound(
             rate=source.rate,
             channels=source.channels,
             seconds=samples / source.rate,
-            work_seconds=round(time.perf_counter() - began, 6),
+            work_seconds=round(time.perf_counter() - began + (filtered.work_seconds if filtered else 0), 6),
             latency_ms=denoiser.latency_ms,
             clipped=sum(sink.clipped for sink in sinks),
-            nonfinite=sum(each.nonfinite_samples for each in denoisers) - nonfinite_before,
+            nonfinite=filtered.nonfinite
+            if filtered
+            else sum(each.nonfinite_samples for each in denoisers) - nonfinite_before,
             damaged=any(each.damaged for each in sources),
             warnings=list(
                 dict.fromkeys(
@@ -249,6 +265,14 @@ def _pump(blocks: Iterable[np.ndarray], sink: Sink | Levelled, denoiser: Denoise
         yield len(block)
     if done:
         sink.write(denoiser.flush()[late:])
+
+
+def _copy(blocks: Iterable[np.ndarray], sink: Sink | Levelled) -> Iterator[int]:
+    """Write samples as they are; yields how many, block by block."""
+    for block in blocks:
+        signals.raise_dropped()
+        sink.write(block)
+        yield len(block)
 
 
 def _move(moving: list[Iterator[int]], source: Source, progress: Progress | None) -> int:

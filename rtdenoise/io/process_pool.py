@@ -20,13 +20,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from rtdenoise import signals
 from rtdenoise.io.descriptors import only_python_speaks
 
 ENDING_S = 10.0  # A worker that is asked to end removes a half-written file; one that hangs is killed then.
+AHEAD = 2  # Calls that are taken for each process, so that none waits for the next one.
 LOOK_S = 0.1  # The pool checks this often whether it has ended.
 _log = logging.getLogger(__name__)
 _CHILD = "import sys; sys.path[:] = {path!r}; from rtdenoise.io.process_pool import serve; serve()"
@@ -88,24 +89,23 @@ class _Worker:
 
 
 def run_calls(
-    function: Callable[..., Any], calls: Sequence[tuple[Any, ...]], processes: int
+    function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], processes: int
 ) -> Generator[tuple[tuple[Any, ...], Any]]:
     """``function(*call)`` of each call in so many processes: the calls with their results, as they come.
 
-    The result of a call whose process died is a `WorkerDied`; the others go on. Function, arguments and results must be
-    picklable, and the function must raise nothing. Where no process can be started, this one does it all, and a warning
-    is logged. Leaving the generator ends the processes.
+    Calls are taken as workers need them, so there may be any number. An iterator that has no more for now is asked
+    again after each result, until nothing is under way. The result of a call whose process died is a `WorkerDied`; the
+    others go on. Function, arguments and results must be picklable, and the function must raise nothing. Where no
+    process can be started, this one does it all, and a warning is logged. Leaving the generator ends the processes.
     """
-    waiting: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+    feed = iter(calls)
+    waiting: queue.SimpleQueue[tuple[Any, ...] | None] = queue.SimpleQueue()  # None: there are no more
     done: queue.SimpleQueue[tuple[tuple[Any, ...], Any] | None] = queue.SimpleQueue()  # None: a thread has ended
-    for call in calls:
-        waiting.put(call)
     over, problems = threading.Event(), []
 
     def work(worker: _Worker) -> None:
         try:
-            while not over.is_set():
-                call = waiting.get_nowait()
+            while (call := waiting.get()) is not None and not over.is_set():
                 try:
                     done.put((call, worker.call(function, *call)))
                 except WorkerDied as death:
@@ -114,32 +114,45 @@ def run_calls(
                     problems.append(problem)
                     waiting.put(call)
                     break
-        except queue.Empty:
-            pass
         finally:
             worker.end()
             done.put(None)
 
-    workers = [_Worker() for _ in range(min(processes, len(calls)))]
-    threads = [threading.Thread(target=work, args=(w,), name="rtdenoise-worker", daemon=True) for w in workers]
+    workers: list[_Worker] = []
+    threads: list[threading.Thread] = []
+    under_way = working = 0
     try:
-        for thread in threads:
-            thread.start()
-        working = len(threads)
-        while working:
+        while True:
+            while under_way < AHEAD * processes and (call := next(feed, None)) is not None:
+                waiting.put(call)
+                under_way += 1
+                if len(threads) < min(processes, under_way):
+                    workers.append(_Worker())
+                    name, arguments = "rtdenoise-worker", (workers[-1],)
+                    threads.append(threading.Thread(target=work, args=arguments, name=name, daemon=True))
+                    threads[-1].start()
+                    working += 1
+            if not (under_way and working):
+                break
             signals.raise_dropped()
             if (result := done.get()) is None:
                 working -= 1
             else:
+                under_way -= 1
                 yield result
-        if not waiting.empty():
+        if under_way:
             _log.warning("rtdenoise: worker processes do not start (%s); this one does all the work", problems[-1])
-        while not waiting.empty():
-            call = waiting.get()
-            yield call, function(*call)
+            while (call := next(feed, None) if waiting.empty() else waiting.get()) is not None:
+                yield call, function(*call)
+        for _ in range(working):
+            waiting.put(None)
+        while working:
+            working -= done.get() is None
     finally:
         over.set()
         began = time.monotonic()
+        for _ in threads:  # Any of them may take any of these.
+            waiting.put(None)
         for worker, thread in zip(workers, threads, strict=True):
             while thread.is_alive():
                 worker.interrupt(late=time.monotonic() - began > ENDING_S)

@@ -41,6 +41,7 @@ _LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_III"}
 _MORE_THAN_16_BITS = {"PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ALAC_20", "ALAC_24", "ALAC_32"}
 OPUS_RATES_HZ = (8_000, 12_000, 16_000, 24_000, 48_000)
 MP3_MAX_RATE_HZ, MP3_MAX_CHANNELS = 48_000, 2
+_ADD_PEAK_CHUNK = 0x1050  # SFC_SET_ADD_PEAK_CHUNK of sndfile.h
 _LARGEST_WAV_BYTES = 2**32 - 2**16  # Sizes in WAV are 32 bits wide; the margin is for header and tags.
 
 
@@ -96,6 +97,8 @@ class SoundFileSink:
         except BaseException:  # Ctrl-C at this very moment
             self._whole.discard()
             raise
+        with contextlib.suppress(AttributeError):  # It would hold the time of day, and no two runs be equal.
+            soundfile._snd.sf_command(self._file._file, _ADD_PEAK_CHUNK, soundfile._ffi.NULL, 0)
         self.warnings = [f"a recording that was interrupted lies in {place}" for place in self._whole.rescued]
         self._appends = self._metadata.fits(container, self._file.endian == "BIG" or container == "AIFF")
         self.warnings += self._metadata.lost_in(path, self._appends)

@@ -96,6 +96,41 @@ class SoundFileSource:
         if not done:
             raise AudioFileError(f"{self.name} is damaged: not one block can be read; restore it from a copy")
 
+    @property
+    def is_one_sound(self) -> bool:
+        """Whether the file is one sound with nothing odd about it, so that `section` gives what `blocks` does."""
+        return len(self._parts) == 1 and not (self.warnings or self.damaged or self._parts[0].hole)
+
+    def section(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """The samples from ``start`` to ``stop``, or to the end.
+
+        Parameters
+        ----------
+        start, stop : int
+            Counted from the beginning of the sound.
+
+        Returns
+        -------
+        iterator of ndarray
+
+        Shape
+        -----
+        float32 ``[samples, channels]``.
+
+        Raises
+        ------
+        AudioFileError
+            If a part of it cannot be read.
+        """
+        size = round(self.rate * BLOCK_SECONDS)
+        try:
+            self._file.seek(min(start, self._file.frames))
+            while start < stop and len(block := self._file.read(min(size, stop - start), "float32", always_2d=True)):
+                start += len(block)
+                yield block
+        except soundfile.LibsndfileError as problem:
+            raise AudioFileError(f"{self.name} is damaged; restore it from a copy") from problem
+
     def _resumed(self, part: Part, at: int) -> bool:
         """Go on with a mended part where the damaged one failed, if there is anything to go on with."""
         self._go_on_with(part)
