@@ -142,7 +142,8 @@ def draw(s: Stats, note: str = "") -> Group:
     if s.recorded_s:
         table.add_row("file", f"{s.recorded_s:.0f} s recorded", "")
     bad = s.failure or s.file_problem
-    state = Text(bad or s.state, "red" if bad else "green" if s.state == "running" else "yellow")
+    doing = f"{s.state}, asleep until a program records" if s.asleep else s.state
+    state = Text(bad or doing, "red" if bad else "green" if s.state == "running" else "yellow")
     return Group(table, Text.assemble(state, "   ", (note or KEYS, "yellow" if note else "dim")))
 
 

@@ -68,6 +68,16 @@ class AudioStreams(ABC):
     def ended(self) -> list[Kind]:
         """Streams that the sound system has given up."""
 
+    @property
+    def asleep(self) -> bool:
+        """Whether the sound system does not call back because nobody needs what it would."""
+        return False
+
+    def needed(self, kinds: Sequence[Kind]) -> list[Device]:
+        """The devices that have to be there for these streams."""
+        ends = {"input": [self.source], "output": [self.target]}
+        return list(dict.fromkeys(device for kind in kinds for device in ends.get(kind, [self.source, self.target])))
+
     def start(self) -> None:
         """Open and start all streams, or none."""
         self.restart(self.kinds)

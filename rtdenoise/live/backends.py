@@ -6,7 +6,7 @@ which one, at what rate and on how many clocks is decided here, before anything 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,6 +19,7 @@ from rtdenoise.live.graph_callback import MOST_PORTS
 from rtdenoise.live.graph_streams import GraphStreams
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.streams import Streams
+from rtdenoise.live.virtual_end import VirtualEnd
 
 Backend = Literal["portaudio", "pipewire"]
 # What the play callback should find left over in its worst usual moment: on two clocks, and on PipeWire's one, whose
@@ -51,10 +52,14 @@ class Route:
         blocksize: int | None,
         worker_below: Callable[[int], None],
         latency_ms: Callable[[], float],
+        made: Sequence[VirtualEnd],
     ) -> AudioStreams:
-        """The streams over ``rings``, not opened."""
+        """The streams over ``rings``, not opened; those in PipeWire's graph make what of ``made`` is a node there."""
+        in_graph = self.backend == "pipewire"
+        for end in made:
+            end.enter_graph(in_graph)
         ends = self.source, self.target, rings, blocksize, worker_below
-        return GraphStreams(*ends, latency_ms=latency_ms) if self.backend == "pipewire" else Streams(*ends)
+        return GraphStreams(*ends, made=made, latency_ms=latency_ms) if in_graph else Streams(*ends)
 
     def instead(self, e: RtdenoiseError) -> Route | None:
         """The way by PortAudio, because of this; None if there is no other than this one."""

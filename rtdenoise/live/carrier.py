@@ -15,17 +15,27 @@ from rtdenoise.live.backends import Route
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.pipewire import Unmanaged
 from rtdenoise.live.ring import Rings
+from rtdenoise.live.virtual_end import VirtualEnd
 
 
 class Carrier:
     """Holds the ``streams`` of its ``route``, and exchanges both where it must and may.
 
-    ``turn_to`` is told a new route while no stream is open; ``rings`` and the rest are for the streams.
+    ``turn_to`` is told a new route while no stream is open; ``rings`` and the rest are for the streams. What of the
+    ends is ``made`` for the session is made as the route wants it.
     """
 
-    def __init__(self, route: Route, turn_to: Callable[[Route], None], rings: Rings, **settings: Any):
-        self.route, self._turn_to, self._rings, self._settings = route, turn_to, rings, settings
-        self.streams: AudioStreams = route.streams(rings, **settings)
+    def __init__(
+        self,
+        route: Route,
+        turn_to: Callable[[Route], None],
+        rings: Rings,
+        made: Sequence[VirtualEnd] = (),
+        **settings: Any,
+    ):
+        self.route, self._turn_to, self._rings, self._made = route, turn_to, rings, made
+        self._settings = {"made": made} | settings
+        self.streams: AudioStreams = route.streams(rings, **self._settings)
 
     def start(self) -> None:
         """Open and start all streams, or none."""
@@ -53,4 +63,6 @@ class Carrier:
             raise e
         self._turn_to(other)
         self.route, self.streams = other, other.streams(self._rings, **self._settings)
+        for end in self._made:
+            end.ensure()
         self.streams.start()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
+from rtdenoise.errors import DeviceError
 from rtdenoise.live.pipewire import Connection, Object
 from rtdenoise.live.pipewire_library import Words
 
@@ -17,19 +20,29 @@ def find_node(graph: Connection, name: str) -> NodeId | None:
 
 
 def make_node(graph: Connection, properties: Words) -> NodeId:
-    """Make a node that lives in the server, as long as the connection; returns its number."""
+    """Make a node that lives in the server, as long as the connection; returns its number.
+
+    `DeviceError` where another bears the name already, also one that was made at the same time and a moment sooner.
+    """
     name, before = properties["node.name"], {o.id for o in graph.objects("Node")}
 
-    def made() -> list[NodeId]:
-        named = [o.id for o in graph.objects("Node") if o.properties.get("node.name") == name]
-        return [id for id in named if id not in before]
+    def named() -> list[Object]:
+        found = [o for o in graph.objects("Node") if o.properties.get("node.name") == name]
+        return sorted(found, key=lambda o: int(o.properties.get("object.serial", o.id)))
+
+    def mine() -> list[NodeId]:
+        return [o.id for o in named() if o.id not in before and _owner(graph, o.id) in ("", str(os.getpid()))]
 
     graph.make("adapter", "Node", properties)
-    graph.wait(lambda: bool(made()), f"PipeWire does not make {name}")
-    return made()[0]
+    graph.wait(lambda: bool(mine()), f"PipeWire does not make {name}")
+    first = named()[0].id
+    if first != mine()[0]:
+        words = properties["node.description"]
+        raise DeviceError(f"{words} is in use by process {_owner(graph, first) or 'unknown'}; stop that one first")
+    return first
 
 
-def owner(graph: Connection, node: NodeId) -> str:
+def _owner(graph: Connection, node: NodeId) -> str:
     """The process that made a node, by its number; nothing where that is not known."""
     listed = {o.id: o.properties for o in graph.objects("Node") + graph.objects("Client")}
     client = listed.get(node, {}).get("client.id", "")

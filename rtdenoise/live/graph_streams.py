@@ -1,9 +1,13 @@
 """A session as one node of PipeWire's graph: `Streams` without PortAudio, on the graph's clock.
 
-    source's ports ─▶ our inputs ┊ graph callback ┊ our outputs ─▶ sink's ports
+    source's ports ─▶ our inputs ┊ graph callback ┊ our outputs ─▶ sink's ports, or those of the virtual microphone
 
 The node is linked by us to the very source and sink that were chosen, and to nothing else. A program that records
 behind it gets what we play in the same cycle: the node itself adds no latency.
+
+The virtual microphone is a node in the server that lives as long as our connection. Links to it, and from the source,
+are passive: they carry sound while a program records, else all of it sleeps, and the source is let go. At the start a
+listener of our own records until the latency is known.
 """
 
 from __future__ import annotations
@@ -17,11 +21,13 @@ from rtdenoise.live.audio_streams import AudioStreams, Unfit
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
 from rtdenoise.live.graph_callback import MOST_PORTS, GraphPorts, graph_callback
-from rtdenoise.live.graph_links import find_node, link
+from rtdenoise.live.graph_links import NodeEnd, find_node, link, make_node
 from rtdenoise.live.pipewire import Connection
 from rtdenoise.live.pipewire_filter import INPUT, OUTPUT, Filter
 from rtdenoise.live.pipewire_library import dsp_buffer_address
 from rtdenoise.live.ring import Rings
+from rtdenoise.live.virtual_end import VirtualEnd
+from rtdenoise.live.virtual_mic import VirtualMicrophone
 
 NODE, DESCRIPTION = "rtdenoise", "rtdenoise filter"
 CHANNELS = {1: ("MONO",), 2: ("FL", "FR")}
@@ -31,15 +37,28 @@ WORTH_MS = 4.0
 
 
 class GraphStreams(AudioStreams):
-    """One node, linked between ``source`` and ``target``; the graph is told the latency that ``latency_ms()`` gives."""
+    """One node, linked between ``source`` and ``target``; the graph is told the latency that ``latency_ms()`` gives.
+
+    A virtual microphone among ``made`` that is a node stands for ``target``.
+    """
 
     def __init__(
-        self, source: Device, target: Device, rings: Rings, *others: Any, latency_ms: Callable[[], float] = lambda: 0.0
+        self,
+        source: Device,
+        target: Device,
+        rings: Rings,
+        *others: Any,
+        made: Sequence[VirtualEnd] = (),
+        latency_ms: Callable[[], float] = lambda: 0.0,
     ):
         super().__init__(source, target, rings, *others)
         if max(rings.control[ring.CAPTURE_CHANNELS], rings.control[ring.PLAY_CHANNELS]) > MOST_PORTS:
             raise UsageError(f"--backend pipewire takes at most {MOST_PORTS} channels; use --backend portaudio")
         self._latency_ms, self._told_ns = latency_ms, 0
+        own = (end for end in made if end.in_graph and isinstance(end, VirtualMicrophone))
+        self._microphone = next(own, None)
+        self._microphone_node = 0
+        self._listener: Filter | None = None  # What records at the start.
         self._connection: Connection | None = None
         self._filter: Filter | None = None
         self._ports: GraphPorts | None = None
@@ -79,12 +98,36 @@ class GraphStreams(AudioStreams):
         named += [(OUTPUT, f"output_{c}", c) for c in CHANNELS[ports.outs]]
         process = int(graph_callback.address or 0)
         self._filter = Filter(graph, properties, named, process, ports.address, ports.take, ports.forget)
-        source, target = _node(graph, self.source), _node(graph, self.target)
-        link(graph, (source, self.source.inputs), (self._filter.id, ports.ins), self.source.name)
-        link(graph, (self._filter.id, ports.outs), (target, self.target.outputs), self.target.name)
+        ours, source = (self._filter.id, ports.outs), (_node(graph, self.source), self.source.inputs)
+        sleeps = self._microphone is not None
+        link(graph, source, (self._filter.id, ports.ins), self.source.name, passive=sleeps)
+        ends = [(self.source.endpoint or "", True)]
+        if self._microphone is None:
+            link(graph, ours, (_node(graph, self.target), self.target.outputs), self.target.name)
+            ends.append((self.target.endpoint or "", False))
+        else:
+            self._make_microphone(graph, ours, self._microphone)
         graph.wait(lambda: ports.rate > 0, f"{self.source.name} and {self.target.name} do not run; is one suspended?")
         self._require_rate()
-        self._note_serials("duplex", (self.source.endpoint or "", True), (self.target.endpoint or "", False))
+        self._note_serials("duplex", *ends)
+
+    def _make_microphone(self, graph: Connection, ours: NodeEnd, microphone: VirtualMicrophone) -> None:
+        channels = CHANNELS[ours[1]]
+        words = microphone.node | {"audio.position": ",".join(channels), "audio.channels": str(len(channels))}
+        self._microphone_node = node = make_node(graph, words)
+        link(graph, ours, (node, len(channels)), self.target.name, passive=True)
+        if microphone.heard_on and (sink := find_node(graph, microphone.heard_on)) is not None:
+            link(graph, ours, (sink, 1), microphone.heard_on)
+        words = {"node.name": f"{NODE}-start", "media.type": "Audio", "media.category": "Filter", "media.role": "DSP"}
+        self._listener = Filter(graph, words, [(INPUT, "input", "MONO")])
+        link(graph, (node, 1), (self._listener.id, 1), self.target.name)
+
+    @property
+    def asleep(self) -> bool:
+        return self._microphone is not None and self._filter is not None and not self._filter.runs
+
+    def needed(self, kinds: Sequence[Kind]) -> list[Device]:
+        return super().needed(kinds) if self._microphone is None else [self.source]
 
     def _require_rate(self) -> None:
         now, rate = self._ports.rate if self._ports else 0, int(self.rings.control[ring.RATE])
@@ -93,10 +136,14 @@ class GraphStreams(AudioStreams):
 
     def tend(self) -> None:
         super().tend()
+        control = self.rings.control
         if self._filter is not None and self._ports is not None:
             if ns := round(1e6 * self._latency_ms()):
                 self._tell(self._filter, ns)
             self._follow_cycles(self._ports.cycle)
+            if self._listener is not None and control[ring.HEARD_FRAMES] > control[ring.PREFILL] > 0:
+                self._listener.close()
+                self._listener = None
 
     def _tell(self, node: Filter, ns: int) -> None:
         if ns != self._told_ns:
@@ -120,10 +167,12 @@ class GraphStreams(AudioStreams):
         if self._connection is None or self._filter is None or self._ports is None:
             return list(self.kinds)
         fits = self._ports.rate in (0, int(self.rings.control[ring.RATE]))
-        return [] if fits and not (self._connection.gone or self._filter.ended) else list(self.kinds)
+        there = self._microphone is None or any(o.id == self._microphone_node for o in self._connection.objects("Node"))
+        return [] if fits and there and not (self._connection.gone or self._filter.ended) else list(self.kinds)
 
     def close_one(self, kind: Kind) -> None:
-        connection, self._connection, self._filter = self._connection, None, None
+        connection, self._connection = self._connection, None
+        self._filter = self._listener = None
         self._serials.pop(kind, None)
         if connection is not None:
             connection.close()

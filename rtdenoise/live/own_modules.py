@@ -83,8 +83,12 @@ class OwnModules:
 
     def living_owner(self, client: Any) -> int | None:
         """The pid of the running process that has some, if any."""
-        owners = self.owners(client).values()
+        owners = [*self.owners(client).values(), *self.node_owners(client)]
         return next((int(o.split("-")[0]) for o in owners if o != FOREVER and is_alive(o)), None)
+
+    def node_owners(self, client: Any) -> list[str]:
+        """Whose the marked sources are, which a process may also have made without a module."""
+        return [s.proplist[self.mark] for s in listed(client.source_list) if self.mark in s.proplist]
 
     def refuse_living_owner(self, client: Any, but: int | None = None) -> None:
         """`DeviceError` while another process than ``but`` has some."""

@@ -115,7 +115,7 @@ class LiveDenoiser(LiveSettings):
         self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
         told = {"worker_below": self._worker.stay_below, "latency_ms": lambda: self.latency_ms}
-        self._carrier = Carrier(route, self._turn_to, self._rings, blocksize=blocksize, **told)
+        self._carrier = Carrier(route, self._turn_to, self._rings, self._made, blocksize=blocksize, **told)
         self._watch = Watch(self._carrier, self._made)
         self._stack, self._memory_locked = ExitStack(), False
         self._phase: Literal["made", "running", "stopped"] = "made"
@@ -269,6 +269,7 @@ class LiveDenoiser(LiveSettings):
             device_latency_ms=None if device_s is None else 1000 * device_s,
             backend=route.backend,
             fallback=route.reason,
+            asleep=self._carrier.streams.asleep,
             **self._worker.figures(),
             callback_ms_p999=percentile_us(self._rings.capture_times + self._rings.play_times, 99.9) / 1000,
             **counts(self._rings.control),

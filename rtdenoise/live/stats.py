@@ -53,6 +53,7 @@ class Stats:
     cpu_percent: float  # of one core, whole process, over the last half second or since the previous snapshot
     backend: str  # what carries the sound: "portaudio" or "pipewire"
     fallback: str | None  # why PortAudio carries the sound between devices of PipeWire; None where it need not say
+    asleep: bool  # whether nothing runs, since no program records the virtual microphone
     worker: str  # "native" (without the GIL) or "python"
     scheduling: str  # priority of the worker: "fifo" (real-time), "nice" or "normal"
     memory_locked: bool  # whether the audio buffers are kept from being paged out

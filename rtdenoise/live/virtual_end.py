@@ -24,6 +24,10 @@ class VirtualEnd(ABC):
 
     modules: OwnModules
     side: Literal["input", "output"]  # Which end of the session it is.
+    in_graph = False  # Whether it is no modules, but a node of PipeWire's graph, which the session's streams make.
+
+    def enter_graph(self, wanted: bool) -> None:  # noqa: B027  # Most cannot.
+        """Be such a node from now on, if that is wanted and possible; else modules, which `ensure` makes."""
 
     @property
     @abstractmethod
@@ -53,10 +57,12 @@ class VirtualEnd(ABC):
 
     def is_in(self, serials: dict[tuple[str, bool], int]) -> bool:
         """Whether the server that has these sources and sinks (`pulse.serials`) has all of it."""
-        return sys.platform != "linux" or self.parts <= serials.keys()
+        return sys.platform != "linux" or self.in_graph or self.parts <= serials.keys()
 
     def ensure(self) -> None:
         """Make it, or make it anew if the server lost all of it or a part."""
+        if self.in_graph:
+            return
         with self.modules.server() as client:
             self.modules.sweep(client)
             self.modules.refuse_living_owner(client, but=os.getpid())

@@ -3,8 +3,9 @@
     our output ─▶ null sink `rtdenoise_sink` ─▶ its monitor ─▶ remap source `rtdenoise_microphone` ─▶ other programs
 
 The remap source is there because Chromium-based programs hide monitors; a loopback to the default output may be added,
-to hear oneself. All are modules of the server (`rtdenoise.live.own_modules`). Other systems need a cable driver, which
-is found by its name.
+to hear oneself. All are modules of the server (`rtdenoise.live.own_modules`). In PipeWire's graph it is one node
+instead, which `rtdenoise.live.graph_streams` makes, and which sleeps while nobody records. Other systems need a cable
+driver, which is found by its name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse
 from rtdenoise.live.devices import Device, find_device, list_devices, server_bridge, server_device
-from rtdenoise.live.own_modules import FOREVER, MONO, RATE_HZ, OwnModules, this_process, unload
+from rtdenoise.live.own_modules import FOREVER, MONO, RATE_HZ, OwnModules, is_alive, this_process, unload
 from rtdenoise.live.server import listed
 from rtdenoise.live.virtual_end import VirtualEnd
 
@@ -52,8 +53,8 @@ class VirtualMicrophone(VirtualEnd):
     modules, side = OWN, "output"
 
     def __init__(self, monitor: bool = False) -> None:
-        self._monitor = monitor
-        self._heard_on: str | None = None  # The server's name for the monitor's output.
+        self._monitor, self._stays = monitor, False
+        self.heard_on: str | None = None  # The server's name for the monitor's output.
 
     def device(self, source: Device) -> Device:
         """What a session that records ``source`` will play to; nothing is made yet. Raises as the context would, and
@@ -66,13 +67,28 @@ class VirtualMicrophone(VirtualEnd):
             return _cable()
         with _server() as client:
             OWN.refuse_living_owner(client)
+            self._stays = FOREVER in OWN.owners(client).values()
             if self._monitor:
-                self._heard_on = _default_output(client)
+                self.heard_on = _default_output(client)
             server = pulse.endpoints_of(client)[0]
-        if self._heard_on is not None and source.endpoint == f"{self._heard_on}.monitor":
+        if self.heard_on is not None and source.endpoint == f"{self.heard_on}.monitor":
             raise UsageError(f"{source.name} records what --monitor plays, a feedback loop; choose another input")
         sink = pulse.Endpoint(-1, SINK, SINK_DESCRIPTION, False, RATE_HZ, 1, False, own=True)
         return server_device(sink, server, server_bridge())
+
+    def enter_graph(self, wanted: bool) -> None:
+        self.in_graph = wanted and not self._stays
+
+    @property
+    def node(self) -> dict[str, str]:
+        """What it is as a node of PipeWire's graph: a source for all programs, which plays what it is given."""
+        return {
+            "factory.name": "support.null-audio-sink",
+            "node.name": SOURCE,
+            "node.description": DESCRIPTION,
+            "media.class": "Audio/Source/Virtual",
+            OWN.mark: this_process(),
+        }
 
     @property
     def parts(self) -> set[tuple[str, bool]]:
@@ -86,14 +102,14 @@ class VirtualMicrophone(VirtualEnd):
 
     def ensure(self) -> None:
         super().ensure()
-        if self._monitor:
+        if self._monitor and not self.in_graph:
             with _server() as client:
                 self._listen(client)
 
     def _listen(self, client: Any) -> None:
         if not any(map(_is_our_loopback, listed(client.module_list))):
             sinks = [s.name for s in listed(client.sink_list)]
-            output = self._heard_on if self._heard_on and self._heard_on in sinks else _default_output(client)
+            output = self.heard_on if self.heard_on and self.heard_on in sinks else _default_output(client)
             OWN.load(client, this_process(), [_loopback(this_process(), output)])
 
 
@@ -123,7 +139,8 @@ def status() -> Status:
         server = "PipeWire" if "PipeWire" in client.server_info().server_name else "PulseAudio"
         owners = OWN.owners(client)
         stale = OWN.stale(client)
-        return Status(len(owners) - len(stale) >= 2, OWN.living_owner(client), len(stale), server)
+        is_node = any(map(is_alive, OWN.node_owners(client)))
+        return Status(is_node or len(owners) - len(stale) >= 2, OWN.living_owner(client), len(stale), server)
 
 
 @contextlib.contextmanager

@@ -15,12 +15,12 @@ from rtdenoise.live.audio_streams import AudioStreams, Unfit
 from rtdenoise.live.background import BackgroundThread
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.carrier import Carrier
-from rtdenoise.live.devices import Device, list_devices, server_bridge
+from rtdenoise.live.devices import list_devices, server_bridge
 from rtdenoise.live.portaudio import rescan
 from rtdenoise.live.server import Changes, ServerEnded
 from rtdenoise.live.virtual_end import VirtualEnd
 
-TICK_S = 0.1
+TICK_S, ASLEEP_TICK_S = 0.1, 0.5
 # A stream is lost after this many ticks without a callback: an idle sink may render 2 s ahead before it asks again.
 # Ticks and not seconds, so that a stopped or sleeping process loses nothing.
 SILENT_TICKS = 30
@@ -58,10 +58,11 @@ class Watch(BackgroundThread):
 
     def _lost_in_a_tick(self) -> list[Kind]:
         self._streams.tend()
-        until, served = time.monotonic() + TICK_S, self._streams.served()
+        tick_s = ASLEEP_TICK_S if self._streams.asleep else TICK_S
+        until, served = time.monotonic() + tick_s, self._streams.served()
         if served and self._changes.connect():
             try:
-                if self._changes.wait(TICK_S) and (lost := self._lost_by_server()):
+                if self._changes.wait(tick_s) and (lost := self._lost_by_server()):
                     return lost
             except ServerEnded:
                 return served
@@ -85,7 +86,7 @@ class Watch(BackgroundThread):
     def _is_lost(self, kind: Kind) -> bool:
         position = int(self._control[ring.OUT_TAIL if kind == "output" else ring.IN_HEAD])
         before, ticks = self._seen.get(kind, (-1, 0))
-        ticks = ticks + 1 if position == before else 0
+        ticks = ticks + 1 if position == before and not self._streams.asleep else 0
         self._seen[kind] = position, ticks
         return ticks >= SILENT_TICKS or kind in self._streams.ended()
 
@@ -94,7 +95,7 @@ class Watch(BackgroundThread):
         for kind in lost:
             self._streams.close_one(kind)
             self._control[ring.OUT_TIME if kind == "output" else ring.IN_TIME] = 0
-        self.state = "waiting for " + " and ".join(d.name for d in self._devices(lost))
+        self.state = "waiting for " + " and ".join(d.name for d in self._streams.needed(lost))
         refused, rescanned_s = 0, time.monotonic()
         while not self._end.wait(RETRY_S):
             try:
@@ -120,18 +121,13 @@ class Watch(BackgroundThread):
         self._seen.clear()
         self.state, self.reopened = "running", self.reopened + 1
 
-    def _devices(self, kinds: list[Kind]) -> list[Device]:
-        ends = {"input": [self._streams.source], "output": [self._streams.target]}
-        both = [self._streams.source, self._streams.target]
-        return list(dict.fromkeys(device for kind in kinds for device in ends.get(kind, both)))
-
     def _are_listed(self, kinds: list[Kind]) -> bool:
         listed = list_devices()
-        return all(any(map(d.is_same, listed)) for d in self._devices(kinds))
+        return all(any(map(d.is_same, listed)) for d in self._streams.needed(kinds))
 
     def _are_unknown_to_portaudio(self, kinds: list[Kind]) -> bool:
         """Whether a new list of PortAudio's could help: not while it is the sound server that is away."""
-        if any(d.endpoint is None for d in self._devices(kinds)):
+        if any(d.endpoint is None for d in self._streams.needed(kinds)):
             return True
         if not pulse.endpoints()[1]:
             return False
