@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 import time
@@ -49,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
         console.say("the panel runs already; opening it")
         browser.show(lead)
         return 0
+    engine, control = _engine(args)
     with suppress(KeyboardInterrupt), ExitStack() as stack:  # Ctrl-C is how one ends it.
-        engine, control = _engine(args)
         with signals.held():
             server = stack.enter_context(PanelServer(engine))
             stack.callback(engine.stop)
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
             threading.Thread(target=browser.show, args=(lead,), daemon=True).start()
         while not came:
             time.sleep(LOOK_S)
+    if engine.busy:
+        os._exit(0)  # All is in order, and a compiler would keep the process for up to a minute.
     return 0
 
 

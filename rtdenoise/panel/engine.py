@@ -31,10 +31,8 @@ DEFAULT, VIRTUAL_MIC = "", "virtual-mic"  # what may be chosen beside the names 
 NO_PROFILE = ""
 ENDS, SETTINGS = ("input", "output"), ("model", "channels")
 CHOICES = (*ENDS, *SETTINGS, "profile")
-OPTIONS = {"rate": "rate", "blocksize": "blocksize", "fixed_latency": "fixed_latency_ms"} | {
-    "worker": "worker",
-    "backend": "backend",
-}  # by the names that `LiveDenoiser` has for them
+# By the names that `LiveDenoiser` has for them.
+OPTIONS = {"fixed_latency": "fixed_latency_ms"} | {name: name for name in ("rate", "blocksize", "worker", "backend")}
 KEPT = ATTRIBUTES | {"model": "model"}  # for the microphone, by the names that a session has for them
 LIST_S = 2.0  # between two looks at the devices, while a page is open
 IDLE_S = 0.5  # A choice wakes the thread at once; this is for all else.
@@ -65,12 +63,18 @@ class Engine(BackgroundThread):
         self._again, self._chosen = True, False  # The session is to be opened anew, or to take on what was chosen.
 
     def stop(self) -> None:
-        """End the session, also one that just starts."""
+        """End the session, also one that just starts. Returns at once while it is `busy`."""
         self._end.set()
         self._wake.set()
         if (live := self._live) is not None:
             live.stop()
-        super().stop()
+        if not self.busy:
+            super().stop()
+
+    @property
+    def busy(self) -> bool:
+        """Whether libraries load or compile, which nobody can cut short; nothing is open then."""
+        return self._thread.is_alive() and self._phase in ("loading", "compiling")
 
     def choose(self, choices: dict[str, str]) -> None:
         """Go on with other devices, another model or profile; the same once more tries again what failed.
@@ -145,6 +149,10 @@ class Engine(BackgroundThread):
             for name, value in self.settings.items():
                 setattr(live, name, value)
 
+    def _enter(self, phase: str) -> None:
+        self._phase = phase
+        self._tell()
+
     def _tell(self) -> None:
         for listener in self.listeners:
             listener()
@@ -179,6 +187,7 @@ class Engine(BackgroundThread):
 
     def _open(self) -> None:
         """The session as it is chosen now; a problem is kept for the page."""
+        from rtdenoise.live.compilation import announced
         from rtdenoise.live.devices import find_device
         from rtdenoise.live.session import LiveDenoiser
         from rtdenoise.live.virtual_mic import VirtualMicrophone
@@ -195,14 +204,16 @@ class Engine(BackgroundThread):
                 wanted = self._settle()
             self._tell()
             virtual = chosen["output"] == VIRTUAL_MIC
-            live = LiveDenoiser(
-                chosen["input"] or None,
-                VirtualMicrophone(bool(wanted.get("monitor"))) if virtual else chosen["output"] or None,
-                self.choices["model"],
-                tap=True,
-                **self._fixed,
-                **{OPTIONS[name]: wanted[name] for name in OPTIONS if wanted.get(name) is not None},
-            )
+            with announced(lambda _: self._enter("compiling")):
+                live = LiveDenoiser(
+                    chosen["input"] or None,
+                    VirtualMicrophone(bool(wanted.get("monitor"))) if virtual else chosen["output"] or None,
+                    self.choices["model"],
+                    tap=True,
+                    **self._fixed,
+                    **{OPTIONS[name]: wanted[name] for name in OPTIONS if wanted.get(name) is not None},
+                )
+            self._enter("starting")
             self._set(live)
             self._live, self._running_model = live, self.choices["model"]
             if self._end.is_set():
@@ -210,8 +221,7 @@ class Engine(BackgroundThread):
             live.start()
             assert live.tap is not None
             self.history = History(live.tap, live.stats().rate)
-            self._phase = "running"
-            self._tell()
+            self._enter("running")
         except RtdenoiseError as problem:
             self._fail(problem)
 
