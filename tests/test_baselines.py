@@ -54,8 +54,8 @@ def test_the_trained_convolutional_one_filters_and_is_timed(folders, capsys):
     filtered = rtdenoise.denoise(noisy, rate, model=model)
     assert si_sdr_db(clean[:, 0], filtered) > si_sdr_db(clean[:, 0], noisy) + 3
     assert load_recipe(str(recipe_file("crced"))).network == "crced"
-    assert bench(["engine", "--rounds", "2", "--model", str(model)]) == 0
-    assert "whole hop" in capsys.readouterr().out
+    assert bench(["cost", "--model", str(model), "--rate", str(rate)]) == 0
+    assert "4 a call" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
