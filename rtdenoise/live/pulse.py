@@ -7,12 +7,14 @@ others it means is told to the client library by environment variables while a s
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live.environment import changed
+from rtdenoise.live.pulse_client import private_memory
 from rtdenoise.live.server import connection, listed
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
@@ -115,11 +117,14 @@ def _is_ours(stream: Any) -> bool:
     return bool(stream.proplist.get("application.process.id") == str(os.getpid()))
 
 
-def addressed(source: str | None = None, sink: str | None = None) -> AbstractContextManager[None]:
+@contextmanager
+def addressed(source: str | None = None, sink: str | None = None) -> Iterator[None]:
     """While this holds, a ``pulse`` stream that opens goes to these (server's names; None: the default), with the
     buffers that we ask for."""
     wanted = {"PULSE_PROP": "application.name=rtdenoise"} | dict.fromkeys(OVERRULING)
-    return changed(wanted | {k: v for k, v in (("PULSE_SOURCE", source), ("PULSE_SINK", sink)) if v is not None})
+    ends = {k: v for k, v in (("PULSE_SOURCE", source), ("PULSE_SINK", sink)) if v is not None}
+    with private_memory() as settings, changed(wanted | ends | settings):
+        yield
 
 
 def refresh_sink(name: str) -> None:
