@@ -27,10 +27,10 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         media media_source media_tracks media_sink loudness ends pipeline process_pool
         executors pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
-        compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices drift
-        callback trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams pipewire_library
-        pipewire pipewire_filter graph_callback graph_links graph_streams backends carrier player file_ends watch delay
-        hop hop_loop worker settings session remote microphones""",
+        compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
+        drift callback trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams
+        pipewire_library pipewire pipewire_filter graph_callback graph_links graph_streams backends carrier player
+        file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences engine server desktop browser",
     "rtdenoise.cli": """
         keys config ends profiles listening options request archive ctl panel service devices models virtual_mic doctor
