@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -10,9 +11,11 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from rtdenoise import console
 from rtdenoise.cli import request
 from rtdenoise.io.batch import find_jobs, run_folder
+from rtdenoise.io.cluster import connected, elsewhere
 from rtdenoise.io.executors import Executor, Here, Processes
 from rtdenoise.io.jobs import FileOutcome
 from rtdenoise.io.manifest import count_lines, run_manifest
+from rtdenoise.io.pipeline import Settings
 from rtdenoise.io.report import Report
 from rtdenoise.io.shard import Shard, read_shard
 
@@ -37,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
 def _folder(
     args: argparse.Namespace, shard: Shard | None, stack: ExitStack
 ) -> tuple[Generator[FileOutcome], int, int | None]:
-    jobs = find_jobs(args.source, args.target, bool(args.overwrite), shard)
-    waiting = [job for job in jobs if not (job.done or job.problem)]
+    jobs = find_jobs(_place(args, args.source), _place(args, args.target), bool(args.overwrite), shard)
+    waiting = [job.size_bytes for job in jobs if not (job.done or job.problem)]
     executor = _executor(args, len(waiting), stack)
-    return run_folder(jobs, request.settings(args), executor), len(jobs), sum(job.size_bytes for job in waiting)
+    return run_folder(jobs, _settings(args), executor), len(jobs), sum(waiting)
 
 
 def _manifest(
@@ -50,12 +53,23 @@ def _manifest(
     report = stack.enter_context(Report(args.report, bool(args.overwrite)))
     executor = _executor(args, lines, stack)
     outcomes = run_manifest(
-        args.manifest, args.target, report, request.settings(args), executor, bool(args.overwrite), shard
+        args.manifest, _place(args, args.target), report, _settings(args), executor, bool(args.overwrite), shard
     )
     return outcomes, max(1, lines // (shard.count if shard else 1)), None
 
 
+def _place(args: argparse.Namespace, path: str) -> str:
+    """A folder by the name that the workers know it by."""
+    return os.path.abspath(path) if args.cluster else path
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    return elsewhere(request.settings(args)) if args.cluster else request.settings(args)
+
+
 def _executor(args: argparse.Namespace, files: int, stack: ExitStack) -> Executor:
+    if args.cluster and files:
+        return stack.enter_context(connected(args.cluster))
     processes = min(args.jobs or 1, files)
     return Processes(processes) if processes > 1 else Here()
 

@@ -116,6 +116,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     files = parser.add_argument_group("files, folders and pipes").add_argument
     files("--jobs", type=VALUES["jobs"], metavar="N", help="number of processes for a folder or manifest (default 1)")
+    files(
+        "--cluster",
+        metavar="dask://HOST:PORT",
+        help="filter a folder or manifest on a Dask cluster that sees the same files; dask://local:N: N processes here",
+    )
     files("--manifest", metavar="FILE", help="filter the files that a JSON Lines file names, by the key audio_filepath")
     files("--report", metavar="FILE", help="with --manifest: what became of each line, as JSON Lines; resumable")
     files(

@@ -144,6 +144,7 @@ def _check_live(args: argparse.Namespace) -> None:
         "audio_codec",
         "loudness",
         "shard",
+        "cluster",
         *([] if is_live_file(args.target) else ["overwrite"]),
     ):
         if getattr(args, name):
@@ -175,9 +176,11 @@ def _check_files(args: argparse.Namespace) -> None:
     if args.kind in ("folder", "manifest"):
         if args.raw or args.rate or args.channels:
             raise UsageError("--raw, --rate and --channels are only valid for pipes; remove them for a folder")
+        if args.cluster and "jobs" in args.said:
+            raise UsageError("--jobs and --cluster both say where files are filtered; give one of them")
         if args.target == "-":
             raise UsageError("a folder cannot be written to a pipe; name a folder with --out")
         return
-    for name in ("jobs", "shard"):
+    for name in ("jobs", "shard", "cluster"):
         if getattr(args, name) is not None:
             raise UsageError(f"--{name} is only valid for folders and manifests, and {args.source} is none; remove it")

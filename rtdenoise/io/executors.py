@@ -13,12 +13,14 @@ import concurrent.futures
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol
 
+from rtdenoise import signals
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.io.process_pool import WorkerDied, run_calls
 
 Call = tuple[Any, ...]
 RETRIES = 2  # of a call whose worker failed, beyond what the executor itself tries again
 IN_FLIGHT = 64  # calls handed to an executor that does not say how many workers it has
+LOOK_S = 1.0  # between two looks whether the executor is still there
 _CHUNK_CALLS = 16  # Short calls travel together, since a cluster spends about a millisecond on each parcel.
 
 
@@ -61,10 +63,16 @@ class Futures:
     """Any executor that works as those of `concurrent.futures` do. It stays open: its owner closes it.
 
     ``in_flight`` is how many parcels are handed over at once; twice its workers by default, where it says how many.
+    ``is_lost`` tells whether it will never answer again.
     """
 
-    def __init__(self, executor: concurrent.futures.Executor, in_flight: int | None = None):
-        self._executor = executor
+    def __init__(
+        self,
+        executor: concurrent.futures.Executor,
+        in_flight: int | None = None,
+        is_lost: Callable[[], bool] = lambda: False,
+    ):
+        self._executor, self._is_lost = executor, is_lost
         self._in_flight = in_flight or 2 * int(getattr(executor, "_max_workers", IN_FLIGHT // 2))
 
     def run(
@@ -81,13 +89,16 @@ class Futures:
                     pending[self._submitted(function, chunk)] = chunk, tries
                 if not pending:
                     return
-                done, _ = concurrent.futures.wait(pending, return_when=concurrent.futures.FIRST_COMPLETED)
+                done, _ = concurrent.futures.wait(pending, LOOK_S, concurrent.futures.FIRST_COMPLETED)
+                signals.raise_dropped()
+                if self._is_lost():
+                    raise _lost("it does not answer any more")
                 for future in done:
                     chunk, tries = pending.pop(future)
                     try:
                         results = future.result()
                     except concurrent.futures.BrokenExecutor as broken:
-                        raise _lost(broken) from broken
+                        raise _lost(f"{type(broken).__name__}: {broken}") from broken
                     except (Exception, concurrent.futures.CancelledError) as failure:
                         if tries < RETRIES:  # Each on its own: one of them may be what killed the worker.
                             again += [([call], tries + 1) for call in chunk]
@@ -101,8 +112,8 @@ class Futures:
     def _submitted(self, function: Callable[..., Any], chunk: list[Call]) -> concurrent.futures.Future[list[Any]]:
         try:
             return self._executor.submit(_do, function, chunk)
-        except (RuntimeError, concurrent.futures.BrokenExecutor) as problem:
-            raise _lost(problem) from problem
+        except Exception as problem:
+            raise _lost(f"{type(problem).__name__}: {problem}") from problem
 
 
 def _chunk(calls: Iterator[Call], cost: Callable[[Call], float]) -> list[Call]:
@@ -118,8 +129,5 @@ def _do(function: Callable[..., Any], chunk: list[Call]) -> list[Any]:
     return [function(*call) for call in chunk]
 
 
-def _lost(problem: BaseException) -> RtdenoiseError:
-    return RtdenoiseError(
-        f"the executor is lost ({type(problem).__name__}: {problem}); start it and this run again, which goes on "
-        "where it stopped"
-    )
+def _lost(why: str) -> RtdenoiseError:
+    return RtdenoiseError(f"the executor is lost ({why}); start it and this run again, which goes on where it stopped")

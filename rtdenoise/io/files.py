@@ -6,6 +6,7 @@ no half-written output; the work itself is done by `rtdenoise.io.pipeline` and `
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from rtdenoise.arguments import LOUDNESS, LOW_CUT, TRACKS
 from rtdenoise.errors import UsageError
 from rtdenoise.io.batch import filter_jobs, find_jobs
+from rtdenoise.io.cluster import elsewhere
+from rtdenoise.io.executors import Futures
 from rtdenoise.io.jobs import FileOutcome
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
 from rtdenoise.io.shard import Shard
@@ -117,6 +120,7 @@ def denoise_folder(
     low_cut_hz: float | None = None,
     jobs: int = 1,
     shard: tuple[int, int] | None = None,
+    executor: concurrent.futures.Executor | None = None,
     progress: Callable[[FileOutcome], object] | None = None,
 ) -> list[FileOutcome]:
     """Filter every sound file below a folder into the same tree below another one.
@@ -139,6 +143,9 @@ def denoise_folder(
     shard : (int, int), optional
         Filter only share ``k`` of ``n``, given as ``(k, n)`` and counted from 1: by a hash of each file name, so ``n``
         machines do all of a folder between them, and none the same file.
+    executor : concurrent.futures.Executor, optional
+        Where the files are filtered, in place of ``jobs``: a pool of threads or processes, or a cluster's, such as
+        Dask's ``client.get_executor()``. Its workers must see the same files, under the same names. It stays open.
     progress : callable, optional
         Called as ``progress(outcome)`` with every `FileOutcome` as it comes, in the calling thread. An exception that
         it raises ends the work, worker processes included, and passes through.
@@ -170,8 +177,15 @@ def denoise_folder(
         raise UsageError(f"{jobs} jobs; give 1 or more")
     if not os.path.isdir(source):
         raise UsageError(f"{os.fspath(source)} is no folder; check the name, or filter a file with denoise_file")
-    found = find_jobs(os.fspath(source), os.fspath(target), overwrite, Shard(*shard) if shard else None)
+    if executor is not None and jobs != 1:
+        raise UsageError("jobs and executor both say where files are filtered; give one of them")
+    ends = os.fspath(source), os.fspath(target)
+    if executor is not None:  # whose workers may have another working folder
+        ends = os.path.abspath(ends[0]), os.path.abspath(ends[1])
+    found = find_jobs(*ends, overwrite, Shard(*shard) if shard else None)
     settings = _settings(model, strength_db, latency, track, audio_codec, loudness_lufs, low_cut_hz)
+    if executor is not None:
+        return filter_jobs(found, elsewhere(settings), Futures(executor), progress)
     return filter_jobs(found, settings, jobs, progress)
 
 

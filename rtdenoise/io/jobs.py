@@ -20,7 +20,7 @@ from typing import Any
 
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.io.atomic import sweep
-from rtdenoise.io.executors import Executor
+from rtdenoise.io.executors import Executor, Futures
 from rtdenoise.io.pieces import Piece, clear, cut, filter_piece, join
 from rtdenoise.io.pipeline import FileReport, Settings, check_extras, filter_sound, lent_denoiser
 from rtdenoise.io.process_pool import WorkerDied
@@ -110,6 +110,8 @@ def run_jobs(jobs: Iterator[Job], settings: Settings, executor: Executor) -> Gen
                     yield outcome
                 yield from feed.known()
         yield from feed.known()
+    for folder in feed.folders if isinstance(executor, Futures) else ():
+        sweep(Path(os.path.realpath(folder)), now=True)  # What a worker left that was killed, and its call done again.
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ class _Feed:
         self.is_over = False
         self._jobs, self._settings = jobs, settings
         self._soon: deque[_Task] = deque()
+        self.folders: set[str] = set()  # of the outputs
         self._known: list[FileOutcome] = []
         self._open: dict[str, tuple[list[Piece], int]] = {}  # by target: pieces, and how many are still to come
 
@@ -147,7 +150,9 @@ class _Feed:
                 raise StopIteration
             if job.done or job.problem:
                 self._known.append(_outcome(job, error=job.problem))
-            elif pieces := cut(job.source, job.target, job.size_bytes, self._settings):
+                continue
+            self.folders.add(os.path.dirname(job.target))
+            if pieces := cut(job.source, job.target, job.size_bytes, self._settings):
                 self._open[job.target] = pieces, len(pieces)
                 self._soon += [_Task(job, piece) for piece in pieces]
             else:
