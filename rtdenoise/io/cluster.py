@@ -24,6 +24,7 @@ from rtdenoise.io.executors import Futures
 from rtdenoise.io.pipeline import Settings
 
 PATIENCE_S = 30  # for a scheduler to answer, and for its first worker
+_LATE = "distributed.http.proxy"  # is loaded with the first cluster, and advertises then
 _MOST_WORKERS = 1_000
 
 
@@ -71,7 +72,7 @@ def _connected(distributed: Any, host: str, port: int, address: str) -> Iterator
 def _in_silence() -> Iterator[None]:
     """What Dask has to say comes as tracebacks; what matters of it is said in one line here."""
     names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in ("distributed", "tornado")]
-    loggers = [logging.getLogger(name) for name in names]
+    loggers = [logging.getLogger(name) for name in {*names, _LATE}]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
         logger.disabled = True
