@@ -242,7 +242,7 @@ def test_compare_fails_on_what_is_slower_beyond_noise_and_threshold(report, tmp_
 
 
 def test_compare_says_when_nothing_can_be_compared(report, tmp_path, capsys):
-    bare = dataclasses.replace(report, engine=None, matrix=[], live=[])
+    bare = dataclasses.replace(report, engine=None, matrix=[], live=[], costs=[])
     for name, r in (("a", report), ("b", bare)):
         (tmp_path / f"{name}.json").write_text(to_json(r), encoding="utf-8")
     assert main(["compare", str(tmp_path / "a.json"), str(tmp_path / "b.json")]) == 2
@@ -289,7 +289,7 @@ def test_the_page_needs_nothing_but_itself(report):
 def test_markdown_tables_are_whole(report):
     page = markdown.page(dataclasses.replace(report, advice=advise(report)))
     blocks = [b.splitlines() for b in re.findall(r"(?:^\|.*\n)+", page, re.MULTILINE)]
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     for lines in blocks:
         assert {line.count("|") for line in lines} == {lines[0].count("|")}
 

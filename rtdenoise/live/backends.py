@@ -52,6 +52,7 @@ class Route:
         blocksize: int | None,
         worker_below: Callable[[int], None],
         latency_ms: Callable[[], float],
+        watched: bool,
         made: Sequence[VirtualEnd],
     ) -> AudioStreams:
         """The streams over ``rings``, not opened; those in PipeWire's graph make what of ``made`` is a node there."""
@@ -59,7 +60,9 @@ class Route:
         for end in made:
             end.enter_graph(in_graph)
         ends = self.source, self.target, rings, blocksize, worker_below
-        return GraphStreams(*ends, made=made, latency_ms=latency_ms) if in_graph else Streams(*ends)
+        if not in_graph:
+            return Streams(*ends)
+        return GraphStreams(*ends, made=made, latency_ms=latency_ms, watched=watched)
 
     def instead(self, e: RtdenoiseError) -> Route | None:
         """The way by PortAudio, because of this; None if there is no other than this one."""

@@ -39,7 +39,8 @@ WORTH_MS = 4.0
 class GraphStreams(AudioStreams):
     """One node, linked between ``source`` and ``target``; the graph is told the latency that ``latency_ms()`` gives.
 
-    A virtual microphone among ``made`` that is a node stands for ``target``.
+    A virtual microphone among ``made`` that is a node stands for ``target``. It does not sleep where the session is
+    ``watched``: people want to see their voice before any program records it.
     """
 
     def __init__(
@@ -50,15 +51,16 @@ class GraphStreams(AudioStreams):
         *others: Any,
         made: Sequence[VirtualEnd] = (),
         latency_ms: Callable[[], float] = lambda: 0.0,
+        watched: bool = False,
     ):
         super().__init__(source, target, rings, *others)
         if max(rings.control[ring.CAPTURE_CHANNELS], rings.control[ring.PLAY_CHANNELS]) > MOST_PORTS:
             raise UsageError(f"--backend pipewire takes at most {MOST_PORTS} channels; use --backend portaudio")
-        self._latency_ms, self._told_ns = latency_ms, 0
+        self._latency_ms, self._told_ns, self._watched = latency_ms, 0, watched
         own = (end for end in made if end.in_graph and isinstance(end, VirtualMicrophone))
         self._microphone = next(own, None)
         self._microphone_node = 0
-        self._listener: Filter | None = None  # What records at the start.
+        self._listener: Filter | None = None  # What records at the start, and as long as the session is watched.
         self._connection: Connection | None = None
         self._filter: Filter | None = None
         self._ports: GraphPorts | None = None
@@ -99,7 +101,7 @@ class GraphStreams(AudioStreams):
         process = int(graph_callback.address or 0)
         self._filter = Filter(graph, properties, named, process, ports.address, ports.take, ports.forget)
         ours, source = (self._filter.id, ports.outs), (_node(graph, self.source), self.source.inputs)
-        sleeps = self._microphone is not None
+        sleeps = self._microphone is not None and not self._watched
         link(graph, source, (self._filter.id, ports.ins), self.source.name, passive=sleeps)
         ends = [(self.source.endpoint or "", True)]
         if self._microphone is None:
@@ -141,7 +143,7 @@ class GraphStreams(AudioStreams):
             if ns := round(1e6 * self._latency_ms()):
                 self._tell(self._filter, ns)
             self._follow_cycles(self._ports.cycle)
-            if self._listener is not None and control[ring.HEARD_FRAMES] > control[ring.PREFILL] > 0:
+            if self._listener and not self._watched and control[ring.HEARD_FRAMES] > control[ring.PREFILL] > 0:
                 self._listener.close()
                 self._listener = None
 

@@ -114,7 +114,7 @@ class LiveDenoiser(LiveSettings):
         self._latency = SessionLatency(self._denoiser, self._rings, route, gather, fixed_latency_ms, wanted_ms)
         self._files = FileEnds(source, recording, self._rings, self._denoiser)
         self._worker = Worker(self._denoiser, self._rings, worker)
-        told = {"worker_below": self._worker.stay_below, "latency_ms": lambda: self.latency_ms}
+        told = {"worker_below": self._worker.stay_below, "latency_ms": lambda: self.latency_ms, "watched": tap}
         self._carrier = Carrier(route, self._turn_to, self._rings, self._made, blocksize=blocksize, **told)
         self._watch = Watch(self._carrier, self._made)
         self._stack, self._memory_locked = ExitStack(), False
@@ -188,6 +188,11 @@ class LiveDenoiser(LiveSettings):
     def state(self) -> str:
         """``"made"``, ``"running"``, what a run waits for, or ``"stopped"``."""
         return self._watch.state if self._phase == "running" else self._phase
+
+    @property
+    def settled(self) -> bool:
+        """Whether the last change of a setting has left the filter in full, or will have when sound flows again."""
+        return self._carrier.streams.asleep or super().settled
 
     @property
     def finished(self) -> bool:

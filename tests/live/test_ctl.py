@@ -33,7 +33,7 @@ def session(pipewire_env, plain_path) -> Iterator[dict[str, str]]:
     """Noise through the filter into the virtual microphone; gives the environment. It ends with all in order."""
     env = pipewire_env | {"PYTHONPATH": str(ROOT)}
     line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--json"]
-    with pytest.MonkeyPatch.context() as patch, recordings.pulse_playing(env, "A", correlation.noise(60)):
+    with pytest.MonkeyPatch.context() as patch, recordings.pulse_playing(env, "A", correlation.noise(300)):
         patch.setenv("XDG_RUNTIME_DIR", env["XDG_RUNTIME_DIR"])
         process = subprocess.Popen(
             [*line, "--model", str(plain_path)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -41,8 +41,10 @@ def session(pipewire_env, plain_path) -> Iterator[dict[str, str]]:
         records = threading.Thread(target=lambda: list(process.stdout), daemon=True)
         assert "running" in process.stdout.readline()
         records.start()
+        recorder = recordings.Recorder(env, "rtdenoise_microphone")  # Nothing flows while nobody records.
         time.sleep(1.5)
         yield env
+        recorder.stop()
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0, process.stderr.read()
         records.join(20)
