@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 if TYPE_CHECKING:
+    from rtdenoise.core.async_denoiser import AsyncDenoiser
     from rtdenoise.core.denoiser import Denoiser, denoise
     from rtdenoise.errors import AudioFileError, DeviceError, ModelError, RtdenoiseError, UsageError
     from rtdenoise.io.files import denoise_file, denoise_folder
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 # Loaded on first use: `rtdenoise --help` must not wait for numba and onnxruntime.
 _HOMES = {
     "Denoiser": "core.denoiser",
+    "AsyncDenoiser": "core.async_denoiser",
     "denoise": "core.denoiser",
     "denoise_file": "io.files",
     "denoise_folder": "io.files",
@@ -46,6 +48,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncDenoiser",
     "AudioFileError",
     "Denoiser",
     "Device",

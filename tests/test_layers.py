@@ -21,7 +21,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.control": "messages sockets server client",
     "rtdenoise.native": "intrinsics compilation fft",
     "rtdenoise.model": "weights onnx_runtime contract contract_file external registry native_session",
-    "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser",
+    "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser async_denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
         media media_source media_tracks media_sink loudness ends pipeline process_pool
