@@ -31,7 +31,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         drift callback trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams
         pipewire_library pipewire pipewire_filter graph_callback graph_links graph_streams backends carrier player
         file_ends watch delay hop hop_loop worker settings session remote microphones""",
-    "rtdenoise.panel": "access memory report history preferences engine server desktop browser",
+    "rtdenoise.panel": "access memory report history preferences offer engine server desktop browser",
     "rtdenoise.cli": """
         keys config ends profiles listening options request archive ctl panel service devices models virtual_mic doctor
         live_spectrogram live_view live""",

@@ -25,12 +25,14 @@ from hypothesis import strategies as st
 pytest.importorskip("aiohttp")
 from command import ENVIRONMENT, ROOT
 from rtdenoise.cli.main import main
+from rtdenoise.live import microphones
 from rtdenoise.panel import access, desktop, memory
 from rtdenoise.panel.access import Access
 from rtdenoise.panel.engine import Engine
 from rtdenoise.panel.history import COLUMNS_PER_S, FLOOR_DB, ROWS, SECONDS, History, matching_gain
 from rtdenoise.panel.preferences import Preferences
 from rtdenoise.panel.server import PAGE, PanelServer
+from rtdenoise.profiles import BUILT_IN
 
 PAGES = ROOT / "rtdenoise/panel/page"
 STRANGER = 65_534  # nobody
@@ -401,6 +403,19 @@ def test_what_was_chosen_is_remembered_and_what_makes_no_sense_is_not(tmp_path, 
 def test_a_profile_that_there_is_not_is_refused_in_one_line(capfd):
     assert main(["panel", "--no-browser", "--profile", "podcats"]) == 2
     assert "unknown profile 'podcats', did you mean podcast?" in capfd.readouterr().err
+
+
+def test_only_a_profile_that_somebody_chose_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "path", lambda: tmp_path / "panel.json")
+    monkeypatch.setattr(microphones, "path", lambda: tmp_path / "microphones.json")
+    choices = {"input": "", "output": "", "profile": "podcast"}  # as configured
+    with PanelServer(Engine(choices, Preferences({}, lambda: BUILT_IN, {}, {}))):
+        pass
+    assert not list(tmp_path.iterdir())
+    engine = Engine(choices, Preferences({}, lambda: BUILT_IN, {}, {}))
+    with PanelServer(engine):
+        engine.choose({"profile": "call"})
+    assert memory.load().profile == "call"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="desktop entries are Linux's")

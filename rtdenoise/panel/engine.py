@@ -8,7 +8,6 @@ session. What is set is remembered for the microphone (`rtdenoise.panel.preferen
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from argparse import ArgumentTypeError
@@ -20,6 +19,7 @@ from rtdenoise.control.messages import TOGGLE
 from rtdenoise.control.sockets import ControlError
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.live.background import BackgroundThread
+from rtdenoise.panel.offer import Offer
 from rtdenoise.panel.preferences import Preferences
 from rtdenoise.profiles import ATTRIBUTES, find, while_running
 
@@ -47,6 +47,7 @@ class Engine(BackgroundThread):
         self.choices = {"model": DEFAULT, "channels": "1"} | choices
         self.settings: dict[str, Any] = {"muted": False, "bypass": False, "strength_db": None, "low_cut_hz": None}
         self.preferences = preferences
+        self.chosen_profile: str | None = None  # by somebody since the start
         self.history: History | None = None
         self.watched = False
         self.listeners: list[Callable[[], None]] = []
@@ -56,9 +57,7 @@ class Engine(BackgroundThread):
         self._running_model = ""
         self._fixed: dict[str, Any] = {}  # what only a new session can have otherwise
         self._phase, self._problem = "loading", ""
-        self._devices: dict[str, list[dict[str, str]]] = {"inputs": [], "outputs": []}
-        self._models: list[str] = []
-        self._profiles: list[dict[str, str]] = []
+        self._offer = Offer(preferences.profiles)
         self._wake, self._turn = threading.Event(), threading.Lock()
         self._again, self._chosen = True, False  # The session is to be opened anew, or to take on what was chosen.
 
@@ -81,7 +80,7 @@ class Engine(BackgroundThread):
         `UsageError` for what there is not."""
         with self._turn:
             if "profile" in choices:
-                self.preferences.begin_profile(self._microphone, choices["profile"])
+                self._begin_profile(choices["profile"])
             try:
                 settings = {name: VALUES[name](choices[name]) for name in SETTINGS if name in choices}
             except ArgumentTypeError as problem:
@@ -110,8 +109,7 @@ class Engine(BackgroundThread):
             self._exchange(self._running(), settings["model"] or _default_model())
         with self._turn:
             if name is not None:
-                self.preferences.begin_profile(self._microphone, name)
-                self.choices = self.choices | {"profile": name}
+                self._begin_profile(name)
             for key in self.settings:
                 if key in settings:
                     value = settings[key]
@@ -133,9 +131,7 @@ class Engine(BackgroundThread):
             "choices": self.choices,
             "settings": self.settings,
             "microphone": {"name": self._microphone, "channels": self._microphone_channels},
-            "devices": self._devices,
-            "models": self._models,
-            "profiles": self._profiles,
+            **self._offer.lists,
             "status": live.stats().as_json() if live is not None and phase == "running" else None,
         }
 
@@ -148,6 +144,10 @@ class Engine(BackgroundThread):
         if live is not None:
             for name, value in self.settings.items():
                 setattr(live, name, value)
+
+    def _begin_profile(self, name: str) -> None:
+        self.preferences.begin_profile(self._microphone, name)
+        self.choices, self.chosen_profile = self.choices | {"profile": name}, name
 
     def _enter(self, phase: str) -> None:
         self._phase = phase
@@ -169,7 +169,7 @@ class Engine(BackgroundThread):
                     self._take_on(live)
                 if self.watched and time.monotonic() >= due:
                     due = time.monotonic() + LIST_S
-                    self._list()
+                    self._offer.look()
                 if not self._again:
                     self._wake.wait(IDLE_S)
         except Exception as problem:  # of a library: a page that says so is of more use than one that waits
@@ -179,11 +179,9 @@ class Engine(BackgroundThread):
 
     def _load(self) -> None:
         from rtdenoise.live import session  # noqa: F401
-        from rtdenoise.model.registry import list_models
         from rtdenoise.panel import history  # noqa: F401
 
-        self._models = [info.name for info in list_models()]
-        self._list()
+        self._offer.look()
 
     def _open(self) -> None:
         """The session as it is chosen now; a problem is kept for the page."""
@@ -270,23 +268,6 @@ class Engine(BackgroundThread):
         live, self._live, self.history = self._live, None, None
         if live is not None:
             live.stop()
-
-    def _list(self) -> None:
-        """The devices by the names that `find_device` takes; never our own."""
-        from rtdenoise.live.devices import list_devices
-
-        try:
-            listed = [d for d in list_devices() if not d.own]
-        except RtdenoiseError:
-            listed = []
-        named = [(d, {"value": d.endpoint or d.label, "label": d.label}) for d in listed]
-        self._devices = {
-            "inputs": [name for d, name in named if d.inputs],
-            "outputs": [name for d, name in named if d.outputs],
-        }
-        with contextlib.suppress(UsageError):  # A file that somebody edits may be wrong for a while.
-            profiles = self.preferences.profiles()
-            self._profiles = [{"name": name, "about": profile.about} for name, profile in profiles.items()]
 
 
 def _fixed(wanted: dict[str, Any]) -> dict[str, Any]:

@@ -71,4 +71,5 @@ class Preferences:
         """As `microphones.save`; what could not be saved is not tried again until it changes."""
         with self._turn:
             changed, self._unsaved = {name: dict(self._kept[name]) for name in self._unsaved}, set()
-        microphones.save(changed)
+        if changed:
+            microphones.save(changed)

@@ -205,7 +205,8 @@ class PanelServer:
         self._tell(json.dumps(self._state()))
 
     def _unsaved(self) -> bool:
-        self._memory = self._memory.but({"profile": self._engine.choices["profile"]})
+        if (profile := self._engine.chosen_profile) is not None:
+            self._memory = self._memory.but({"profile": profile})
         return self._memory != self._saved or self._engine.preferences.unsaved
 
     def _save(self) -> str | None:
