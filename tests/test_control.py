@@ -224,6 +224,19 @@ def test_who_watches_learns_of_what_others_change_within_a_fifth_of_a_second(ses
         assert time.monotonic() - began < 0.25
 
 
+def test_who_watched_and_went_is_forgotten_without_a_word(runtime, caplog):
+    fake = Fake()
+    with server.ControlServer(fake) as running:
+        with Client() as watcher:
+            next(watcher.watch())
+            assert len(running._watchers) == 1
+        with Client() as other:
+            for muted in 10 * [True, False]:
+                other.ask("set", {"muted": muted})
+        wait_for(lambda: not running._watchers)
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -137,6 +137,8 @@ class ControlServer:
             writer.transport.abort() if writer.transport.get_write_buffer_size() > UNREAD_BYTES else writer.close()
 
     async def _send(self, writer: asyncio.StreamWriter, id: int | str | None, **fields: Any) -> None:
+        if writer.transport.is_closing():
+            raise ConnectionResetError("the client has gone")
         writer.write(line({"v": VERSION, "id": id, **fields}))
         if writer.transport.get_write_buffer_size():
             await asyncio.wait_for(writer.drain(), SLOW_S)
