@@ -292,6 +292,9 @@ def test_markdown_tables_are_whole(report):
     assert len(blocks) == 7
     for lines in blocks:
         assert {line.count("|") for line in lines} == {lines[0].count("|")}
+    alone = markdown.part(report)
+    assert "#" not in alone
+    assert all("\n".join(lines) in alone for lines in blocks)
 
 
 def test_html_without_matplotlib_names_the_extra(monkeypatch, capsys, tmp_path):

@@ -96,7 +96,12 @@ class Command:
             metavar="FILE",
             help="also write the report as JSON, for `rtdenoise-bench compare`; `-`: print that instead",
         )
-        add("--md", type=Path, metavar="FILE", help="also write it as Markdown, for a ticket; `-`: print that instead")
+        add(
+            "--md",
+            type=Path,
+            metavar="FILE",
+            help="also write it as Markdown, for a ticket; `-`: print its tables instead",
+        )
         add("--html", type=Path, metavar="FILE", help="also write it as one HTML page with charts")
         add("--quiet", action="store_true", help="do not print the report")
 
@@ -145,9 +150,9 @@ def _drawings(args: argparse.Namespace) -> list[tuple[Path, Callable[[Report], s
     if args.json:
         found.append((args.json, to_json))
     if args.md:
-        from rtdenoise_bench.report.markdown import page
+        from rtdenoise_bench.report.markdown import page, part
 
-        found.append((args.md, page))
+        found.append((args.md, part if args.md == PRINTED else page))
     if args.html:
         from rtdenoise_bench.report.html import page as html_page
 

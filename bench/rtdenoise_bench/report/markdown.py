@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rtdenoise_bench.report.report import Report
-from rtdenoise_bench.report.tables import headline, tables
+from rtdenoise_bench.report.tables import Table, headline, tables
 
 
 def page(report: Report) -> str:
@@ -12,12 +12,24 @@ def page(report: Report) -> str:
     lines += [f"- {label}: **{figure}** {meaning}" for label, figure, meaning in headline(report)]
     lines += _list("Warnings", report.warnings)
     for table in tables(report):
-        right = ["---:" for _ in table.columns[1:]]
-        lines += ["", f"## {table.title}", "", _row(table.columns), _row(["---", *right]), *map(_row, table.rows), ""]
-        lines += [f"{note}  " for note in table.notes]
+        lines += ["", f"## {table.title}", "", *_lines(table)]
     lines += _list("What to change", report.advice)
     lines += _list("Left out", report.left_out)
     return "\n".join(lines) + "\n"
+
+
+def part(report: Report) -> str:
+    """The tables alone, for a page that has headings of its own."""
+    lines = [report.machine.line]
+    for table in tables(report):
+        lines += ["", *_lines(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _lines(table: Table) -> list[str]:
+    right = ["---:" for _ in table.columns[1:]]
+    rows = [_row(table.columns), _row(["---", *right]), *map(_row, table.rows)]
+    return [*rows, "", *(f"{note}  " for note in table.notes)]
 
 
 def _row(cells: list[str]) -> str:
