@@ -308,7 +308,7 @@ def test_profiles_are_taken_on_without_a_gap_unless_the_timing_is_another(seen, 
     page.get_by_label("Profile").select_option("call")
     seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 16)
     subprocess.run([*ctl, "far-microphone"], env=env, capture_output=True, check=True)
-    page.wait_for_function("document.getElementById('profile').value === 'far-microphone'")
+    wait_for(lambda: page.evaluate("document.getElementById('profile').value") == "far-microphone")
     assert page.locator("#strength").input_value() == "18"
     page.get_by_label("Profile").select_option("call")
     seen.until(lambda s: s["status"]["strength_db"] is None)
