@@ -20,6 +20,7 @@ import pytest
 from rtdenoise.control import messages, sockets
 from rtdenoise.control.client import Client
 from rtdenoise_bench.measure import correlation, recordings
+from running import hammering, lost, memory_bytes
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,38 +161,21 @@ NUISANCES = (
 )
 
 
-def lost(seconds: float) -> tuple[float, float]:
-    """The share of the time that was dropout or reused gains, and the latency. A client that waits in between would be
-    dropped for a busier one where there are many."""
+def status() -> dict:
+    """By a client of its own each time: one that waits would be dropped for a busier one where there are many."""
     with Client() as client:
-        before = client.ask("status")["status"]
-    time.sleep(seconds)
-    with Client() as client:
-        after = client.ask("status")["status"]
-    ms = after["dropout_ms"] - before["dropout_ms"] + 4 * (after["reused_gains"] - before["reused_gains"])
-    return ms / 1000 / seconds, after["measured_latency_ms"]
-
-
-def rss_kb(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+        return client.ask("status")["status"]
 
 
 def test_sound_does_not_notice_that_the_socket_is_hammered(session, capsys):
-    with Client() as client:
-        pid = client.ask("status")["status"]["pid"]
-    quiet, latency_ms = lost(HAMMER_S)
-    before_kb, ending, done = rss_kb(pid), threading.Event(), []
+    pid = status()["pid"]
+    quiet, latency_ms = lost(status, HAMMER_S)
+    before, ending, done = memory_bytes(pid), threading.Event(), []
     threads = [threading.Thread(target=commands, args=(ending, done)) for _ in range(CLIENTS)]
     threads += [threading.Thread(target=nuisance, args=(ending, send)) for send in NUISANCES]
-    for thread in threads:
-        thread.start()
-    try:
-        hammered, hammered_ms = lost(HAMMER_S)
-    finally:  # or they would hammer the sessions of all later tests
-        ending.set()
-        for thread in threads:
-            thread.join()
-    grown_kb = rss_kb(pid) - before_kb
+    with hammering(threads, ending):
+        hammered, hammered_ms = lost(status, HAMMER_S)
+    grown_kb = (memory_bytes(pid) - before) / 1024
     with capsys.disabled():
         print(
             f"\n{len(done) / HAMMER_S:.0f} commands/s from {CLIENTS} clients: lost {100 * hammered:.2f} % of the time, "

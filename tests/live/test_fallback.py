@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from rtdenoise.live import backends, pipewire_library, pulse
 from rtdenoise.live.devices import Device
 from rtdenoise_bench.measure import correlation, probes, recordings
 from rtdenoise_bench.testbed import servers
+from running import record, running
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = ("--backend", "pipewire")
@@ -50,30 +50,10 @@ def forced(env: dict[str, str], setting: str, value: int) -> Iterator[None]:
         force(env, setting, 0)
 
 
-@contextlib.contextmanager
-def command(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
-    """A running session that prints a record a second."""
-    env = env | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(line("--json", *argv), env=env, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=20)
-
-
-def record(process: subprocess.Popen, until) -> dict:
-    """The first record of which this is true."""
-    end = time.monotonic() + 20
-    while not until(stats := json.loads(process.stdout.readline())):
-        assert time.monotonic() < end, stats
-    return stats
-
-
 def test_a_graph_of_another_usual_rate_is_served_at_that_rate(plain_path):
     if reason := servers.missing("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "pactl", "parec"):
         pytest.skip(reason)
-    with servers.pipewire(rate=44_100) as env, command(env, "--model", plain_path) as process:
+    with servers.pipewire(rate=44_100) as env, running(env, line("--json", "--model", plain_path)) as process:
         stats = record(process, lambda s: True)
     assert (stats["backend"], stats["rate"], stats["fallback"]) == ("pipewire", 44_100, None)
 
@@ -91,7 +71,7 @@ def test_a_graph_that_is_forced_to_another_rate_is_left_to_portaudio(pipewire_en
 
 def test_a_rate_that_changes_while_it_runs_is_bridged_by_portaudio(pipewire_env, plain_path):
     playing = recordings.pulse_playing(pipewire_env, "A", correlation.noise(60))
-    with playing, command(pipewire_env, "--model", plain_path) as process:
+    with playing, running(pipewire_env, line("--json", "--model", plain_path)) as process:
         assert record(process, lambda s: s["latency_ms"])["backend"] == "pipewire"
         with forced(pipewire_env, "rate", 44_100):
             stats = record(process, lambda s: s["backend"] == "portaudio" and s["latency_ms"])
@@ -106,7 +86,7 @@ def test_a_rate_that_changes_while_it_runs_is_bridged_by_portaudio(pipewire_env,
 
 def test_who_insists_on_the_graph_waits_for_its_rate(pipewire_env, plain_path):
     playing = recordings.pulse_playing(pipewire_env, "A", correlation.noise(60))
-    with playing, command(pipewire_env, "--model", plain_path, *GRAPH) as process:
+    with playing, running(pipewire_env, line("--json", "--model", plain_path, *GRAPH)) as process:
         record(process, lambda s: s["latency_ms"])
         with forced(pipewire_env, "rate", 44_100):
             waiting = record(process, lambda s: s["state"].startswith("waiting: "))

@@ -17,6 +17,7 @@ from rtdenoise.errors import DeviceError
 from rtdenoise.live import pipewire, pipewire_library
 from rtdenoise_bench.measure import correlation, probes, recordings
 from rtdenoise_bench.testbed import servers
+from running import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = ("--backend", "pipewire")
@@ -39,13 +40,6 @@ def run(env: dict[str, str], *argv: object) -> subprocess.CompletedProcess:
 
 def links(env: dict[str, str]) -> str:
     return subprocess.run(["pw-link", "-l"], env=env, capture_output=True, text=True, check=True).stdout
-
-
-def wait_until(condition, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
 
 
 @pytest.mark.steady

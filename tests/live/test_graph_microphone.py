@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from rtdenoise_bench.measure import correlation, probes, recordings
+from running import record, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "rtdenoise_microphone"
@@ -43,13 +44,6 @@ def ours(env) -> list[str]:
     return [text for text in names + modules + tool(env, "pw-link", "-l").splitlines() if "rtdenoise" in text]
 
 
-def wait_until(condition, seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-
-
 def line(*argv: object) -> list[str]:
     return [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", *map(str, argv)]
 
@@ -57,21 +51,9 @@ def line(*argv: object) -> list[str]:
 @contextlib.contextmanager
 def microphone(env, *argv: object) -> Iterator[subprocess.Popen]:
     """A running session, after its first record."""
-    with subprocess.Popen(line("--json", *argv), env=env, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert json.loads(process.stdout.readline())["backend"] == "pipewire"
-            yield process
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=20)
-
-
-def record(process: subprocess.Popen, until) -> dict:
-    """The first record of which this is true."""
-    end = time.monotonic() + 20
-    while not until(stats := json.loads(process.stdout.readline())):
-        assert time.monotonic() < end, stats
-    return stats
+    with running(env, line("--json", *argv)) as process:
+        assert json.loads(process.stdout.readline())["backend"] == "pipewire"
+        yield process
 
 
 def seconds_used(process: subprocess.Popen) -> float:

@@ -20,6 +20,7 @@ import pytest
 
 from rtdenoise.control.client import Client
 from rtdenoise_bench.measure import correlation, recordings
+from running import hammering, lost, memory_bytes
 
 pytest.importorskip("aiohttp")
 pytestmark = pytest.mark.slow
@@ -158,34 +159,15 @@ def half_a_request(panel: Panel) -> None:
 NUISANCES = (deaf_page, deaf_reader, garbage, ten_megabytes, long_body, garbage_for_a_page, half_a_request)
 
 
-def lost(seconds: float) -> tuple[float, float]:
-    """The share of the time that was dropout or reused gains, and the latency."""
-    before = status_of()
-    time.sleep(seconds)
-    after = status_of()
-    ms = after["dropout_ms"] - before["dropout_ms"] + 4 * (after["reused_gains"] - before["reused_gains"])
-    return ms / 1000 / seconds, after["measured_latency_ms"]
-
-
-def memory_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def test_sound_does_not_notice_that_the_panel_is_hammered(panel, capsys):
-    quiet, latency_ms = lost(HAMMER_S)
-    before_mb, ending, done = memory_mb(panel.pid), threading.Event(), []
+    quiet, latency_ms = lost(status_of, HAMMER_S)
+    before, ending, done = memory_bytes(panel.pid), threading.Event(), []
     roles = [True] * PAGES + [False] * READERS
     threads = [threading.Thread(target=hammer, args=(panel, ending, done, is_page)) for is_page in roles]
     threads += [threading.Thread(target=nuisance, args=(panel, ending, disturb)) for disturb in NUISANCES]
-    for thread in threads:
-        thread.start()
-    try:
-        hammered, hammered_ms = lost(HAMMER_S)
-    finally:
-        ending.set()
-        for thread in threads:
-            thread.join()
-    grown_mb = memory_mb(panel.pid) - before_mb
+    with hammering(threads, ending):
+        hammered, hammered_ms = lost(status_of, HAMMER_S)
+    grown_mb = (memory_bytes(panel.pid) - before) / 1e6
     with capsys.disabled():
         print(
             f"\npanel: {len(done) / HAMMER_S:.0f} requests/s from {len(roles)} clients, {len(NUISANCES)} nuisances: "
