@@ -95,7 +95,7 @@ class AtomicFile:
             self._part = self._target.with_name(f".{name}.rtdenoise-{_machine()}-{secrets.token_hex(8)}.{kind}")
             try:
                 file = open(os.open(self._part, flags, 0o600), "w+b")  # noqa: SIM115
-                if _lock(file.fileno()) is not False and _is_at(self._part, file.fileno()):
+                if lock(file.fileno()) is not False and _is_at(self._part, file.fileno()):
                     return file
                 file.close()  # It was swept between its birth and its lock.
             except FileExistsError:  # Somebody planted it, or it is chance.
@@ -207,7 +207,7 @@ def _clear(part: Path, named: re.Match[str]) -> Path | None:
         there = os.fstat(fd)
         if not stat.S_ISREG(there.st_mode) or (fcntl is not None and there.st_uid != os.geteuid()):
             return None
-        locked, fresh = _lock(fd), time.time() - there.st_mtime < _OLD_S
+        locked, fresh = lock(fd), time.time() - there.st_mtime < _OLD_S
         surely_dead = locked and named["machine"] == _machine()
         if locked is False or (fresh and not surely_dead) or not _is_at(part, fd):
             return None
@@ -226,7 +226,7 @@ def _clear(part: Path, named: re.Match[str]) -> Path | None:
             os.close(fd)
 
 
-def _lock(fd: int) -> bool | None:
+def lock(fd: int) -> bool | None:
     """True: the file is ours until it is closed. False: another's. None: there are no locks here."""
     if fcntl is None:
         return None

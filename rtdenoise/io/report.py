@@ -10,18 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import zlib
 from array import array
 from typing import IO, Any
 
 from rtdenoise.errors import AudioFileError, UsageError
-from rtdenoise.io.atomic import replacing
-
-if sys.platform == "win32":
-    fcntl: Any = None
-else:
-    import fcntl
+from rtdenoise.io.atomic import lock, replacing
 
 PATH, LINE, OUT, ERROR, SKIPPED = "audio_filepath", "line", "out", "error", "skipped"
 _LONGEST_LINE = 1 << 22
@@ -60,14 +54,9 @@ class Report:
 
     def _opened(self) -> IO[bytes]:
         file = open(self.path, "ab+", buffering=0)  # noqa: SIM115
-        if fcntl is not None:
-            try:
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.close()
-                raise UsageError(f"{self.path} is being written by another run; give each its own report") from None
-            except OSError:  # There are no locks on this disk.
-                pass
+        if lock(file.fileno()) is False:
+            file.close()
+            raise UsageError(f"{self.path} is being written by another run; give each its own report")
         return file
 
     def _taken_in(self) -> bool:
