@@ -10,7 +10,7 @@ import argparse
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -152,3 +152,8 @@ VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which 
     "loudness": _or_default(LOUDNESS.read),
     "learn_noise": number(0.001, LONGEST_NOISE_S, "seconds"),
 }
+
+
+def values_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a file has them, read as the command line is."""
+    return {name: VALUES[name](str(value)) for name, value in settings.items()}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rtdenoise.arguments import VALUES, near
+from rtdenoise.arguments import near, values_of
 from rtdenoise.errors import UsageError
 
 LONGEST_NAME = 60
@@ -38,7 +38,7 @@ class Profile:
 
     def values(self) -> dict[str, Any]:
         """The same, read as the command line is: no limit is None."""
-        return {name: VALUES[name](str(value)) for name, value in self.settings().items()}
+        return values_of(self.settings())
 
 
 BUILT_IN = {

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from rtdenoise import console
 from rtdenoise.cli import request
 from rtdenoise.io.batch import find_jobs, run_folder
-from rtdenoise.io.cluster import connected, elsewhere
+from rtdenoise.io.cluster import connected
 from rtdenoise.io.executors import Executor, Here, Processes
 from rtdenoise.io.jobs import FileOutcome
 from rtdenoise.io.manifest import count_lines, run_manifest
@@ -64,7 +64,8 @@ def _place(args: argparse.Namespace, path: str) -> str:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    return elsewhere(request.settings(args)) if args.cluster else request.settings(args)
+    settings = request.settings(args)
+    return settings.elsewhere() if args.cluster else settings
 
 
 def _executor(args: argparse.Namespace, files: int, stack: ExitStack) -> Executor:

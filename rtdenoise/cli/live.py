@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtdenoise import console, signals
-from rtdenoise.arguments import VALUES
+from rtdenoise.arguments import values_of
 from rtdenoise.cli.config import load_config
 from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER
 from rtdenoise.cli.listening import listen
@@ -140,8 +140,8 @@ def _take_remembered(args: argparse.Namespace) -> None:
         return
     name = find_device(source, "input").name
     settings = {key: value for key, value in kept.get(name, {}).items() if key not in args.said}
-    for key, value in settings.items():
-        setattr(args, key, VALUES[key](str(value)))
+    for key, value in values_of(settings).items():
+        setattr(args, key, value)
         args.configured[key] = str(microphones.path())
     if settings and not args.quiet:
         console.say(f"{name}: {in_words(settings)}, as set in the panel")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rtdenoise.arguments import MODES, VALUES, Parser
-from rtdenoise.cli.ends import Kind, is_live_file, kind_of, refuse_wrong_side
+from rtdenoise.cli.ends import VIRTUAL_MIC, Kind, is_live_file, kind_of, refuse_wrong_side
 from rtdenoise.errors import DeviceError, ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
     if kind == "live":
         figures = [x for x in (said.fixed_latency, said.latency) if isinstance(x, float)]
         if name == "monitor":
-            return bool(said.target == "virtual-mic")
+            return bool(said.target == VIRTUAL_MIC)
         if name in ("rate", "channels"):
             return not is_live_file(said.source)
         if name == "fixed_latency" or (name == "latency" and isinstance(value, float)):
@@ -152,7 +152,7 @@ def _check_live(args: argparse.Namespace) -> None:
     refuse_wrong_side(args.source, args.target)
     if "-" in (args.source, args.target):
         raise UsageError("a device and a pipe cannot be combined; use a file, or two pipes: `--in - --out -`")
-    if args.monitor and args.target != "virtual-mic":
+    if args.monitor and args.target != VIRTUAL_MIC:
         raise UsageError(f"--monitor is only valid with --out virtual-mic, not with --out {args.target}; remove it")
     if args.tee and is_live_file(args.target):
         raise UsageError(f"--tee {args.tee}: --out {args.target} is already a recording; remove one of them")

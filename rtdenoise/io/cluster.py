@@ -11,17 +11,14 @@ its business. Nothing listens on a network: a cluster on this machine talks over
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from rtdenoise import __version__
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.executors import Futures
-from rtdenoise.io.pipeline import Settings
 
 PATIENCE_S = 30  # for a scheduler to answer, and for its first worker
 _LATE = "distributed.http.proxy"  # is loaded with the first cluster, and advertises then
@@ -81,12 +78,6 @@ def _in_silence() -> Iterator[None]:
     finally:
         for logger, was in zip(loggers, before, strict=True):
             logger.disabled = was
-
-
-def elsewhere(settings: Settings) -> Settings:
-    """The same settings for a process with another working folder."""
-    model = settings.model
-    return replace(settings, model=os.path.abspath(model)) if model and os.path.isfile(model) else settings
 
 
 def _parts(address: str) -> tuple[str, int]:

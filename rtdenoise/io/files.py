@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 from rtdenoise.arguments import LOUDNESS, LOW_CUT, TRACKS
 from rtdenoise.errors import UsageError
 from rtdenoise.io.batch import filter_jobs, find_jobs
-from rtdenoise.io.cluster import elsewhere
 from rtdenoise.io.executors import Futures
 from rtdenoise.io.jobs import FileOutcome
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
@@ -185,7 +184,7 @@ def denoise_folder(
     found = find_jobs(*ends, overwrite, Shard(*shard) if shard else None)
     settings = _settings(model, strength_db, latency, track, audio_codec, loudness_lufs, low_cut_hz)
     if executor is not None:
-        return filter_jobs(found, elsewhere(settings), Futures(executor), progress)
+        return filter_jobs(found, settings.elsewhere(), Futures(executor), progress)
     return filter_jobs(found, settings, jobs, progress)
 
 

@@ -50,6 +50,10 @@ class Settings:
     loudness_lufs: float | None = None  # of the whole output; None leaves it as it is
     low_cut_hz: float | None = None
 
+    def elsewhere(self) -> Settings:
+        """The same for a process with another working folder."""
+        return replace(self, model=os.path.abspath(self.model)) if self.model and os.path.isfile(self.model) else self
+
 
 class Filtered(Protocol):
     """A sound that has been filtered elsewhere, and what came of that."""

@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rtdenoise.errors import DeviceError, UsageError
+from rtdenoise.errors import DeviceError
 from rtdenoise.live import ring
 from rtdenoise.live.audio_streams import AudioStreams, Unfit
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
-from rtdenoise.live.graph_callback import MOST_PORTS, GraphPorts, graph_callback
+from rtdenoise.live.graph_callback import GraphPorts, graph_callback
 from rtdenoise.live.graph_links import NodeEnd, find_node, link, make_node
 from rtdenoise.live.pipewire import Connection
 from rtdenoise.live.pipewire_filter import INPUT, OUTPUT, Filter
@@ -49,13 +49,11 @@ class GraphStreams(AudioStreams):
         target: Device,
         rings: Rings,
         *others: Any,
-        made: Sequence[VirtualEnd] = (),
-        latency_ms: Callable[[], float] = lambda: 0.0,
-        watched: bool = False,
+        made: Sequence[VirtualEnd],
+        latency_ms: Callable[[], float],
+        watched: bool,
     ):
         super().__init__(source, target, rings, *others)
-        if max(rings.control[ring.CAPTURE_CHANNELS], rings.control[ring.PLAY_CHANNELS]) > MOST_PORTS:
-            raise UsageError(f"--backend pipewire takes at most {MOST_PORTS} channels; use --backend portaudio")
         self._latency_ms, self._told_ns, self._watched = latency_ms, 0, watched
         own = (end for end in made if end.in_graph and isinstance(end, VirtualMicrophone))
         self._microphone = next(own, None)

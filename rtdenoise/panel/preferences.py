@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rtdenoise.arguments import VALUES
+from rtdenoise.arguments import values_of
 from rtdenoise.live import microphones
 from rtdenoise.profiles import NOTHING, Profile, find
 
@@ -34,7 +34,7 @@ class Preferences:
         """The settings that hold; `UsageError` for an unknown profile, of which "" is none."""
         chosen = find(profile, self.profiles()).values() if profile else {}
         with self._turn:
-            kept = {name: VALUES[name](str(value)) for name, value in self._kept.get(microphone, {}).items()}
+            kept = values_of(self._kept.get(microphone, {}))
             wanted = dict(self._configured) | chosen | kept | self._said
         if isinstance(wanted.get("latency"), float) and "latency" in chosen:
             wanted.pop("fixed_latency", None)  # The two exclude each other.
