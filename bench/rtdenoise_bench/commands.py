@@ -36,7 +36,6 @@ class Command:
         add = parser.add_argument
         if "cost" in self.sections:
             add("--model", dest="models", action="append", help="model to measure; may be repeated (default: all)")
-            add("--rate", type=RATE, default=48_000, help="Hz (default %(default)s)")
             add(
                 "--step",
                 action="append",
@@ -47,8 +46,9 @@ class Command:
         elif self.sections != ("matrix",):
             add("--model", default=DEFAULT_MODEL, help="model to measure (default %(default)s)")
             add("--latency", choices=("normal", "low"), default="normal")
-        if "engine" in self.sections:
+        if {"engine", "cost"} & set(self.sections):
             add("--rate", type=RATE, default=48_000, help="Hz (default %(default)s)")
+        if "engine" in self.sections:
             add("--channels", type=count(1, 1_000), default=1)
             add(
                 "--rounds",

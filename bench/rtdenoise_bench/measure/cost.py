@@ -32,12 +32,9 @@ from rtdenoise_bench.testbed.harness import PAUSE_S, Harness, syllables
 HOPS = (1, 2, 3, 4)  # a call, as live audio takes them
 FILE, STEP = "file", "a step"  # ways that are no call of the live worker
 FILE_S = 4.0
-SWEEPS, WARM_UP_CALLS, CALLS, COLD_CALLS = (
-    5,
-    10,
-    40,
-    24,
-)  # Ways take turns, so that a machine that changes its pace does so for all.
+SWEEPS = 5  # Ways take turns, so that a machine that changes its pace does so for all.
+WARM_UP_CALLS, CALLS, COLD_CALLS = COUNTS = 10, 40, 24  # in a turn
+FILE_COUNTS = 1, 1, 0
 SWEPT_BYTES = 32 << 20  # more than the caches of one core hold, and than its share of the last one
 LINE_BYTES = 64
 ENERGY = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
@@ -88,24 +85,32 @@ def _calls(hops, heard, target, arguments, swept, took_ns):
 class _Way:
     """Something that can be called again and again, ``sound_s`` of sound a call; gathers the times of its calls.
 
-    ``calls(count, swept)`` returns the nanoseconds of so many calls.
+    ``calls(count, swept)`` returns the nanoseconds of so many calls; ``counts`` are those of a turn: to warm up, warm,
+    and cold.
     """
 
-    def __init__(self, name: str, way: str, sound_s: float, calls: Callable[[int, np.ndarray], np.ndarray], cold: bool):
-        self.name, self.way, self.sound_s, self._calls, self._cold = name, way, sound_s, calls, cold
+    def __init__(
+        self,
+        name: str,
+        way: str,
+        sound_s: float,
+        calls: Callable[[int, np.ndarray], np.ndarray],
+        counts: tuple[int, int, int] = COUNTS,
+    ):
+        self.name, self.way, self.sound_s, self._calls, self._counts = name, way, sound_s, calls, counts
         self.warm: list[np.ndarray] = []
         self.cold: list[np.ndarray] = []
         self._uj = self._measured_s = 0.0
 
     def visit(self, swept: np.ndarray) -> None:
-        count = CALLS if self._cold else 1
-        self._calls(WARM_UP_CALLS if self._cold else 1, swept[:0])  # warms up, after another way's turn
+        warm_up, warm, cold = self._counts
+        self._calls(warm_up, swept[:0])  # after another way's turn
         before = _energy_uj()
-        self.warm.append(self._calls(count, swept[:0]))
+        self.warm.append(self._calls(warm, swept[:0]))
         if before is not None and (spent := (_energy_uj() or 0) - before) > 0:  # the counter starts anew at times
-            self._uj, self._measured_s = self._uj + spent, self._measured_s + count * self.sound_s
-        if self._cold:
-            self.cold.append(self._calls(COLD_CALLS, swept))
+            self._uj, self._measured_s = self._uj + spent, self._measured_s + warm * self.sound_s
+        if cold:
+            self.cold.append(self._calls(cold, swept))
         time.sleep(PAUSE_S)
 
     def result(self) -> Cost:
@@ -174,14 +179,14 @@ def _of_model(model: Model, rate: int, stack: ExitStack) -> list[_Way]:
         return took_ns
 
     hop_s = harness.hop / rate
-    live = [_Way(model.name, f"{hops} a call", hops * hop_s, partial(calls, hops), True) for hops in HOPS]
+    live = [_Way(model.name, f"{hops} a call", hops * hop_s, partial(calls, hops)) for hops in HOPS]
     sound = syllables(rate, 1, FILE_S)
     denoiser = Denoiser(model, rate)
 
     def whole(count: int, swept: np.ndarray) -> np.ndarray:
         return np.array([_ns(lambda: denoiser.process(sound)) for _ in range(count)])
 
-    return [*live, _Way(model.name, FILE, FILE_S, whole, False)]
+    return [*live, _Way(model.name, FILE, FILE_S, whole, FILE_COUNTS)]
 
 
 def _of_step(name: str, path: Path, hop_ms: float) -> _Way:
@@ -209,7 +214,7 @@ def _of_step(name: str, path: Path, hop_ms: float) -> _Way:
         at_priority(realtime.WORKER_PRIORITY, work)
         return took_ns
 
-    return _Way(name, STEP, hop_ms / 1000, calls, True)
+    return _Way(name, STEP, hop_ms / 1000, calls)
 
 
 def _ns(work: Callable[[], object]) -> int:

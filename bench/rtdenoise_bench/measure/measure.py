@@ -78,7 +78,11 @@ def take(request: Request, console: Console) -> Report:
         )
         started = steps.take("start", "start-up", lambda: start.measure(request.model))
         cells = steps.take("matrix", "models, rates, channels", lambda: matrix.cells(request.matrix_rates))
-        costs = steps.take("cost", "cost of a second of sound", partial(_cost, request))
+        costs = steps.take(
+            "cost",
+            "cost of a second of sound",
+            lambda: cost.measure(request.rate, request.models, request.steps),
+        )
         others = steps.take(
             "peers", "other programs", lambda: peers.measure(request.peers, request.model, request.clip)
         )
@@ -126,10 +130,6 @@ def _rest(rounds: Rounds, count: int) -> Engine:
 def _in_real_time(request: Request, condition: str) -> InRealTime:
     with Harness(request.model, request.rate, request.channels, request.latency) as harness:
         return in_real_time(harness, condition, request.real_time_s if condition == ALONE else request.real_time_s / 2)
-
-
-def _cost(request: Request) -> list[cost.Cost]:
-    return cost.measure(request.rate, request.models, request.steps)
 
 
 def _live(request: Request, server: str) -> live.Live:

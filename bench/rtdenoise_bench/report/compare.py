@@ -113,7 +113,7 @@ def _figures(report: Report) -> dict[str, Figure]:
     for k in report.costs:
         of = f"{k.name}, {k.way}: a second of sound"
         found[f"{of}, warm"] = Figure(k.warm, "%", k.noise)
-        if k.cold == k.cold:
+        if math.isfinite(k.cold):
             found[f"{of}, cold"] = Figure(k.cold, "%", k.noise)
     for w in report.live:
         half = (w.high_ms - w.low_ms) / 2 / w.latency_ms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -212,7 +213,7 @@ def matrix_text(cell: Cell | None) -> str:
 
 
 def _costs(report: Report) -> Table:
-    percent = lambda value: f"{value:.1f} %" if value == value else NONE
+    percent = lambda value: f"{value:.1f} %" if math.isfinite(value) else NONE
     energy = any(c.millijoules is not None for c in report.costs)
     columns = ["model", "hops", "us a call", "warm p50", "warm p99", "cold p50", "cold p99", *["mJ"][: int(energy)]]
     rows = []
