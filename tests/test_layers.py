@@ -28,13 +28,13 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         executors cluster pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
-        drift callback trace tap recorder own_modules virtual_end virtual_mic virtual_speaker audio_streams streams
-        pipewire_library pipewire pipewire_filter graph_callback graph_links graph_streams backends carrier player
-        file_ends watch delay hop hop_loop worker settings session remote microphones""",
+        drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker audio_streams
+        streams pipewire_library pipewire pipewire_filter graph_callback graph_links graph_streams backends carrier
+        player file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences offer engine server desktop browser",
     "rtdenoise.cli": """
-        keys config ends profiles listening options request archive ctl panel service devices models virtual_mic doctor
-        live_spectrogram live_view live""",
+        keys config ends profiles listening options request archive ctl panel service devices apps models virtual_mic
+        doctor live_spectrogram live_view live""",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe

@@ -113,9 +113,11 @@ def _is_drawn(args: argparse.Namespace) -> bool:
 def _session(args: argparse.Namespace) -> LiveDenoiser:
     """The session that was asked for, not begun."""
     _take_remembered(args)
+    speaks = args.source == VIRTUAL_SPEAKER
+    app = None if speaks else args.app
     live = LiveDenoiser(
-        VirtualSpeaker() if args.source == VIRTUAL_SPEAKER else _device(args.source),
-        VirtualMicrophone(bool(args.monitor)) if args.target == VIRTUAL_MIC else _device(args.target),
+        VirtualSpeaker(args.app) if speaks else _device(args.source),
+        VirtualMicrophone(bool(args.monitor), app) if args.target == VIRTUAL_MIC else _device(args.target),
         args.model or DEFAULT_MODEL,
         rate=args.rate,
         channels=args.channels,

@@ -52,6 +52,7 @@ class Command:
 
 COMMANDS = {
     "devices": Command("list microphones, loudspeakers and virtual devices", "rtdenoise.cli.devices"),
+    "apps": Command("list programs that play or record, for --app", "rtdenoise.cli.apps"),
     "virtual-mic": Command("create, remove or inspect the virtual microphone", "rtdenoise.cli.virtual_mic"),
     "ctl": Command("look at a running session, mute it, change its settings", "rtdenoise.cli.ctl"),
     "panel": Command("see, hear and steer the filter in a page of the browser", "rtdenoise.cli.panel", "panel"),

@@ -104,6 +104,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     live("--tee", metavar="FILE", help="also record the output to a sound file")
     live("--monitor", action=Flag, help="with --out virtual-mic: also play it on the default output (use headphones)")
     live(
+        "--app",
+        metavar="NAME",
+        help="move this program to the virtual speaker or microphone, and back at the end (see rtdenoise apps)",
+    )
+    live(
         "--control",
         action=Flag,
         help="listen on a private socket for rtdenoise ctl (default: yes)",

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rtdenoise.arguments import MODES, VALUES, Parser
-from rtdenoise.cli.ends import VIRTUAL_MIC, Kind, is_live_file, kind_of, refuse_wrong_side
+from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER, Kind, is_live_file, kind_of, refuse_wrong_side
 from rtdenoise.errors import DeviceError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from rtdenoise.io.pipeline import Settings
 
-LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "backend", "tee", "monitor", "seconds", "control")
+LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "backend", "tee", "monitor", "app", "seconds", "control")
 
 
 def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
@@ -154,6 +154,8 @@ def _check_live(args: argparse.Namespace) -> None:
         raise UsageError("a device and a pipe cannot be combined; use a file, or two pipes: `--in - --out -`")
     if args.monitor and args.target != VIRTUAL_MIC:
         raise UsageError(f"--monitor is only valid with --out virtual-mic, not with --out {args.target}; remove it")
+    if args.app and args.source != VIRTUAL_SPEAKER and args.target != VIRTUAL_MIC:
+        raise UsageError("--app is only valid with --in virtual-speaker or --out virtual-mic; remove it")
     if args.tee and is_live_file(args.target):
         raise UsageError(f"--tee {args.tee}: --out {args.target} is already a recording; remove one of them")
     if args.tee and is_live_file(args.source) and os.path.realpath(args.source) == os.path.realpath(args.tee):

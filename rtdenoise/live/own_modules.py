@@ -20,6 +20,7 @@ from rtdenoise.live.server import connection, listed
 
 FOREVER = "nobody"  # The owner of what outlives its maker.
 RATE_HZ = 48_000
+ANY_MARK = r"\brtdenoise\.\w+"  # a pattern of all marks
 # Given wherever there is one channel, since PipeWire would otherwise make two, and 3 dB too loud.
 MONO = "channels=1 channel_map=mono"
 
@@ -50,8 +51,7 @@ class OwnModules:
 
     def owner(self, module: Any) -> str | None:
         """Whose a module is; None if it is not of ours."""
-        mark = re.search(rf"{re.escape(self.mark)}\s*=\s*\W*([\w-]+)", module.argument or "")
-        return mark and mark[1]
+        return _marked(module, re.escape(self.mark))
 
     def owners(self, client: Any) -> dict[int, str]:
         """Our modules by number, in the order they were loaded, and whose they are."""
@@ -60,7 +60,7 @@ class OwnModules:
 
     def stale(self, client: Any) -> list[int]:
         """Those of processes that are gone."""
-        return [m for m, owner in self.owners(client).items() if owner != FOREVER and not is_alive(owner)]
+        return [m for m, owner in self.owners(client).items() if _is_stale(owner)]
 
     def load(self, client: Any, owner: str, modules: list[tuple[str, str]]) -> None:
         """Load ``(name, arguments)`` of all modules or none, and leave none of this owner's behind."""
@@ -76,10 +76,6 @@ class OwnModules:
     def unload_own(self, client: Any) -> None:
         """Take away all of this process's."""
         unload(client, [m for m, owner in self.owners(client).items() if owner == this_process()])
-
-    def sweep(self, client: Any) -> None:
-        """Take away what processes left that were killed."""
-        unload(client, self.stale(client))
 
     def living_owner(self, client: Any) -> int | None:
         """The pid of the running process that has some, if any."""
@@ -97,11 +93,27 @@ class OwnModules:
             raise DeviceError(f"{self.what.replace('a ', 'the ', 1)} is in use by process {owner}; stop that one first")
 
 
+def sweep(client: Any) -> None:
+    """Take away the modules of every kind that processes left that were killed."""
+    owners = {m.index: _marked(m, ANY_MARK) for m in listed(client.module_list)}
+    unload(client, [m for m, owner in sorted(owners.items()) if _is_stale(owner)])
+
+
 def unload(client: Any, modules: list[int]) -> None:
     """Take modules away, the last loaded first."""
     for module in reversed(modules):
         with contextlib.suppress(Exception):
             client.module_unload(module)
+
+
+def _marked(module: Any, mark: str) -> str | None:
+    """The owner that a module's ``mark`` names, a pattern."""
+    found = re.search(rf"{mark}\s*=\s*\W*([\w-]+)", module.argument or "")
+    return found and found[1]
+
+
+def _is_stale(owner: str | None) -> bool:
+    return owner is not None and owner != FOREVER and not is_alive(owner)
 
 
 def this_process() -> str:

@@ -121,7 +121,7 @@ def _is_ours(stream: Any) -> bool:
 def addressed(source: str | None = None, sink: str | None = None) -> Iterator[None]:
     """While this holds, a ``pulse`` stream that opens goes to these (server's names; None: the default), with the
     buffers that we ask for."""
-    wanted = {"PULSE_PROP": "application.name=rtdenoise"} | dict.fromkeys(OVERRULING)
+    wanted = {"PULSE_PROP_OVERRIDE": "application.name=rtdenoise"} | dict.fromkeys(OVERRULING)
     ends = {k: v for k, v in (("PULSE_SOURCE", source), ("PULSE_SINK", sink)) if v is not None}
     with private_memory() as settings, changed(wanted | ends | settings):
         yield

@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse
-from rtdenoise.live.own_modules import OwnModules
+from rtdenoise.live.own_modules import OwnModules, sweep
+from rtdenoise.live.programs import Moves, restore_left
 from rtdenoise.live.server import connection
 
 Self = TypeVar("Self", bound="VirtualEnd")
@@ -19,12 +20,23 @@ Self = TypeVar("Self", bound="VirtualEnd")
 class VirtualEnd(ABC):
     """Sources and sinks that exist while the context holds.
 
-    Raises `DeviceError` without a server, or while another process runs one.
+    Raises `DeviceError` without a server, or while another process runs one. ``app`` is a program whose streams are
+    moved here meanwhile (`rtdenoise.live.programs.Moves`).
     """
 
     modules: OwnModules
     side: Literal["input", "output"]  # Which end of the session it is.
     in_graph = False  # Whether it is no modules, but a node of PipeWire's graph, which the session's streams make.
+    end: str  # The sink that programs play to, or the source that they record.
+
+    def __init__(self, app: str | None = None) -> None:
+        self._moves = None if app is None else Moves(app, self.end, plays=self.side == "input")
+
+    def check(self, client: Any) -> None:
+        """`DeviceError` while another process runs one, `UsageError` without the program that is to be moved."""
+        self.modules.refuse_living_owner(client)
+        if self._moves is not None:
+            self._moves.find(client)
 
     def enter_graph(self, wanted: bool) -> None:  # noqa: B027  # Most cannot.
         """Be such a node from now on, if that is wanted and possible; else modules, which `ensure` makes."""
@@ -41,6 +53,8 @@ class VirtualEnd(ABC):
     def __enter__(self: Self) -> Self:
         if sys.platform == "linux":
             with self.modules.server() as client:
+                restore_left(client)
+                sweep(client)
                 self.modules.refuse_living_owner(client)
             try:
                 self.ensure()
@@ -53,7 +67,14 @@ class VirtualEnd(ABC):
         """Everything that bears our mark goes, whatever happened since it was made."""
         with contextlib.suppress(DeviceError), connection() as client:  # Without a server, all of it is gone.
             if client is not None:
+                if self._moves is not None:
+                    self._moves.restore(client)
                 self.modules.unload_own(client)
+
+    def attend(self, client: Any) -> None:
+        """Bring the program here, and what it begins to play or record later."""
+        if self._moves is not None:
+            self._moves.follow(client)
 
     def is_in(self, serials: dict[tuple[str, bool], int]) -> bool:
         """Whether the server that has these sources and sinks (`pulse.serials`) has all of it."""
@@ -64,7 +85,7 @@ class VirtualEnd(ABC):
         if self.in_graph:
             return
         with self.modules.server() as client:
-            self.modules.sweep(client)
             self.modules.refuse_living_owner(client, but=os.getpid())
             if not self.is_in(pulse.serials(client)):
                 self.load(client)
+            self.attend(client)

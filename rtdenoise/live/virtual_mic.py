@@ -19,7 +19,7 @@ from typing import Any
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse
 from rtdenoise.live.devices import Device, find_device, list_devices, server_bridge, server_device
-from rtdenoise.live.own_modules import FOREVER, MONO, RATE_HZ, OwnModules, is_alive, this_process, unload
+from rtdenoise.live.own_modules import FOREVER, MONO, RATE_HZ, OwnModules, is_alive, sweep, this_process, unload
 from rtdenoise.live.server import listed
 from rtdenoise.live.virtual_end import VirtualEnd
 
@@ -46,13 +46,14 @@ class Status:
 class VirtualMicrophone(VirtualEnd):
     """Exists while the context holds (and keeps one that was made to stay).
 
-    With ``monitor`` the server also plays it on the default output. Raises `DeviceError` without a server (or cable
-    driver), or while another process runs one.
+    With ``monitor`` the server also plays it on the default output; ``app`` is as for `VirtualEnd`. Raises
+    `DeviceError` without a server (or cable driver), or while another process runs one.
     """
 
-    modules, side = OWN, "output"
+    modules, side, end = OWN, "output", SOURCE
 
-    def __init__(self, monitor: bool = False) -> None:
+    def __init__(self, monitor: bool = False, app: str | None = None) -> None:
+        super().__init__(app)
         self._monitor, self._stays = monitor, False
         self.heard_on: str | None = None  # The server's name for the monitor's output.
 
@@ -60,13 +61,17 @@ class VirtualMicrophone(VirtualEnd):
         """What a session that records ``source`` will play to; nothing is made yet. Raises as the context would, and
         `UsageError` if ``source`` records what the monitor plays."""
         if sys.platform != "linux":
+            if self._moves is not None:
+                raise DeviceError(
+                    "--app needs PulseAudio or PipeWire; here, choose the cable in the program's settings"
+                )
             if self._monitor:
                 raise DeviceError(
                     "--monitor needs PulseAudio or PipeWire; here, listen to the cable by the system's sound settings"
                 )
             return _cable()
         with _server() as client:
-            OWN.refuse_living_owner(client)
+            self.check(client)
             self._stays = FOREVER in OWN.owners(client).values()
             if self._monitor:
                 self.heard_on = _default_output(client)
@@ -119,7 +124,7 @@ def create() -> Status:
         _cable()
     else:
         with _server() as client:
-            OWN.sweep(client)
+            sweep(client)
             if not OWN.owners(client):
                 OWN.load(client, FOREVER, _microphone(FOREVER))
     return status()

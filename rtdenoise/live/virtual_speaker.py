@@ -23,12 +23,12 @@ CHANNELS = 2  # Programs play in stereo; a session of one channel hears the mean
 class VirtualSpeaker(VirtualEnd):
     """As `VirtualEnd`: an output for other programs, and the input of a session."""
 
-    modules, side = OwnModules("rtdenoise.speaker", "a virtual speaker"), "input"
+    modules, side, end = OwnModules("rtdenoise.speaker", "a virtual speaker"), "input", SINK
 
     def device(self) -> Device:
         """What a session will record; nothing is made yet. Raises as the context would."""
         with self.modules.server() as client:
-            self.modules.refuse_living_owner(client)
+            self.check(client)
             server = pulse.endpoints_of(client)[0]
         end = pulse.Endpoint(-1, MONITOR, DESCRIPTION, True, RATE_HZ, CHANNELS, False, monitor=True, own=True)
         return server_device(end, server, server_bridge())

@@ -76,6 +76,8 @@ class Watch(BackgroundThread):
             serials = pulse.serials(client)
             if lost := [end.side for end in self._made if not end.is_in(serials)]:
                 return list(lost)
+            for end in self._made:
+                end.attend(client)
             source, sink = (
                 device.endpoint if not device.own and (device.endpoint, is_source) in serials else None
                 for device, is_source in ((self._streams.source, True), (self._streams.target, False))

@@ -109,9 +109,9 @@ def test_mic_is_not_our_microphone_though_it_is_the_default(env):
         pactl(env, "unload-module", made)
 
 
-@pytest.mark.parametrize("before", [{}, {"PULSE_LATENCY_MSEC": "200", "PULSE_SINK": "A", "PULSE_PROP": "x=y"}])
+@pytest.mark.parametrize("before", [{}, {"PULSE_LATENCY_MSEC": "200", "PULSE_SINK": "A", "PULSE_PROP_OVERRIDE": "x=y"}])
 def test_the_environment_is_as_before_after_streams_have_opened(monkeypatch, before):
-    for name in ("PULSE_LATENCY_MSEC", "PULSE_SINK", "PULSE_SOURCE", "PULSE_PROP"):
+    for name in ("PULSE_LATENCY_MSEC", "PULSE_SINK", "PULSE_SOURCE", "PULSE_PROP_OVERRIDE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in before.items():
         monkeypatch.setenv(name, value)
