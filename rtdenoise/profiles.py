@@ -1,6 +1,6 @@
 """Profiles: named sets of settings, for what a microphone is used for.
 
-    command line ▸ what is remembered for the microphone ▸ profile ▸ configuration ▸ built-in value
+    command line ▸ its --profile ▸ remembered for the microphone ▸ configured profile ▸ configuration ▸ built-in value
 
 The configuration may change those that are built in, and add others.
 """

@@ -25,7 +25,7 @@ from rtdenoise.cli import ctl
 from rtdenoise.cli.main import main
 from rtdenoise.control import messages, server, sockets
 from rtdenoise.control.client import Client
-from rtdenoise.control.sockets import ControlError, Listener
+from rtdenoise.control.sockets import ControlError, Listener, NotYet
 from rtdenoise.errors import UsageError
 
 pytestmark = pytest.mark.skipif(not sockets.AVAILABLE, reason="no Unix sockets here")
@@ -41,11 +41,19 @@ class Fake:
         self.flows = True
         self.loading = threading.Event()
         self.loading.set()
+        self.between = 0  # so many more times it is asked for nothing
+
+    def _look(self) -> None:
+        self.between -= self.between > 0
+        if self.between:
+            raise NotYet("the devices are just opened")
 
     def status(self) -> dict:
+        self._look()
         return STATUS | self.set
 
     def apply(self, settings: dict) -> None:
+        self._look()
         if "model" in settings:
             assert self.loading.wait(20)
             if settings["model"] == "none such":
@@ -206,6 +214,28 @@ def test_a_model_that_loads_keeps_nobody_waiting(session, runtime):
         session.loading.set()
         slow.join(20)
         assert client.ask("status")["status"]["model"] == "tape"
+
+
+@pytest.mark.parametrize("setting", [{"muted": "toggle"}, {"model": "tape"}])
+def test_a_session_between_two_states_is_waited_for_and_obeys_once(session, runtime, setting):
+    name = next(iter(setting))
+    with Client() as client, Client() as watcher:
+        session.between = 5
+        answer = client.ask("set", setting)
+        assert answer["heard"]
+        assert answer["status"][name] == session.set[name] == {"muted": True, "model": "tape"}[name]
+        news = watcher.watch()
+        next(news)
+        session.between = 5
+        assert next(news)[name] == session.set[name]
+
+
+def test_a_session_that_stays_between_is_given_up_with_its_own_words(session, runtime, monkeypatch):
+    monkeypatch.setattr(server, "BETWEEN_S", 0.1)
+    session.between = 1_000_000
+    with Client() as client, pytest.raises(ControlError, match="the devices are just opened"):
+        client.ask("set", {"muted": True})
+    assert not session.set["muted"]
 
 
 def test_who_watches_learns_of_what_others_change_within_a_fifth_of_a_second(session, runtime):

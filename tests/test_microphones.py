@@ -119,8 +119,18 @@ def test_what_is_set_holds_for_that_microphone_until_a_profile_sets_it_anew():
     assert kept.wanted("USB", "podcast")["low_cut"] is None
 
 
-def test_without_a_microphone_it_holds_for_this_start_alone():
+def test_what_is_set_while_none_is_known_is_for_the_one_that_comes_next():
     kept = preferences()
-    kept.remember("", {"strength": 4.0})
-    assert kept.wanted("USB", "podcast")["strength"] == 4
+    kept.remember("", {"strength": 4.0, "low_cut": 80.0})
     assert not kept.unsaved
+    assert kept.wanted("USB", "podcast")["strength"] is None
+    kept.arrived("headset")
+    kept.arrived("USB")
+    assert kept.wanted("headset", "podcast")["strength"] == 4
+    assert kept.wanted("USB", "podcast")["strength"] is None
+    kept.save()
+    assert microphones.load() == {"headset": {"strength": 4.0, "low_cut": 80.0}}
+    kept.remember("", {"strength": 5.0})
+    kept.begin_profile("", "podcast")  # takes its place
+    kept.arrived("headset")
+    assert kept.wanted("headset", "podcast")["strength"] == 4

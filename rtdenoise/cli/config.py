@@ -1,6 +1,6 @@
 """The configuration file: defaults of the command, which its command line overrides.
 
-    command line ▸ profile ▸ configuration ▸ built-in value
+    command line ▸ its --profile ▸ remembered for the microphone ▸ the profile here ▸ the rest here ▸ built-in value
 
 It is read at every start of a filter. Keys at its top hold for files and live audio alike, those below ``[live]`` and
 ``[folders]`` only there, those below ``[profiles.NAME]`` where that profile is asked for.

@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from rtdenoise import console, signals
-from rtdenoise.arguments import VALUES
+from rtdenoise.arguments import VALUES, values_of
 from rtdenoise.cli.listening import listen
 from rtdenoise.live import microphones
 from rtdenoise.panel import browser, desktop, memory
@@ -77,10 +77,9 @@ def _engine(args: argparse.Namespace) -> tuple[Engine, bool]:
 
     config = load_config()
     configured = {name: _read(name, value) for name, value in config.for_live().items()}
-    kept, profile = memory.load(), configured.get("profile") or NO_PROFILE
+    kept, profile, typed = memory.load(), configured.get("profile") or NO_PROFILE, {}
     if args.profile is not None:
-        config.of_profile(args.profile)  # It raises if there is none of this name.
-        profile = args.profile
+        profile, typed = args.profile, values_of(config.of_profile(args.profile))
     elif kept.profile is not None and kept.profile in (NO_PROFILE, *config.profiles):
         profile = kept.profile
     choices = {
@@ -89,7 +88,7 @@ def _engine(args: argparse.Namespace) -> tuple[Engine, bool]:
         "profile": profile,
     }
     said = {"model": args.model} if args.model else {}
-    preferences = Preferences(configured, lambda: load_config().profiles, said, microphones.load())
+    preferences = Preferences(configured, lambda: load_config().profiles, said, microphones.load(), typed)
     return Engine(choices, preferences), configured.get("control") is not False
 
 

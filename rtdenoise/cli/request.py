@@ -1,6 +1,6 @@
 """What a request to filter asks for: which kind it is, and which settings hold for it.
 
-    command line ▸ profile ▸ configuration ▸ built-in value
+    command line ▸ its --profile ▸ remembered for the microphone ▸ configured profile ▸ configuration ▸ built-in value
 
 The command line wins always: a setting of the others that does not go with what it says, or with this kind of
 request, is ignored. An option that does not fit is an error, since somebody typed it.
@@ -26,8 +26,9 @@ LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "backend", "tee", "monit
 
 
 def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
-    """All settings of a request, checked; beside them ``kind``, ``said``: the names that the command line gave, and
-    ``configured``: where each other one stands. Raises UsageError for what does not fit together."""
+    """All settings of a request, checked; beside them ``kind``, ``said``: the names that the command line gave, by an
+    option or by a profile, and ``configured``: where each stands that no option gave. Raises UsageError for what does
+    not fit together."""
     said = parser.parse_all(argv)
     _check_ends(parser, said)
     kind: Kind = "manifest" if said.manifest else kind_of(said.source, said.target)
@@ -36,7 +37,8 @@ def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
     }
     args = parser.parse_all([*_as_options({name: value for name, (value, _) in settings.items()}), *argv])
     args.kind = kind
-    args.said = [name for name in VALUES if _is_said(name, argv)]
+    of_profile = {name for name, (_, where) in settings.items() if where == f"profile {said.profile}"}
+    args.said = [name for name in VALUES if _is_said(name, argv) or name in of_profile]
     args.configured = {name: where for name, (_, where) in settings.items() if not _is_said(name, argv)}
     if kind == "live":
         _check_live(args)

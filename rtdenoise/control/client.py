@@ -12,7 +12,7 @@ from rtdenoise.control import sockets
 from rtdenoise.control.messages import SLOW, request
 from rtdenoise.control.sockets import ControlError
 
-CONNECT_S, ANSWER_S = 1.0, 5.0
+CONNECT_S, ANSWER_S = 1.0, 30.0  # longer than a session takes that just opens its devices anew
 MODEL_S = 60.0  # for a model that must be loaded, and perhaps compiled for
 LONGEST_ANSWER = 1 << 20
 NOBODY = "no live session is running; start one with: rtdenoise --in mic --out virtual-mic"

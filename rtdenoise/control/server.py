@@ -4,7 +4,7 @@
 
 Each client is served in turn and has one request under way; what it sends meanwhile waits in the socket. One that
 sends no messages, or does not read its answers, is dropped. The model is exchanged on a thread of its own, since
-loading one takes a while.
+loading one takes a while. A session that opens its devices anew is waited for.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 from rtdenoise import __version__
 from rtdenoise.control.messages import LONGEST_LINE, SLOW, VERSION, Request, id_of, line, read_object, read_request
-from rtdenoise.control.sockets import Listener
+from rtdenoise.control.sockets import Listener, NotYet
 from rtdenoise.errors import RtdenoiseError, UsageError
 
 MOST_CLIENTS = 32
@@ -29,14 +29,17 @@ UNREAD_BYTES = 64 * 1024  # of answers, from which on a client is waited for
 SLOW_S = 5.0  # for so long
 HEARD_S = 1.0  # for which an answer waits for its effect, at most: without a device there is none
 LOOK_S = 0.002  # how often the effect is looked for: half a hop
+BETWEEN_S, AGAIN_S = 20.0, 0.02  # for which a session that is `NotYet` there is waited for, and how often asked
 WATCH_S, NEWS_S = 0.1, 1.0  # how often a watcher's status is looked at, and sent though no setting has changed
 FRESH_S = 0.05  # for which a status serves all who ask
 END_S = 10.0  # longer than a model takes to load
+T = TypeVar("T")
 NEWS = ("state", "input", "output", "model", "muted", "bypass", "strength_db", "low_cut_hz", "profile", "failure")
 
 
 class Session(Protocol):
-    """What is controlled. Called from threads of the server's; raises `RtdenoiseError` for what cannot be done."""
+    """What is controlled. Called from threads of the server's; raises `RtdenoiseError` for what cannot be done, and
+    `NotYet`, with nothing done, for what can be in a moment."""
 
     def status(self) -> dict[str, Any]: ...
 
@@ -157,7 +160,7 @@ class ControlServer:
             if asked.do == "watch":
                 await self._watch(writer, asked.id)
             heard = await self._carry_out(asked)
-            await self._send(writer, id, ok=True, heard=heard, status=self._look())
+            await self._send(writer, id, ok=True, heard=heard, status=await self._look())
         except RtdenoiseError as problem:
             await self._send(writer, id, ok=False, error=str(problem))
         return True
@@ -166,18 +169,22 @@ class ControlServer:
         """Whether the effect was heard, for which it waits a moment."""
         if asked.do == "set":
             try:
-                if any(name in asked.settings for name in SLOW):
-                    async with self._model_turn:
-                        await self._beside(lambda: self._session.apply(asked.settings))
-                else:
-                    self._session.apply(asked.settings)
+                await _patiently(lambda: self._apply(asked.settings))
             finally:
                 self._status = (0.0, {})
                 self._changed.set()
+            await self._look()  # A session that is not there yet cannot be heard.
         until = self._loop.time() + (HEARD_S if asked.do == "set" else 0.0)
         while not (heard := self._session.heard()) and self._loop.time() < until:
             await asyncio.sleep(LOOK_S)
         return heard
+
+    async def _apply(self, settings: dict[str, Any]) -> None:
+        if any(name in settings for name in SLOW):
+            async with self._model_turn:
+                await self._beside(lambda: self._session.apply(settings))
+        else:
+            self._session.apply(settings)
 
     async def _beside(self, work: Callable[[], None]) -> None:
         """Run something slow on a thread, whose error is raised here."""
@@ -206,7 +213,7 @@ class ControlServer:
             self._watchers.add(task)
         last, sent_s = None, 0.0
         while True:
-            status = self._look()
+            status = await self._look()
             news = tuple(status.get(name) for name in NEWS)
             if news != last or time.monotonic() - sent_s >= NEWS_S:
                 last, sent_s = news, time.monotonic()
@@ -215,9 +222,24 @@ class ControlServer:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), WATCH_S)
 
-    def _look(self) -> dict[str, Any]:
+    async def _look(self) -> dict[str, Any]:
         """The status, which serves all who ask within a moment."""
         now_s = time.monotonic()
         if now_s - self._status[0] > FRESH_S:
-            self._status = now_s, {"pid": os.getpid(), "version": __version__, **self._session.status()}
+            self._status = now_s, {"pid": os.getpid(), "version": __version__, **await _patiently(self._ask)}
         return self._status[1]
+
+    async def _ask(self) -> dict[str, Any]:
+        return self._session.status()
+
+
+async def _patiently(do: Callable[[], Awaitable[T]]) -> T:
+    """What ``do`` gives, tried again while it is `NotYet` possible, for `BETWEEN_S` at most."""
+    until = time.monotonic() + BETWEEN_S
+    while True:
+        try:
+            return await do()
+        except NotYet:
+            if time.monotonic() > until:
+                raise
+        await asyncio.sleep(AGAIN_S)

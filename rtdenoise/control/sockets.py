@@ -32,6 +32,10 @@ class ControlError(RtdenoiseError):
     """There is nothing to control, or no place to listen."""
 
 
+class NotYet(ControlError):
+    """The session is between two states, which takes moments: who asks may wait."""
+
+
 def folder() -> Path:
     """Our folder, which need not exist; the same for who listens and who asks. Raises `ControlError`."""
     if not AVAILABLE:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rtdenoise.arguments import VALUES
 from rtdenoise.control.messages import TOGGLE
-from rtdenoise.control.sockets import ControlError
+from rtdenoise.control.sockets import ControlError, NotYet
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.live.background import BackgroundThread
 from rtdenoise.panel.offer import Offer
@@ -52,7 +52,7 @@ class Engine(BackgroundThread):
         self.watched = False
         self.listeners: list[Callable[[], None]] = []
         self._live: LiveDenoiser | None = None
-        self._microphone = ""  # the name of the last that was opened
+        self._microphone = ""  # the name of the one that is open, or was; none while another is looked for
         self._microphone_channels = 0
         self._running_model = ""
         self._fixed: dict[str, Any] = {}  # what only a new session can have otherwise
@@ -76,20 +76,23 @@ class Engine(BackgroundThread):
         return self._thread.is_alive() and self._phase in ("loading", "compiling")
 
     def choose(self, choices: dict[str, str]) -> None:
-        """Go on with other devices, another model or profile; the same once more tries again what failed.
+        """Go on with other devices, another model or profile; the same devices once more try again what failed.
         `UsageError` for what there is not."""
         with self._turn:
-            if "profile" in choices:
-                self._begin_profile(choices["profile"])
             try:
                 settings = {name: VALUES[name](choices[name]) for name in SETTINGS if name in choices}
             except ArgumentTypeError as problem:
                 raise UsageError(str(problem)) from problem
+            if "profile" in choices:
+                self._begin_profile(choices["profile"])
+            ends = {name for name in ENDS if choices.get(name, self.choices[name]) != self.choices[name]}
+            if "input" in ends:
+                self._microphone = ""  # What is set from now on is for the next.
             if settings:
                 self.preferences.remember(self._microphone, settings)
             self.choices = self.choices | choices
             self._chosen = True
-            self._again = self._again or bool(set(choices) & set(ENDS)) or self._phase == "failed"
+            self._again = self._again or bool(ends) or self._failed(set(choices))
         self._tell()
         self._wake.set()
 
@@ -136,9 +139,19 @@ class Engine(BackgroundThread):
         }
 
     def _running(self) -> LiveDenoiser:
-        if (live := self._live) is None or self._phase != "running":
-            raise ControlError(f"the panel runs no session now ({self._problem or self._phase})")
-        return live
+        """The session; `NotYet` while one is being opened, in place of another or as the first."""
+        live, phase = self._live, self._phase
+        if live is not None and phase == "running" and not self._again:
+            return live
+        error = NotYet if self._again or phase in ("loading", "starting") else ControlError
+        raise error(f"the panel runs no session now ({self._problem or phase})")
+
+    def _failed(self, chosen: set[str]) -> bool:
+        """Whether there is something that choosing may mend: no session, or one whose model has stopped."""
+        live = self._live
+        return self._phase == "failed" or (
+            live is not None and not chosen.isdisjoint(ENDS) and live.stats().failure is not None
+        )
 
     def _set(self, live: LiveDenoiser | None) -> None:
         if live is not None:
@@ -198,8 +211,10 @@ class Engine(BackgroundThread):
                 self._again, self._chosen, chosen = False, False, self.choices
             source = find_device(chosen["input"] or None, "input")
             with self._turn:
-                self._microphone, self._microphone_channels = source.name, source.inputs
-                wanted = self._settle()
+                if not self._again:  # Otherwise another is chosen by now, and comes next.
+                    self._microphone, self._microphone_channels = source.name, source.inputs
+                    self.preferences.arrived(source.name)
+                wanted = self._settle(source.name)
             self._tell()
             virtual = chosen["output"] == VIRTUAL_MIC
             with announced(lambda _: self._enter("compiling")):
@@ -223,9 +238,9 @@ class Engine(BackgroundThread):
         except RtdenoiseError as problem:
             self._fail(problem)
 
-    def _settle(self) -> dict[str, Any]:
+    def _settle(self, microphone: str) -> dict[str, Any]:
         """Take over what is wanted for the microphone and the profile, and return it."""
-        wanted = self.preferences.wanted(self._microphone, self.choices["profile"])
+        wanted = self.preferences.wanted(microphone, self.choices["profile"])
         self._fixed = _fixed(wanted)
         channels = str(wanted.get("channels") or 1)
         self.choices = self.choices | {"model": wanted.get("model") or _default_model(), "channels": channels}
@@ -241,7 +256,7 @@ class Engine(BackgroundThread):
                 if self._fixed != _fixed(wanted):
                     self._again = True
                     return
-                self._settle()
+                self._settle(self._microphone)
                 self._set(live)
             if self.choices["model"] != self._running_model:
                 self._exchange(live, self.choices["model"])
@@ -256,6 +271,8 @@ class Engine(BackgroundThread):
 
     def _exchange(self, live: LiveDenoiser, model: str) -> None:
         live.exchange_model(model)
+        if live is not self._live:
+            raise NotYet("the panel opens another session")
         self._running_model = model
         self.choices = self.choices | {"model": model}
 

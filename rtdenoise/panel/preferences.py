@@ -1,6 +1,6 @@
 """What the panel's session is to have, by the names of the options, for a microphone and a profile.
 
-this start's command line ▸ remembered for the microphone ▸ profile ▸ configuration
+this start's command line, its --profile too ▸ remembered for the microphone ▸ profile ▸ configuration
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from rtdenoise.profiles import NOTHING, Profile, find
 
 
 class Preferences:
-    """``configured`` and ``said`` as read; ``profiles`` gives those there are now. Safe from several threads."""
+    """``configured`` and ``said`` as read, and ``typed``: what the profile sets that the command line names, until
+    another takes its place. ``profiles`` gives those there are now. Safe from several threads."""
 
     def __init__(
         self,
@@ -23,10 +24,13 @@ class Preferences:
         profiles: Callable[[], Mapping[str, Profile]],
         said: Mapping[str, Any],
         kept: Mapping[str, Mapping[str, Any]],
+        typed: Mapping[str, Any] | None = None,
     ):
         self.profiles = profiles
-        self._configured, self._said = configured, dict(said)
+        self._configured, self._typed = configured, dict(typed or {})
+        self._said = self._typed | dict(said)
         self._kept = {name: dict(settings) for name, settings in kept.items()}
+        self._next: dict[str, Any] = {}  # what was set while no microphone was known
         self._unsaved: set[str] = set()
         self._turn = threading.Lock()
 
@@ -41,22 +45,31 @@ class Preferences:
         return wanted
 
     def remember(self, microphone: str, settings: Mapping[str, Any]) -> None:
-        """Settings as read. As long as no microphone is known, they hold for this start."""
+        """Settings as read. While no microphone is known, they are for the one that comes next."""
         with self._turn:
             self._said = {name: value for name, value in self._said.items() if name not in settings}
             if not microphone:
-                self._said |= settings
+                self._next |= settings
                 return
             plain = {name: NOTHING[name] if value is None else value for name, value in settings.items()}
             self._kept[microphone] = self._kept.get(microphone, {}) | plain
             self._unsaved.add(microphone)
+
+    def arrived(self, microphone: str) -> None:
+        """The microphone is known for which settings may wait."""
+        with self._turn:
+            waiting, self._next = self._next, {}
+        if waiting:
+            self.remember(microphone, waiting)
 
     def begin_profile(self, microphone: str, profile: str) -> None:
         """Forget what is remembered in place of what the profile sets, of which "" sets nothing. `UsageError` for an
         unknown one."""
         names = set(find(profile, self.profiles()).settings()) if profile else set()
         with self._turn:
-            self._said = {name: value for name, value in self._said.items() if name not in names}
+            gone, self._typed = names | set(self._typed), {}
+            self._said = {name: value for name, value in self._said.items() if name not in gone}
+            self._next = {name: value for name, value in self._next.items() if name not in names}
             before = self._kept.get(microphone, {})
             kept = {name: value for name, value in before.items() if name not in names}
             if kept != before:
