@@ -28,20 +28,24 @@ CONTROL = 0  # address: the rings' control block
 IN_PORTS, OUT_PORTS = 1, 2  # count: of ports that are in use
 IN_FRAMES, OUT_FRAMES = 3, 4  # address: memory for the frames of one cycle
 DSP_BUFFER = 5  # address: the function that gives a port's samples
-FIRST_IN, FIRST_OUT = 10, 10 + MOST_PORTS  # handle: of the first port
+IN_MIXED, OUT_MIXED = 9, 10  # count: of outputs that the graph adds up at one input of ours, or at one that we play to
+FIRST_IN, FIRST_OUT = 11, 11 + MOST_PORTS  # handle: of the first port
 # Written by the callback:
 NEXT_POSITION = 6  # frames: where the next cycle should begin; 0 before the first
 GRAPH_RATE = 7  # Hz: of the graph
 CYCLE = 8  # frames: of the last cycle
-SLOTS = FIRST_OUT + MOST_PORTS
+AHEAD = FIRST_OUT + MOST_PORTS  # frames: how far the last cycle began after where it should have
+SLOTS = AHEAD + 1
 # The words of PipeWire's `spa_io_clock`: rate as a fraction (its denominator above), position and length of the cycle.
 CLOCK_RATE, CLOCK_POSITION, CLOCK_FRAMES, CLOCK_WORDS = 10, 11, 12, 13
 
 
 @inline
-def move(state: np.ndarray, woven: int, first: int, ports: int, cycle: int, out: bool) -> None:
+def move(state: np.ndarray, woven: int, first: int, ports: int, mixed: int, cycle: int, out: bool) -> None:
     """Copy a cycle between the ports' buffers and the frames whose address is in slot ``woven``: to the ports if
-    ``out``, else from them. A port that nothing is linked to has no buffer: it hears silence."""
+    ``out``, else from them. Of ``mixed`` outputs that the graph adds up at an input the mean is heard. A port that
+    nothing is linked to has no buffer: it hears silence."""
+    share = np.float32(1) / np.float32(mixed)
     frames = carray(pointer(state[woven]), (MOST_FRAMES * MOST_PORTS,), np.float32)
     for p in range(ports):
         buffer = call3(state[DSP_BUFFER], (state[first + p], cycle, 0))
@@ -49,9 +53,9 @@ def move(state: np.ndarray, woven: int, first: int, ports: int, cycle: int, out:
         for i in range(min(cycle, MOST_FRAMES)):
             if out:
                 if buffer != 0:
-                    samples[i] = frames[i * ports + p]
+                    samples[i] = share * frames[i * ports + p]
             else:
-                frames[i * ports + p] = samples[i] if buffer != 0 else np.float32(0)
+                frames[i * ports + p] = share * samples[i] if buffer != 0 else np.float32(0)
 
 
 @compilation.callback(types.void(types.voidptr, types.voidptr), error_model="numpy")
@@ -63,14 +67,16 @@ def graph_callback(data: Address, position: Address) -> None:
     frames = min(cycle, MOST_FRAMES)
     state[CYCLE] = cycle
     state[GRAPH_RATE] = clock[CLOCK_RATE] >> 32
-    # The graph skipped cycles, ours or another's fault: what they carried is lost.
-    control[ring.IN_XRUNS] += state[NEXT_POSITION] != 0 and state[NEXT_POSITION] != clock[CLOCK_POSITION]
-    state[NEXT_POSITION] = clock[CLOCK_POSITION] + cycle
+    # The graph skipped cycles, ours or another's fault: what they carried is lost. A call that comes after the next
+    # cycle began sees that one's position, and so does the call for it, which then is no second loss.
+    ahead = clock[CLOCK_POSITION] - state[NEXT_POSITION] if state[NEXT_POSITION] != 0 else 0
+    control[ring.IN_XRUNS] += ahead != 0 and ahead != -abs(state[AHEAD])
+    state[NEXT_POSITION], state[AHEAD] = clock[CLOCK_POSITION] + cycle, ahead
 
-    move(state, IN_FRAMES, FIRST_IN, state[IN_PORTS], cycle, False)
+    move(state, IN_FRAMES, FIRST_IN, state[IN_PORTS], state[IN_MIXED], cycle, False)
     began = capture(control, pointer(state[IN_FRAMES]), frames)
     play(control, pointer(state[OUT_FRAMES]), frames)
-    move(state, OUT_FRAMES, FIRST_OUT, state[OUT_PORTS], cycle, True)
+    move(state, OUT_FRAMES, FIRST_OUT, state[OUT_PORTS], state[OUT_MIXED], cycle, True)
     count_time(control, ring.PLAY_TIMES, now_ns(control, ring.PLAY_SCRATCH) - began)
     wake_worker(control, frames)
 
@@ -85,6 +91,7 @@ class GraphPorts:
         self.state[CONTROL], self.state[DSP_BUFFER] = rings.address, dsp_buffer
         self.state[IN_PORTS], self.state[OUT_PORTS] = self.ins, self.outs
         self.state[IN_FRAMES], self.state[OUT_FRAMES] = (f.ctypes.data for f in self._frames)
+        self.state[[IN_MIXED, OUT_MIXED]] = 1
 
     @property
     def address(self) -> int:
@@ -102,7 +109,7 @@ class GraphPorts:
 
     def forget(self) -> None:
         """Forget the cycles so far: the node is another, or has slept."""
-        self.state[[NEXT_POSITION, GRAPH_RATE, CYCLE]] = 0
+        self.state[[NEXT_POSITION, GRAPH_RATE, CYCLE, AHEAD]] = 0
 
     def take(self, handles: list[int]) -> None:
         """Note the ports' handles, inputs first."""

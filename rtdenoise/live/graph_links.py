@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live.pipewire import Connection, Object
 from rtdenoise.live.pipewire_library import Words
 
-MOST_PORTS = 2  # of a node that are linked
+MOST_PORTS = 2  # inputs of a node that are linked
 NodeId = int
 NodeEnd = tuple[int, int]  # a node's number, and how many ports it has on the side in question
+Pairs = list[tuple[Object, Object]]  # outputs and the inputs that they go to
 
 
 def find_node(graph: Connection, name: str) -> NodeId | None:
@@ -59,21 +61,33 @@ def ports(graph: Connection, node: NodeId, way: str) -> list[Object]:
     return sorted(mine, key=lambda o: int(o.properties.get("port.id", "0")))
 
 
-def link(graph: Connection, begin: NodeEnd, end: NodeEnd, names: str, passive: bool = False) -> None:
-    """Link two nodes, each with how many ports it has at least: every input to one output, mono to both sides.
+def pair(graph: Connection, begin: NodeEnd, end: NodeEnd, names: str, mix: bool = False) -> Pairs:
+    """Which outputs of a node go to which inputs of another, each with how many ports it has at least: one output to
+    every input, mono to both sides. With ``mix`` a single input gets all outputs, and so their sum.
 
-    A ``passive`` link wakes nobody: it carries sound while something else needs it. ``names`` are for an error.
+    Waits for the ports; ``names`` are for an error.
     """
     sides = (*begin, "out"), (*end, "in")
     complete = lambda: all(len(ports(graph, node, way)) >= count for node, count, way in sides)
     graph.wait(complete, f"PipeWire does not list the ports of {names}")
     outs, ins = ports(graph, begin[0], "out"), ports(graph, end[0], "in")[:MOST_PORTS]
-    pairs = [(outs[min(k, len(outs) - 1)], port) for k, port in enumerate(ins)]
+    if mix and len(ins) == 1:
+        return [(one, ins[0]) for one in outs]
+    return [(outs[min(k, len(outs) - 1)], port) for k, port in enumerate(ins)]
+
+
+def outputs_at_an_input(pairs: Pairs) -> int:
+    """How many outputs one input is given, the sum of which it hears."""
+    return max(Counter(other.id for _, other in pairs).values())
+
+
+def link(graph: Connection, pairs: Pairs, names: str, passive: bool = False) -> None:
+    """Link outputs to inputs. A ``passive`` link wakes nobody: it carries sound while something else needs it."""
     for one, other in pairs:
         words = {
-            "link.output.node": str(begin[0]),
+            "link.output.node": one.properties["node.id"],
             "link.output.port": str(one.id),
-            "link.input.node": str(end[0]),
+            "link.input.node": other.properties["node.id"],
             "link.input.port": str(other.id),
             "link.passive": str(passive).lower(),
         }

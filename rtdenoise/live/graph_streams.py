@@ -20,8 +20,8 @@ from rtdenoise.live import ring
 from rtdenoise.live.audio_streams import AudioStreams, Unfit
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
-from rtdenoise.live.graph_callback import GraphPorts, graph_callback
-from rtdenoise.live.graph_links import NodeEnd, find_node, link, make_node
+from rtdenoise.live.graph_callback import IN_MIXED, OUT_MIXED, GraphPorts, graph_callback
+from rtdenoise.live.graph_links import NodeEnd, find_node, link, make_node, outputs_at_an_input, pair
 from rtdenoise.live.pipewire import Connection
 from rtdenoise.live.pipewire_filter import INPUT, OUTPUT, Filter
 from rtdenoise.live.pipewire_library import dsp_buffer_address
@@ -99,11 +99,16 @@ class GraphStreams(AudioStreams):
         process = int(graph_callback.address or 0)
         self._filter = Filter(graph, properties, named, process, ports.address, ports.take, ports.forget)
         ours, source = (self._filter.id, ports.outs), (_node(graph, self.source), self.source.inputs)
+        heard = pair(graph, source, (self._filter.id, ports.ins), self.source.name, mix=True)
+        ports.state[IN_MIXED] = outputs_at_an_input(heard)
         sleeps = self._microphone is not None and not self._watched
-        link(graph, source, (self._filter.id, ports.ins), self.source.name, passive=sleeps)
+        link(graph, heard, self.source.name, passive=sleeps)
         ends = [(self.source.endpoint or "", True)]
         if self._microphone is None:
-            link(graph, ours, (_node(graph, self.target), self.target.outputs), self.target.name)
+            target = _node(graph, self.target), self.target.outputs
+            played = pair(graph, ours, target, self.target.name, mix=True)
+            ports.state[OUT_MIXED] = outputs_at_an_input(played)
+            link(graph, played, self.target.name)
             ends.append((self.target.endpoint or "", False))
         else:
             self._make_microphone(graph, ours, self._microphone)
@@ -115,12 +120,12 @@ class GraphStreams(AudioStreams):
         channels = CHANNELS[ours[1]]
         words = microphone.node | {"audio.position": ",".join(channels), "audio.channels": str(len(channels))}
         self._microphone_node = node = make_node(graph, words)
-        link(graph, ours, (node, len(channels)), self.target.name, passive=True)
+        link(graph, pair(graph, ours, (node, len(channels)), self.target.name), self.target.name, passive=True)
         if microphone.heard_on and (sink := find_node(graph, microphone.heard_on)) is not None:
-            link(graph, ours, (sink, 1), microphone.heard_on)
+            link(graph, pair(graph, ours, (sink, 1), microphone.heard_on), microphone.heard_on)
         words = {"node.name": f"{NODE}-start", "media.type": "Audio", "media.category": "Filter", "media.role": "DSP"}
         self._listener = Filter(graph, words, [(INPUT, "input", "MONO")])
-        link(graph, (node, 1), (self._listener.id, 1), self.target.name)
+        link(graph, pair(graph, (node, 1), (self._listener.id, 1), self.target.name), self.target.name)
 
     @property
     def asleep(self) -> bool:
