@@ -48,7 +48,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise_bench": """
         testbed.servers testbed.stressors
         measure.times measure.correlation measure.recordings measure.start measure.latency measure.jack_probe
-        measure.probes measure.clock
+        measure.graph_probe measure.probes measure.clock
         report.readme report.machine report.table
         measure.loopback testbed.fault_injection testbed.busy_model measure.files testbed.traced_callback
         measure.exactness measure.latency_breakdown testbed.harness testbed.subject measure.stages measure.peers

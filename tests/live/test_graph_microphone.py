@@ -107,47 +107,16 @@ def test_it_sleeps_while_nobody_records_and_wakes_as_late_as_printed(env, plain_
     assert stats["reopened"] == 0
 
 
-PROBE = """if True:
-    import json, time
-    import numpy as np
-    from rtdenoise.live import ring
-    from rtdenoise.live.graph_callback import GraphPorts, graph_callback
-    from rtdenoise.live.graph_links import find_node, ports
-    from rtdenoise.live.pipewire import Connection
-    from rtdenoise.live.pipewire_filter import INPUT, OUTPUT, Filter
-    from rtdenoise.live.pipewire_library import dsp_buffer_address
-    from rtdenoise.live.ring import Rings
-    from rtdenoise_bench.measure.correlation import correlate
-
-    rings = Rings(192, 2, 48_000, 2, 1)
-    memory = GraphPorts(rings, dsp_buffer_address())
-    with Connection() as graph:
-        ends = [(INPUT, "one", "FL"), (INPUT, "other", "FR"), (OUTPUT, "none", "MONO")]
-        words = {"node.name": "probe", "media.type": "Audio", "media.category": "Filter", "media.role": "DSP"}
-        node = Filter(graph, words, ends, graph_callback.address, memory.address, memory.take)
-        graph.wait(lambda: len(ports(graph, node.id, "in")) == 2, "no ports")
-        for name, end in zip(("A", "rtdenoise_microphone"), ports(graph, node.id, "in")):
-            begin = ports(graph, find_node(graph, name), "out")[0]
-            words = {"link.output.node": begin.properties["node.id"], "link.output.port": str(begin.id)}
-            words |= {"link.input.node": str(node.id), "link.input.port": str(end.id)}
-            graph.make("link-factory", "Link", words)
-        time.sleep(2)
-        head = int(rings.control[ring.IN_HEAD])
-        one, other = rings.captured[np.arange(head - 40_000, head) % len(rings.captured)].T.copy()
-    starts = np.arange(8_000, 32_000, 4_800)
-    ms, similarity = correlate(one, other, starts, 4_800, sought=starts)
-    print(json.dumps([(round(m * 48), float(s)) for m, s in zip(ms, similarity)]))
-"""
-
-
 @pytest.mark.steady
 def test_a_program_that_records_it_hears_no_more_than_the_filters_latency(env, plain_path):
     """To the sample: a node behind both the source and the microphone hears one later than the other."""
     with recordings.pulse_playing(env, "A", correlation.noise(30)), microphone(env, "--model", plain_path) as process:
-        seen = subprocess.run([sys.executable, "-c", PROBE], env=env, capture_output=True, text=True, check=True)
+        with probes.GraphProbe(env, "A", NAME) as probe:
+            time.sleep(2)
+            delay, _ = probe.stop()
         stats = record(process, lambda s: s["latency_ms"])
-    lags = [frames for frames, similarity in json.loads(seen.stdout) if similarity > correlation.CLEAN]
-    assert np.median(lags) == round(48 * stats["latency_ms"])
+    assert delay.clean_share > 0.5
+    assert delay.median_ms == pytest.approx(stats["latency_ms"], abs=1000 / 48_000)
 
 
 def test_the_second_one_says_who_runs(env, plain_path):

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtdenoise_bench.measure.correlation import RATE, Delay, noise
+from rtdenoise_bench.measure.correlation import RATE, Delay, correlate, noise
+from rtdenoise_bench.measure.graph_probe import AT_NS, FIRST, POSITION
 from rtdenoise_bench.measure.recordings import Recorder, Recording, align, pulse_playing
 from rtdenoise_bench.testbed.servers import wait_for_jack_connection
 
@@ -125,6 +127,82 @@ def cross_pulse(
         time.sleep(0.5)  # What was heard by then is on its way.
         recordings = reference.stop(), heard.stop()
         return Crossing(*recordings, began, done, ended - 0.3, finish(running))
+
+
+class GraphProbe:
+    """A node of PipeWire's graph that records two others in the same cycles, while the context holds."""
+
+    def __init__(self, env: dict[str, str], reference: str, heard: str):
+        self._line = [sys.executable, "-m", "rtdenoise_bench.measure.graph_probe"]
+        self._env, self._names = env | import_path(), (reference, heard)
+
+    def __enter__(self) -> GraphProbe:
+        self._folder = tempfile.TemporaryDirectory(prefix="rtd-")
+        self._file = f"{self._folder.name}/cycles.npz"
+        line = [*self._line, self._file, *self._names]
+        self._process = subprocess.Popen(line, env=self._env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout
+        if self._process.stdout.readline().strip() != "recording":
+            self.__exit__()
+            raise RuntimeError("the probe did not start")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def stop(self, window_s: float = 0.1) -> tuple[Delay, int]:
+        """The delay since it began, and how many cycles the graph lost meanwhile, as heard behind both nodes."""
+        self._process.communicate("\n", timeout=30)
+        with np.load(self._file) as arrays:
+            sound, cycles = arrays["sound"].astype(np.float64), arrays["cycles"]
+        window = int(window_s * RATE)
+        starts = np.arange(window, len(sound) - window, window)  # What the first one repeats was before the recording.
+        ms, correlation = correlate(sound[:, 0], sound[:, 1], starts, window)
+        row = np.searchsorted(cycles[:, FIRST], starts, "right") - 1
+        at_s = cycles[row, AT_NS] / 1e9 + (starts - cycles[row, FIRST]) / RATE
+        skipped = np.diff(cycles[:, POSITION]) - np.diff(cycles[:, FIRST])
+        return Delay(at_s, ms, correlation), int(np.sum(skipped > 0))
+
+
+@dataclass(frozen=True)
+class GraphCrossing:
+    """The ``delay`` to the sample from ``began`` to ``ended``; how many cycles were ``lost`` to a node behind the
+    product; when the disturbance was ``done``; the product's statistics."""
+
+    delay: Delay
+    lost: int
+    done: float
+    stats: dict
+
+
+def across_graph(
+    env: dict[str, str],
+    model: object,
+    seconds: float,
+    *argv: object,
+    during: Callable | None = None,
+    sinks: tuple[str, str] = ("A", "B"),
+) -> GraphCrossing:
+    """What the product makes of one sink's sound on another, as a node in PipeWire's graph hears both.
+
+    ``during(product)`` runs halfway.
+    """
+    source, target = sinks
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(product(env, f"{source}.monitor", target, model, *argv))
+        stack.enter_context(pulse_playing(env, source, noise(seconds + 30)))
+        time.sleep(SETTLE_S)
+        probe = stack.enter_context(GraphProbe(env, source, target))
+        time.sleep(seconds / 2)
+        if during:
+            during(running)
+        done = time.monotonic()
+        time.sleep(seconds / 2)
+        delay, lost = probe.stop()
+        return GraphCrossing(delay, lost, done, finish(running))
 
 
 def across_jack(

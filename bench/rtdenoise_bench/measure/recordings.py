@@ -68,8 +68,9 @@ class Recording:
 
 @contextlib.contextmanager
 def pulse_playing(env: dict[str, str], sink: str, samples: np.ndarray, latency_ms: int = 20) -> Iterator[None]:
-    """Play float32 samples on a sink while this holds."""
-    argv = ["pacat", "-p", "--raw", "-d", sink, "--format=float32le", f"--rate={RATE}", "--channels=1"]
+    """Play float32 ``[samples]`` or ``[samples, channels]`` on a sink while this holds."""
+    argv = ["pacat", "-p", "--raw", "-d", sink, "--format=float32le", f"--rate={RATE}"]
+    argv.append(f"--channels={samples[0].size}")
     with tempfile.NamedTemporaryFile(prefix="rtd-") as f:
         f.write(samples.astype("<f4").tobytes())
         f.flush()
