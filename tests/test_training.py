@@ -68,10 +68,14 @@ def folders(tmp_path_factory):
 
 
 @pytest.fixture
-def start(folders, tmp_path, monkeypatch):
-    """``start(network, "--steps", "4", ...)``: a tiny training by the command; its folder is ``tmp_path / out``."""
+def short_validation(monkeypatch):
     monkeypatch.setattr("rtdenoise.training.validate.PAIRS", 2)
     monkeypatch.setattr("rtdenoise.training.validate.SECONDS", 1.5)
+
+
+@pytest.fixture
+def start(folders, tmp_path, short_validation):
+    """``start(network, "--steps", "4", ...)``: a tiny training by the command; its folder is ``tmp_path / out``."""
 
     def start(network: str, *more: str, out: str = "run", recipe: str = TINY) -> int:
         file = tmp_path / f"{network}.toml"
@@ -186,6 +190,7 @@ def test_a_unet_of_another_hop_is_trained_from_one_of_the_usual_hop(start, tmp_p
     assert load_model(tmp_path / "s.onnx").info.framing.latency_ms == 40
 
 
+@pytest.mark.usefixtures("short_validation")
 @pytest.mark.parametrize("look_ahead", [0, 1, 2])
 def test_an_estimate_is_compared_with_the_frame_it_is_of(folders, tmp_path, look_ahead):
     """A network that passes its input makes no error on clean speech, and gains nothing on noisy speech."""
@@ -233,6 +238,7 @@ def test_harmonics_that_share_a_bin_fall_into_sub_bands_of_their_own():
         assert (sizes[:, loudest, None] > 100 * sizes[:, others]).all()
 
 
+@pytest.mark.usefixtures("short_validation")
 def test_a_trained_model_is_fine_tuned_below_8_khz_where_voices_are(folders, tmp_path):
     clean, noise = (str(folders / side) for side in ("clean", "noise"))
     mine = tmp_path / "mine"
