@@ -39,8 +39,8 @@ def test_digital_silence_stays_silent(shipped):
 @pytest.mark.slow
 @pytest.mark.parametrize("level", [0.0, 1e-38, 1e-42])
 def test_silence_and_denormals_cost_no_more_than_sound(shipped, level):
-    """A muted microphone must not burn the processor (easyeffects#4248). Medians of hops that take turns, so that other
-    programs slow both down alike."""
+    """A muted microphone must not burn the processor (easyeffects#4248). Of hops that take turns, the quick ones, which
+    no other program interrupted."""
     sound = modulated_noise(np.random.default_rng(0), RATE)[:, 0]
     quiet = np.full(RATE, level, np.float32)
 
@@ -54,7 +54,7 @@ def test_silence_and_denormals_cost_no_more_than_sound(shipped, level):
     size = loud.geometry.hop
     hops = [x[: RATE // size * size].reshape(-1, size) for x in (sound, quiet)]
     times = [(seconds(loud, a), seconds(muted, b)) for _ in range(4) for a, b in zip(*hops, strict=True)]
-    loud_s, muted_s = np.median(times, 0)
+    loud_s, muted_s = np.percentile(times, 10, axis=0)
     assert muted_s < 1.5 * loud_s
 
 

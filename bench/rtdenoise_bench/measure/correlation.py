@@ -84,6 +84,12 @@ def noise(seconds: float, seed: int = 1) -> np.ndarray:
     return (LEVEL * np.clip(x / x.std(), -4, 4)).astype(np.float32)
 
 
+def level(heard: np.ndarray) -> float:
+    """RMS of a recording of ``noise``: the median of its pieces of 10 ms, as a stalled machine's holes leave it."""
+    piece = RATE // 100
+    return float(np.median(np.std(heard[: len(heard) // piece * piece].reshape(-1, piece), axis=1)))
+
+
 def si_sdr_db(clean: np.ndarray, heard: np.ndarray, window: int = RATE // 4, creep: int = 48) -> float:
     """How like ``heard`` is to ``clean``, wherever in it it begins: scale-invariant signal-to-distortion ratio in dB,
     median of the windows with speech.
