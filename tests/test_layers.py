@@ -29,7 +29,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.live": """
         compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
         drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker audio_streams
-        streams pipewire_library pipewire pipewire_filter graph_callback graph_links graph_streams backends carrier
+        pipewire_library pipewire streams pipewire_filter graph_callback graph_links graph_streams backends carrier
         player file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences offer engine server desktop browser",
     "rtdenoise.cli": """

@@ -17,6 +17,7 @@ from rtdenoise.live.audio_streams import AudioStreams
 from rtdenoise.live.devices import Device, common_rate, share_clock
 from rtdenoise.live.graph_callback import MOST_PORTS
 from rtdenoise.live.graph_streams import GraphStreams
+from rtdenoise.live.pipewire import refuse_unmanaged
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_end import VirtualEnd
@@ -25,7 +26,6 @@ Backend = Literal["portaudio", "pipewire"]
 # What the play callback should find left over in its worst usual moment: on two clocks, and on PipeWire's one, whose
 # cycles wake the worker a little late on a machine that has other work.
 TWO_CLOCKS_RESERVE_MS, GRAPH_RESERVE_MS = 5.0, 2.0
-SERVER = "PipeWire"
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,11 @@ def find_route(
 
 
 def _are_in_graph(*devices: Device) -> bool:
-    return all(device.endpoint is not None and device.host == SERVER for device in devices)
+    return all(device.endpoint is not None and device.host == pulse.PIPEWIRE for device in devices)
 
 
 def _by_portaudio(source: Device, target: Device, rate: int | None) -> Route:
+    refuse_unmanaged(source, target)
     split = not share_clock(source, target) and not (source.is_file or target.is_file)
     return Route(source, target, "portaudio", common_rate(source, target, rate), split)
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtdenoise.errors import DeviceError
+from rtdenoise.live import pulse
+from rtdenoise.live.devices import Device
 from rtdenoise.live.environment import changed
 from rtdenoise.live.pipewire_library import (
     DONE,
@@ -186,3 +188,18 @@ class Connection:
             made = make(factory.encode(), f"PipeWire:Interface:{kind}".encode(), 3, C.addressof(given), 0)
         if not made:
             raise DeviceError(f"PipeWire does not make a {kind.lower()} ({factory})")
+
+
+def refuse_unmanaged(*devices: Device) -> None:
+    """`Unmanaged` where one of these is reached through a PipeWire server without a session manager, as far as this
+    process can see (a sandbox may hide it): PortAudio would wait for the manager for ever, also when it only asks."""
+    hosts = {d.host if d.endpoint else pulse.endpoints()[0] for d in devices if d.is_server}
+    if pulse.PIPEWIRE not in hosts:
+        return
+    try:
+        with Connection() as graph:
+            graph.require_manager()
+    except Unmanaged:
+        raise
+    except DeviceError:
+        pass

@@ -18,6 +18,7 @@ from rtdenoise.live.pulse_client import private_memory
 from rtdenoise.live.server import connection, listed
 
 PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
+PULSEAUDIO, PIPEWIRE = "PulseAudio", "PipeWire"
 # The sinks and sources that we made begin with these, in their names and in what people read.
 OWN_PREFIX, OWN_DESCRIPTION = "rtdenoise_", "rtdenoise "
 # This overrides the buffers of every stream; people export it for games and video players.
@@ -56,7 +57,7 @@ def usual_rate() -> int:
 def endpoints_of(client: Any) -> tuple[str, list[Endpoint]]:
     """The same, over a connection that is there already."""
     info = client.server_info()
-    server = "PipeWire" if "PipeWire" in info.server_name else "PulseAudio"
+    server = PIPEWIRE if PIPEWIRE in info.server_name else PULSEAUDIO
     found = []
     for is_source, items, default in (
         (True, listed(client.source_list), info.default_source_name),

@@ -15,6 +15,7 @@ from rtdenoise.live import callback, pulse, ring
 from rtdenoise.live.audio_streams import THREADS, AudioStreams
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device, list_devices, share_clock
+from rtdenoise.live.pipewire import refuse_unmanaged
 from rtdenoise.live.portaudio import changing, open_streams, portaudio
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Streams(AudioStreams):
     def restart(self, kinds: Sequence[Kind]) -> None:
         listed = list_devices()  # A device that came back may have another number.
         self.source, self.target = (next(filter(d.is_same, listed), d) for d in (self.source, self.target))
+        refuse_unmanaged(*self.needed(kinds))
         try:
             for kind in kinds:
                 self._start(kind)
