@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from rtdenoise.arguments import RATE, SECONDS, count, number
+from rtdenoise.arguments import BACKENDS, RATE, SECONDS, count, number
 from rtdenoise.errors import UsageError
 from rtdenoise.io.atomic import write_text
 from rtdenoise.model.registry import DEFAULT_MODEL, find_model
@@ -66,6 +66,12 @@ class Command:
         if "live" in self.sections:
             every = " (default: all)" if self.sections == ("live",) else " (default: the one that runs here, and JACK)"
             add("--server", action="append", choices=SERVERS, help="sound server to measure; may be repeated" + every)
+            add(
+                "--backend",
+                action="append",
+                choices=BACKENDS,
+                help="how sound goes by the server; may be repeated, for both side by side (default: as a session)",
+            )
             add("--live", type=SECONDS, default=LIVE_S, metavar="S", help="seconds to record (default %(default)s)")
             add(
                 "--in",
@@ -137,6 +143,7 @@ class Command:
             real_time_s=wanted.get("real_time", 0.0),
             live_s=wanted.get("live", 0.0),
             servers=tuple(wanted["server"]) if wanted.get("server") else everywhere,
+            backends=tuple(wanted["backend"]) if wanted.get("backend") else (None,),
             devices=(args.source, args.target) if wanted.get("source") else None,
             peers=others,
             matrix_rates=RATES_HZ if self.sections == ("matrix",) else FEW_RATES_HZ,

@@ -169,6 +169,11 @@ def duplex_callback(source: Address, target: Address, frames: int, times: Addres
 CALLBACKS = {"duplex": duplex_callback, "input": input_callback, "output": output_callback}
 
 
+def entry(kind: Kind, rings: Rings) -> tuple[int, int]:
+    """The address of a callback over ``rings``, and the user data it is to be given."""
+    return CALLBACKS[kind].address or 0, rings.address
+
+
 def open_stream(kind: Kind, rings: Rings, **settings: Any) -> sd._StreamBase:
     """A PortAudio stream over ``rings``; ``settings`` are sounddevice's (device, samplerate, channels, ...).
 
@@ -176,11 +181,12 @@ def open_stream(kind: Kind, rings: Rings, **settings: Any) -> sd._StreamBase:
     """
     import sounddevice as sd
 
+    address, user = entry(kind, rings)
     return sd._StreamBase(
         kind=kind,
         dtype="float32",
         wrap_callback=None,
-        callback=sd._ffi.cast("PaStreamCallback*", CALLBACKS[kind].address),
-        userdata=sd._ffi.cast("void*", rings.address),
+        callback=sd._ffi.cast("PaStreamCallback*", address),
+        userdata=sd._ffi.cast("void*", user),
         **settings,
     )

@@ -1,8 +1,7 @@
 """The callback of a node in PipeWire's graph as machine code: both directions in one call, on the graph's one clock.
 
-The graph hands over a buffer a port and a channel; they are woven into frames and taken apart again around the copying
-that PortAudio's callbacks do (`rtdenoise.live.callback`). It never waits: a cycle that is late delays every node behind
-it.
+The graph hands over a buffer a port and a channel; they are woven into frames and taken apart again around the callback
+that PortAudio would call (`rtdenoise.live.callback`). It never waits: a cycle that is late delays every node behind it.
 """
 
 from __future__ import annotations
@@ -12,30 +11,31 @@ from typing import Any, TypeAlias
 import numpy as np
 from numba import carray, types
 
-from rtdenoise.live import ring
-from rtdenoise.live.callback import capture, control_of, count_time, play, wake_worker
-from rtdenoise.live.ring import Rings, now_ns
+from rtdenoise.live import callback, ring
+from rtdenoise.live.ring import Rings
 from rtdenoise.native import compilation
 from rtdenoise.native.fft import inline
-from rtdenoise.native.intrinsics import call3, pointer
+from rtdenoise.native.intrinsics import call3, call8, pointer
 
 Address: TypeAlias = Any  # A C pointer, which exists in compiled code only.
 MOST_PORTS = 2  # in each direction
 MOST_FRAMES = 8192  # PipeWire's largest cycle
 
 # What the callback is given: int64 slots. Set before the first call:
-CONTROL = 0  # address: the rings' control block
-IN_PORTS, OUT_PORTS = 1, 2  # count: of ports that are in use
-IN_FRAMES, OUT_FRAMES = 3, 4  # address: memory for the frames of one cycle
-DSP_BUFFER = 5  # address: the function that gives a port's samples
-IN_MIXED, OUT_MIXED = 9, 10  # count: of outputs that the graph adds up at one input of ours, or at one that we play to
-FIRST_IN, FIRST_OUT = 11, 11 + MOST_PORTS  # handle: of the first port
+CALLBACK, USER = 0, 1  # address: of the callback that PortAudio would call, and of what that is given
+TIMES = 2  # address: of the times that a driver tells with a block, which the graph does not: zeros
+DSP_BUFFER = 3  # address: the function that gives a port's samples
+IN_PORTS, OUT_PORTS = 4, 5  # count: of ports that are in use
+IN_MIXED, OUT_MIXED = 6, 7  # count: of outputs that the graph adds up at one input of ours, or at one that we play to
+IN_FRAMES, OUT_FRAMES = 8, 9  # address: memory for the frames of one cycle
+FIRST_IN, FIRST_OUT = 10, 10 + MOST_PORTS  # handle: of the first port
 # Written by the callback:
-NEXT_POSITION = 6  # frames: where the next cycle should begin; 0 before the first
-GRAPH_RATE = 7  # Hz: of the graph
-CYCLE = 8  # frames: of the last cycle
-AHEAD = FIRST_OUT + MOST_PORTS  # frames: how far the last cycle began after where it should have
-SLOTS = AHEAD + 1
+NEXT_POSITION = 10 + 2 * MOST_PORTS  # frames: where the next cycle should begin; 0 before the first
+AHEAD = NEXT_POSITION + 1  # frames: how far the last cycle began after where it should have
+GRAPH_RATE = NEXT_POSITION + 2  # Hz: of the graph
+CYCLE = NEXT_POSITION + 3  # frames: of the last cycle
+SLOTS = NEXT_POSITION + 4
+LOST_INPUT = 2  # paInputOverflow
 # The words of PipeWire's `spa_io_clock`: rate as a fraction (its denominator above), position and length of the cycle.
 CLOCK_RATE, CLOCK_POSITION, CLOCK_FRAMES, CLOCK_WORDS = 10, 11, 12, 13
 
@@ -62,7 +62,6 @@ def move(state: np.ndarray, woven: int, first: int, ports: int, mixed: int, cycl
 def graph_callback(data: Address, position: Address) -> None:
     state = carray(data, (SLOTS,), np.int64)
     clock = carray(position, (CLOCK_WORDS,), np.int64)
-    control = control_of(pointer(state[CONTROL]), ring.PLAY_THREAD)
     cycle = clock[CLOCK_FRAMES]
     frames = min(cycle, MOST_FRAMES)
     state[CYCLE] = cycle
@@ -70,15 +69,12 @@ def graph_callback(data: Address, position: Address) -> None:
     # The graph skipped cycles, ours or another's fault: what they carried is lost. A call that comes after the next
     # cycle began sees that one's position, and so does the call for it, which then is no second loss.
     ahead = clock[CLOCK_POSITION] - state[NEXT_POSITION] if state[NEXT_POSITION] != 0 else 0
-    control[ring.IN_XRUNS] += ahead != 0 and ahead != -abs(state[AHEAD])
+    flags = np.int64(ahead != 0 and ahead != -abs(state[AHEAD])) * LOST_INPUT
     state[NEXT_POSITION], state[AHEAD] = clock[CLOCK_POSITION] + cycle, ahead
 
     move(state, IN_FRAMES, FIRST_IN, state[IN_PORTS], state[IN_MIXED], cycle, False)
-    began = capture(control, pointer(state[IN_FRAMES]), frames)
-    play(control, pointer(state[OUT_FRAMES]), frames)
+    call8(state[CALLBACK], (state[IN_FRAMES], state[OUT_FRAMES], frames, state[TIMES], flags, state[USER], 0, 0))
     move(state, OUT_FRAMES, FIRST_OUT, state[OUT_PORTS], state[OUT_MIXED], cycle, True)
-    count_time(control, ring.PLAY_TIMES, now_ns(control, ring.PLAY_SCRATCH) - began)
-    wake_worker(control, frames)
 
 
 class GraphPorts:
@@ -88,7 +84,9 @@ class GraphPorts:
         self.state = np.zeros(SLOTS, np.int64)
         self._rings, self._frames = rings, np.zeros((2, MOST_FRAMES * MOST_PORTS), np.float32)
         self.ins, self.outs = int(rings.control[ring.CAPTURE_CHANNELS]), int(rings.control[ring.PLAY_CHANNELS])
-        self.state[CONTROL], self.state[DSP_BUFFER] = rings.address, dsp_buffer
+        self._no_times = np.zeros(3)
+        self.state[[CALLBACK, USER]] = callback.entry("duplex", rings)
+        self.state[DSP_BUFFER], self.state[TIMES] = dsp_buffer, self._no_times.ctypes.data
         self.state[IN_PORTS], self.state[OUT_PORTS] = self.ins, self.outs
         self.state[IN_FRAMES], self.state[OUT_FRAMES] = (f.ctypes.data for f in self._frames)
         self.state[[IN_MIXED, OUT_MIXED]] = 1

@@ -1,6 +1,7 @@
 """End-to-end latency of live audio, measured from outside, and its breakdown by stage, traced from inside.
 
-Outside: noise goes in at one end of the sound server and is found again at the other. Inside: the clocks of callbacks
+Outside: noise goes in at one end of the sound server and is found again at the other; in PipeWire's graph a node behind
+both ends hears them in the same cycles, so that is exact to the sample. Inside: the clocks of callbacks
 and worker follow the first frame of each hop,
 
     device in ─▶ ring in ─▶ wake-up ─▶ compute ─▶ algorithm ─▶ ring out ─▶ device out
@@ -24,9 +25,11 @@ import numpy as np
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Geometry, Latency
+from rtdenoise.live.backends import Backend
 from rtdenoise.live.drift import TAPS
 from rtdenoise.live.hop import HOLD
-from rtdenoise.live.trace import ACTION, OPENED
+from rtdenoise.live.pipewire_library import library
+from rtdenoise.live.trace import ACTION, IN_AT, OPENED
 from rtdenoise.model.registry import load_model
 from rtdenoise_bench.measure import correlation, probes, recordings
 from rtdenoise_bench.measure.correlation import RATE, Delay
@@ -85,6 +88,18 @@ class Live(Punctuality):
     cpu_percent: float
     memory_mb: float
     ready_s: float
+    backend: Backend = "portaudio"
+
+    @property
+    def name(self) -> str:
+        """The server, for people; where there are two ways by it, which of them it was."""
+        by_another = self.server == "pipewire" and self.backend == "portaudio"
+        return f"{NAMES[self.server]} by PortAudio" if by_another else NAMES[self.server]
+
+    @property
+    def key(self) -> str:
+        """The same, for a table or a picture."""
+        return f"breakdown-{self.server}-{self.backend}"
 
 
 def measure(
@@ -94,9 +109,15 @@ def measure(
     latency: Latency = "normal",
     blocksize: int | None = None,
     injected_ms: float = 0.0,
+    backend: Backend | None = None,
 ) -> Live:
-    """Measure one of `SERVERS`; `UsageError` says why one cannot be. ``injected_ms`` adds a delay that only shows from
-    outside, which checks the measurement itself."""
+    """Measure one of `SERVERS`; `UsageError` says why one cannot be.
+
+    ``backend`` None is what a session takes by itself. ``injected_ms`` adds a delay that only shows from outside, which
+    checks the measurement itself.
+    """
+    if backend == "pipewire" and server != "pipewire":
+        raise UsageError(f"{NAMES[server]} has no graph of PipeWire's; use --backend portaudio, or --server pipewire")
     with tempfile.TemporaryDirectory(prefix="rtdenoise-bench-") as folder:
         path = Path(folder) / "trace.npz"
         argv: list[object] = ["--bypass", "--trace", path, "--latency", latency]
@@ -110,6 +131,8 @@ def measure(
         try:
             if server == "jack":
                 return _through_jack(model, seconds, argv, latency, load_trace)
+            if server == "pipewire" and backend != "portaudio" and (backend or library()):
+                return _through_graph(model, seconds, argv, latency, load_trace)
             return _through_pulse(server, model, seconds, argv, latency, load_trace)
         except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
             if isinstance(e, RtdenoiseError):
@@ -120,12 +143,32 @@ def measure(
 def _through_pulse(
     server: str, model: str, seconds: float, argv: list[object], latency: Latency, load_trace: Callable[[], dict]
 ) -> Live:
-    argv = [*argv, "--backend", "portaudio"]  # Its callbacks are what the trace observes.
+    argv = [*argv, "--backend", "portaudio"]
     with _pulse_server(server) as (env, sinks, route):
         c = probes.cross_pulse(env, LEAD_S, model, seconds, *argv, sinks=sinks)
     traced = load_trace()
     delay = recordings.align(c.reference, c.heard, c.began, c.ended)
+    route += ", by PortAudio"
     return _summary(server, route, model, latency, delay, c.stats, traced, *_found_outside(traced, c))
+
+
+def _through_graph(
+    model: str, seconds: float, argv: list[object], latency: Latency, load_trace: Callable[[], dict]
+) -> Live:
+    """In the graph all nodes are called in one cycle, so neither end adds a delay: a frame of a cycle is as late as the
+    cycle, and what it waits within that is the same on both sides."""
+    with _pulse_server("pipewire") as (env, sinks, route):
+        c = probes.across_graph(env, model, seconds, *argv, "--backend", "pipewire", sinks=sinks)
+    traced = load_trace()
+    log = traced["log_in"]
+    within = lambda at, block, column: (at - log[block, column]) / c.stats["rate"]
+    first = traced["trace"][:, IN_AT]
+    block = np.clip(np.searchsorted(log[:, IN_FROM], first, "right") - 1, 0, None)
+    usual_s = float(np.mean(within(first, block, IN_FROM)))
+    came_in = lambda at, block: log[block, AT] / 1e9 + within(at, block, IN_FROM) - usual_s
+    came_out = lambda at, block: log[block, AT] / 1e9 + within(at, block, OUT_FROM) - usual_s
+    route = f"{route}, as a node of its graph"
+    return _summary("pipewire", route, model, latency, c.delay, c.stats, traced, came_in, came_out)
 
 
 def _through_jack(
@@ -195,7 +238,7 @@ def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str]
             for sink in sinks:
                 line = ["pactl", "load-module", "module-null-sink", f"sink_name={sink}", f"rate={RATE}", "channels=1"]
                 modules.append(subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip())
-            yield dict(os.environ), sinks, f"{running}, the server that runs here, between two null sinks, by PortAudio"
+            yield dict(os.environ), sinks, f"{running}, the server that runs here, between two null sinks"
         except subprocess.CalledProcessError as e:
             raise UsageError(f"{running} refuses a null sink ({e.stderr.strip()})") from e
         finally:
@@ -205,7 +248,7 @@ def _pulse_server(server: str) -> Iterator[tuple[dict[str, str], tuple[str, str]
     _require(server)
     start = {"pulse": servers.pulseaudio, "pipewire": servers.pipewire}[server]
     with start() as env:
-        yield env, ("A", "B"), f"{NAMES[server]}, a private server, between two null sinks, by PortAudio"
+        yield env, ("A", "B"), f"{NAMES[server]}, a private server, between two null sinks"
 
 
 def running_server() -> str | None:
@@ -279,4 +322,5 @@ def _summary(
         cpu_percent=stats["cpu_percent"],
         memory_mb=stats["peak_kb"] / 1024,
         ready_s=stats["ready_s"],
+        backend=stats["backend"],
     )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Latency
+from rtdenoise.live.backends import Backend
 from rtdenoise_bench.measure import clock, cost, live, loopback, matrix, peers, start
 from rtdenoise_bench.measure.stages import Engine, InRealTime, Rounds, in_real_time
 from rtdenoise_bench.report import machine
@@ -34,8 +36,8 @@ EXPECTED_S = {"noise": 1, "engine": 2, "real time": 3, "matrix": 5, "cost": 10, 
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure: ``sections`` of `EXPECTED_S`, and how. ``servers`` None: those of a default report.
-    ``devices``: input and output of a loopback, instead of servers."""
+    """What to measure: ``sections`` of `EXPECTED_S`, and how. ``servers`` None: those of a default report; ``backends``
+    None: what a session takes there by itself. ``devices``: input and output of a loopback, instead of servers."""
 
     sections: tuple[str, ...]
     model: str
@@ -50,6 +52,7 @@ class Request:
     matrix_rates: tuple[int, ...] = matrix.RATES_HZ
     blocksize: int | None = None
     servers: tuple[str, ...] | None = None
+    backends: tuple[Backend | None, ...] = (None,)
     devices: tuple[str, str] | None = None
     peers: list[tuple[str, str]] = field(default_factory=list)
     clip: Path | None = None
@@ -62,7 +65,7 @@ def take(request: Request, console: Console) -> Report:
     between is noticed. Raises `UsageError` if nothing at all could be measured.
     """
     began, here = time.monotonic(), machine.look()
-    places = request.servers or (() if request.devices else _affordable())
+    places = list(product(request.servers or (() if request.devices else _affordable()), request.backends))
     with _Steps(request, len(places), console) as steps:
         noise = steps.take("noise", "timer noise", lambda: clock.measure(NOISE_S))
         rounds = steps.take("engine", "getting ready (the first run on a machine compiles)", lambda: _rounds(request))
@@ -70,7 +73,10 @@ def take(request: Request, console: Console) -> Report:
         if rounds:
             steps.take("engine", "stages of a hop", lambda: rounds.take(request.rounds - half))
         paced = [steps.take("real time", f"in real time, {c}", partial(_in_real_time, request, c)) for c in CONDITIONS]
-        ways = [steps.take("live", f"end to end, {place}", partial(_live, request, place)) for place in places]
+        ways = [
+            steps.take("live", f"end to end, {' by '.join(filter(None, place))}", partial(_live, request, *place))
+            for place in places
+        ]
         round_trip = (
             steps.take("live", "round trip", partial(_round_trip, request, request.devices))
             if request.devices
@@ -132,8 +138,9 @@ def _in_real_time(request: Request, condition: str) -> InRealTime:
         return in_real_time(harness, condition, request.real_time_s if condition == ALONE else request.real_time_s / 2)
 
 
-def _live(request: Request, server: str) -> live.Live:
-    return live.measure(server, request.model, request.live_s, request.latency, request.blocksize)
+def _live(request: Request, server: str, backend: Backend | None) -> live.Live:
+    settings = request.model, request.live_s, request.latency, request.blocksize
+    return live.measure(server, *settings, backend=backend)
 
 
 def _round_trip(request: Request, devices: tuple[str, str]) -> loopback.Loopback:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from math import gcd
 
-from rtdenoise_bench.measure.live import NAMES, Live
+from rtdenoise_bench.measure.live import Live
 from rtdenoise_bench.measure.stages import NOISY
 from rtdenoise_bench.measure.times import counted
 from rtdenoise_bench.report.report import Report
@@ -50,7 +50,7 @@ def warn(report: Report) -> list[str]:
         apart = abs(live.sum_ms - live.latency_ms)
         if apart > max(1.0, 0.05 * live.latency_ms):
             found.append(
-                f"{NAMES[live.server]}: the sum of the stages differs from the measured latency by {apart:.1f} ms; "
+                f"{live.name}: the sum of the stages differs from the measured latency by {apart:.1f} ms; "
                 "trust the latter"
             )
     return found
@@ -64,10 +64,7 @@ def _latency_mode(lives: list[Live]) -> list[tuple[float, str]]:
     if not lives:
         return []
     saved, low = lives[0].low_saves_ms, lives[0].latency == "low"
-    other = [
-        f"{NAMES[w.server]} {w.latency_ms + (saved if low else -saved):.1f} instead of {w.latency_ms:.1f}"
-        for w in lives
-    ]
+    other = [f"{w.name} {w.latency_ms + (saved if low else -saved):.1f} instead of {w.latency_ms:.1f}" for w in lives]
     if low:
         return [(0.03, f"`--latency low` is on; `--latency normal` adds {saved:.1f} ms: {', '.join(other)} ms")]
     return [
@@ -110,13 +107,13 @@ def _block(live: Live, report: Report) -> list[tuple[float, str]]:
 
 def _driver(live: Live) -> list[tuple[float, str]]:
     """Where the driver's report differs from what was measured."""
-    if live.server == "jack":
+    if live.server == "jack" or live.backend == "pipewire":
         return []
     measured = sum(p.ms for p in live.stages if p.name.startswith("device"))
     reported = live.driver_in_ms + live.driver_out_ms
     if abs(reported - measured) <= CREDIBLE_MS:
         return []
-    text = f"{NAMES[live.server]}: the driver reports {reported:.1f} ms for the devices, measured were {measured:.1f}"
+    text = f"{live.name}: the driver reports {reported:.1f} ms for the devices, measured were {measured:.1f}"
     return [(0.2, f"{text}; set lip sync by the measured {live.latency_ms:.1f} ms")]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rtdenoise.errors import UsageError
-from rtdenoise_bench.measure.live import NAMES, Live
+from rtdenoise_bench.measure.live import Live
 from rtdenoise_bench.measure.times import Times, edges_us
 from rtdenoise_bench.report.report import Report
 
@@ -92,7 +92,7 @@ def waterfall(live: Live) -> str:
             axes.grid(axis="x")
         return figure
 
-    return _both(f"breakdown-{live.server}", draw, f"{NAMES[live.server]}: latency by stage, ms")
+    return _both(live.key, draw, f"{live.name}: latency by stage, ms")
 
 
 def histograms(key: str, rows: list[tuple[str, Times, str]], limit_us: float) -> str:
@@ -139,7 +139,7 @@ def over_time(lives: list[Live]) -> str:
                 axes.set_ylim(live.latency_ms - half, live.latency_ms + half)
                 axes.axhspan(live.low_ms, live.high_ms, color=ROLES["device"], alpha=0.15, lw=0)
                 axes.plot(t, ms, ".-", color=ROLES["device"], lw=1, ms=4)
-                axes.set_title(f"{NAMES[live.server]}, ms", loc="left", fontsize=FONT_PX, color=ROLES["ink"])
+                axes.set_title(f"{live.name}, ms", loc="left", fontsize=FONT_PX, color=ROLES["ink"])
                 axes.yaxis.set_major_locator(MaxNLocator(3))
                 axes.tick_params(length=0, labelcolor=ROLES["muted"])
                 axes.grid()

@@ -14,7 +14,6 @@ from pathlib import Path
 from rtdenoise import console
 from rtdenoise.arguments import number
 from rtdenoise.errors import UsageError
-from rtdenoise_bench.measure.live import NAMES
 from rtdenoise_bench.report.report import Report, load
 
 THRESHOLD = 0.10
@@ -117,7 +116,7 @@ def _figures(report: Report) -> dict[str, Figure]:
             found[f"{of}, cold"] = Figure(k.cold, "%", k.noise)
     for w in report.live:
         half = (w.high_ms - w.low_ms) / 2 / w.latency_ms
-        found[f"{NAMES[w.server]} {w.model} {w.latency}: end to end"] = Figure(w.latency_ms, "ms", half)
+        found[f"{w.name} {w.model} {w.latency}: end to end"] = Figure(w.latency_ms, "ms", half)
     if loop := report.loopback:
         half = (loop.high_ms - loop.low_ms) / 2 / loop.latency_ms
         found[f"{loop.output} -> {loop.input}: round trip"] = Figure(loop.latency_ms, "ms", half)

@@ -92,7 +92,7 @@ def page(report: Report) -> str:
     ]
     if report.advice:
         body += ["<h2>What to change</h2>", _list("advice", report.advice)]
-    lives = {f"breakdown-{live.server}": live for live in report.live}
+    lives = {live.key: live for live in report.live}
     for table in tables(report):
         body.append(f"<h2>{escape(table.title)}</h2>")
         if table.key in lives:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from rtdenoise_bench.measure.live import NAMES, Live
+from rtdenoise_bench.measure.live import Live
 from rtdenoise_bench.measure.loopback import Loopback
 from rtdenoise_bench.measure.matrix import Cell
 from rtdenoise_bench.measure.times import PERCENTILES, Times, counted
@@ -31,7 +31,7 @@ def headline(report: Report) -> list[tuple[str, str, str]]:
     found = []
     for live in report.live:
         meaning = f"end to end, 95 % from {live.low_ms:.1f} to {live.high_ms:.1f}; floor {live.floor_ms:.1f}"
-        found.append((NAMES[live.server], f"{live.latency_ms:.1f} ms", meaning))
+        found.append((live.name, f"{live.latency_ms:.1f} ms", meaning))
     if loop := report.loopback:
         meaning = f"devices out and in; with the filter {loop.latency_ms + loop.filter_ms:.1f} ms"
         found.append(("Round trip", f"{loop.latency_ms:.1f} ms", meaning))
@@ -109,22 +109,24 @@ def _breakdown(live: Live) -> Table:
     rows.append(["floor", f"{live.floor_ms:.2f}", "", "window minus hop, plus one block: the minimum for this filter"])
     block = f"{live.block_in} in, {live.block_out} out" if live.block_in != live.block_out else f"{live.block_in}"
     drift = f"; clock drift {live.drift_ppm:+.0f} ppm" if live.drift_ppm is not None else ""
+    in_graph = live.backend == "pipewire"
+    claims = f", the driver {live.driver_in_ms:.1f} ms in and {live.driver_out_ms:.1f} ms out"
+    driver = "" if in_graph else claims
     notes = [
         f"{live.route}; {live.model}, {live.rate} Hz, latency {live.latency}, blocks of {block} frames, "
         f"{live.worker} worker, {live.scheduling} priority{drift}",
         f"{live.seconds:.1f} s: {counted(live.underruns, 'underrun')}; of {counted(live.completion.count, 'hop')} "
         f"{live.misses} late, {live.reused_gains} with reused gains; {100 * live.clean_share:.0f} % of windows clean",
         f"{live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB peak memory, {live.ready_s:.1f} s to start",
-        f"the product reports {live.reported_ms:.2f} ms from callback to callback, the driver "
-        f"{live.driver_in_ms:.1f} ms in and {live.driver_out_ms:.1f} ms out",
+        f"the product reports {live.reported_ms:.2f} ms from callback to callback{driver}",
     ]
-    if live.server != "jack":
+    if live.server != "jack" and not in_graph:
         notes.append(
             "the sum of both devices is exact; its split between them is uncertain by the recorders' lag, about 4 ms"
         )
     return Table(
-        f"breakdown-{live.server}",
-        f"Latency breakdown: {NAMES[live.server]}",
+        live.key,
+        f"Latency breakdown: {live.name}",
         ["stage", "ms", "share", "meaning"],
         rows,
         notes,

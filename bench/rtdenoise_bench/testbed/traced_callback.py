@@ -6,7 +6,6 @@ a delay that only a measurement from outside can see: the stages then add up to 
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -70,27 +69,21 @@ class Observer:
         self._plans: dict[str, np.ndarray] = {}
         self._logs: dict[str, np.ndarray] = {}
         self._audio: dict[str, np.ndarray] = {}
-        self._real, self._callbacks = callback.open_stream, dict(callback.CALLBACKS)
-        callback.open_stream = self._open
+        self._real = callback.entry
+        callback.entry = self._entry
 
-    def _open(self, kind: callback.Kind, rings: Rings, **settings: Any):
-        plan, log, channels = np.zeros(SLOTS, np.int64), np.zeros((ROWS, COLUMNS), np.int64), settings["channels"]
-        ends = channels if isinstance(channels, tuple) else (channels, channels)
+    def _entry(self, kind: callback.Kind, rings: Rings) -> tuple[int, int]:
+        plan, log = np.zeros(SLOTS, np.int64), np.zeros((ROWS, COLUMNS), np.int64)
+        ends = [int(rings.control[slot]) for slot in (ring.CAPTURE_CHANNELS, ring.PLAY_CHANNELS)]
         line = np.zeros((max(1, self._delay_frames), ends[1]), np.float32)
         audio = np.zeros((2, AUDIO_FRAMES), np.float32)
-        address = self._callbacks[kind].address
-        assert address
-        plan[CALLBACK], plan[CONTROL] = address, rings.address
+        plan[[CALLBACK, CONTROL]] = self._real(kind, rings)
         plan[LOG], plan[LINE], plan[LINE_FRAMES] = log.ctypes.data, line.ctypes.data, self._delay_frames
         plan[AUDIO_IN], plan[AUDIO_OUT] = audio[0].ctypes.data, audio[1].ctypes.data
         plan[CHANNELS_IN], plan[CHANNELS_OUT], plan[IS_INPUT] = *ends, kind != "output"
         self._kept += [line, rings]
         self._plans[kind], self._logs[kind], self._audio[kind] = plan, log, audio
-        callback.CALLBACKS[kind] = _traced_callback
-        try:
-            return self._real(kind, SimpleNamespace(address=plan.ctypes.data), **settings)  # type: ignore[arg-type]
-        finally:
-            callback.CALLBACKS[kind] = self._callbacks[kind]
+        return _traced_callback.address or 0, plan.ctypes.data
 
     def recorded(self) -> dict[str, np.ndarray]:
         """What the callbacks recorded, oldest first (``log_in``, ``log_out``), and what of the sound they kept
