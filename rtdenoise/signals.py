@@ -117,6 +117,21 @@ def noted() -> Iterator[list[int]]:
 
 
 @contextmanager
+def awaited() -> Iterator[list[int]]:
+    """The signals to end that have come so far, for who looks at them again and again and ends in an order of its own,
+    as a server does. The first does nothing else; the next does what it did before."""
+    came: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        if len(came) > 1 and callable(handler := before[number]):
+            handler(number, frame)
+
+    with _handled((n for n in ENDING if callable(signal.getsignal(n))), wait) as before:
+        yield came
+
+
+@contextmanager
 def held() -> Iterator[None]:
     """Signals wait meanwhile, and come afterwards, whatever else went wrong. Who sends another one `PATIENCE_S` after
     the first does not wait: the server may never answer."""

@@ -49,6 +49,15 @@ def test_stream_example_tells_the_latency_and_loses_nothing(latency, told):
     assert f"{samples} samples out for {samples} in" in said
 
 
+def test_serve_example_gets_back_what_it_sent(tmp_path):
+    pytest.importorskip("aiohttp", reason="pip install 'rtdenoise[serve]'")
+    pytest.importorskip("prometheus_client", reason="pip install 'rtdenoise[serve]'")
+    said = run("serve_example.py", "--out", tmp_path / "clean.wav")
+    noisy, clean = EXAMPLES / "noisy.wav", tmp_path / "clean.wav"
+    assert f"{soundfile.info(noisy).frames} samples back" in said
+    np.testing.assert_allclose(soundfile.read(clean)[0], soundfile.read(noisy)[0], atol=2e-4)
+
+
 def test_folder_example_filters_all_and_goes_on_where_it_ended(tmp_path):
     sounds = sorted(p.name for p in EXAMPLES.iterdir() if p.suffix in (".wav", ".mp3"))
     argv = ("folder_example.py", "--in", EXAMPLES, "--out", tmp_path)

@@ -32,9 +32,10 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         pipewire_library pipewire streams pipewire_filter graph_callback graph_links graph_streams backends carrier
         player file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences offer engine server desktop browser",
+    "rtdenoise.serving": "protocol limits access metrics session server",
     "rtdenoise.cli": """
-        keys config ends profiles listening options request archive ctl panel service devices apps models virtual_mic
-        doctor live_spectrogram live_view live""",
+        keys config ends profiles listening options request archive ctl panel serve service devices apps models
+        virtual_mic doctor live_spectrogram live_view live""",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe
@@ -46,10 +47,11 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         scoring.residue scoring.cards scoring.score_tables scoring.comparison scoring.dnsmos scoring.pair_scores
         scoring.spectrograms scoring.systems scoring.tape_scores scoring.evaluate""",
     "rtdenoise_bench": """
-        testbed.servers testbed.stressors
+        testbed.servers testbed.stressors testbed.strangers
         measure.times measure.correlation measure.recordings measure.start measure.latency measure.jack_probe
         measure.graph_probe measure.probes measure.clock
         report.readme report.machine report.table
+        measure.serving
         measure.loopback testbed.fault_injection testbed.busy_model measure.files testbed.traced_callback
         measure.exactness measure.latency_breakdown testbed.harness testbed.subject measure.stages measure.peers
         measure.cost measure.matrix measure.live measure.stress measure.soak
@@ -62,10 +64,11 @@ BELOW = {
     **{room: _FILTER[:k] for k, room in enumerate(_FILTER)},
     "rtdenoise.live": _FILTER,
     "rtdenoise.panel": [*_FILTER, "rtdenoise.live"],
-    "rtdenoise.cli": [*_FILTER, "rtdenoise.live", "rtdenoise.panel"],
+    "rtdenoise.serving": _FILTER,
+    "rtdenoise.cli": [*_FILTER, "rtdenoise.live", "rtdenoise.panel", "rtdenoise.serving"],
     "rtdenoise.training": _FILTER,
     "rtdenoise_bench": [*_FILTER, "rtdenoise.live", "rtdenoise.training"],
-    "command": [*_FILTER, "rtdenoise.live", "rtdenoise.training", "rtdenoise.panel", "rtdenoise.cli"],
+    "command": [room for room in ROOMS if room not in ("rtdenoise_bench", "command")],
 }
 MODULES = {
     room: names.split() if room == "command" else [f"{room}.{name}" for name in names.split()]

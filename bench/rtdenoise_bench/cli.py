@@ -20,6 +20,7 @@ COMMANDS = {  # name: module or module:object, and its help text
     "compare": ("report.compare", "compare two reports; fails if the second is slower"),
     "exactness": ("measure.exactness", "check that the streaming core is exact and has the latency it reports"),
     "files": ("measure.files", "measure speed, memory and start-up of the command"),
+    "serve": ("measure.serving", "sessions of rtdenoise serve that one core carries, also beside hostile clients"),
     "latency": ("measure.latency", "print the algorithmic latency at common rates"),
     "stress": ("measure.stress", "measure live audio under stalls, overload, drift and load, on null devices"),
     "soak": ("measure.soak", "measure live audio over many minutes: latency, memory, threads"),

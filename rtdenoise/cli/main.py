@@ -56,6 +56,7 @@ COMMANDS = {
     "virtual-mic": Command("create, remove or inspect the virtual microphone", "rtdenoise.cli.virtual_mic"),
     "ctl": Command("look at a running session, mute it, change its settings", "rtdenoise.cli.ctl"),
     "panel": Command("see, hear and steer the filter in a page of the browser", "rtdenoise.cli.panel", "panel"),
+    "serve": Command("filter what other programs send over WebSockets", "rtdenoise.cli.serve", "serve"),
     "doctor": Command("check the audio set-up and say what to fix", "rtdenoise.cli.doctor"),
     "service": Command("start the virtual microphone at every login (systemd)", "rtdenoise.cli.service"),
     "config": Command("show or edit the configuration file", "rtdenoise.cli.config"),

@@ -19,14 +19,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from rtdenoise.core.denoiser import BATCHES, Denoiser
+from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
 from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import DEFAULT_MODEL
 
 Result = TypeVar("Result")
-PIECE_HOPS = BATCHES[0]  # of a long chunk at a time: a few ms of work, the most that other streams wait for
+PIECE_HOPS = 16  # of a long chunk at a time: 2 ms of work, the most that other streams wait for
 
 
 class AsyncDenoiser:
@@ -51,7 +51,7 @@ class AsyncDenoiser:
     Notes
     -----
     A task may be cancelled while it waits. A chunk whose turn has not come is then not filtered at all; one that a
-    thread is busy with is filtered up to the end of the current piece (64 hops), and what came out of it is lost. Other
+    thread is busy with is filtered up to the end of the current piece (16 hops), and what came out of it is lost. Other
     chunks and their order are not affected.
 
     Examples

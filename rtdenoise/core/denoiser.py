@@ -24,7 +24,9 @@ from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import DEFAULT_MODEL, load_model
 from rtdenoise.native.fft import aligned
 
-BATCHES = (64, 8, 1)  # Frames in one call of the model: many where samples lie ready, one where they trickle in.
+# Frames in one call of the model, as many as lie ready: five cost little more than one, which is what chunks of 20 ms
+# live on. In between, 64 are taken in pieces, since each number has buffers of its own.
+BATCHES = (64, *range(16, 0, -1))
 
 
 class Denoiser(Adjustable):
