@@ -138,6 +138,7 @@ VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which 
     "model": _or_default(str),
     "profile": _or_default(str, "none"),
     "strength": _or_default(number(0, 1_000, "dB"), "none"),
+    "ears_strength": _or_default(number(0, 1_000, "dB"), "none"),
     "low_cut": _or_default(LOW_CUT.read, "off"),
     "latency": _latency,
     "rate": _or_default(RATE),

@@ -289,6 +289,10 @@ def test_who_watched_and_went_is_forgotten_without_a_word(runtime, caplog):
         (b'{"v": 1, "do": "set", "set": {"model": ""}}', "model is"),
         (b'{"v": 1, "do": "set", "set": {"model": "a\\u0000b"}}', "model is"),
         (b'{"v": 1, "do": "status", "set": {"muted": true}}', "belongs to"),
+        (b'{"v": 1, "do": "set", "set": {"ears": {}}}', "ears is an object"),
+        (b'{"v": 1, "do": "set", "set": {"ears": {"muted": true}, "muted": true}}', "stands alone"),
+        (b'{"v": 1, "do": "set", "set": {"ears": {"ears": {"muted": true}}}}', "ears is an object"),
+        (b'{"v": 1, "do": "set", "set": {"ears": {"strength_db": -1}}}', "strength_db is"),
     ],
 )
 def test_what_is_no_request_is_answered_in_words_and_changes_nothing(session, runtime, line, said):

@@ -35,7 +35,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.serving": "protocol limits access metrics session server",
     "rtdenoise.cli": """
         keys config ends profiles listening options request archive ctl panel serve service devices apps models
-        virtual_mic doctor live_spectrogram live_view live""",
+        virtual_mic doctor live_spectrogram live_view live call""",
     "rtdenoise.training": """
         metrics muon distributed spectra perceptual_loss losses
         data.augment data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer data.tape_mixer recipe

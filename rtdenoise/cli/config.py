@@ -2,8 +2,8 @@
 
     command line ▸ its --profile ▸ remembered for the microphone ▸ the profile here ▸ the rest here ▸ built-in value
 
-It is read at every start of a filter. Keys at its top hold for files and live audio alike, those below ``[live]`` and
-``[folders]`` only there, those below ``[profiles.NAME]`` where that profile is asked for.
+It is read at every start of a filter. Keys at its top hold for files and live audio alike, those below ``[live]``,
+``[call]`` and ``[folders]`` only there, those below ``[profiles.NAME]`` where that profile is asked for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,15 @@ TEMPLATE = """\
 # monitor = true            # also play the virtual microphone on the default output
 # control = false           # no socket for rtdenoise ctl
 
+[call]                      # rtdenoise call; what is not set here is as above and in [live]
+# mic = "USB"               # your microphone
+# speakers = "Headphones"   # where you hear the others
+# strength = 24             # of the microphone, in dB
+# ears_strength = 12        # of what you hear
+# low_cut = 80
+# latency = "low"
+# app = "firefox"           # moved there and back
+
 [folders]
 # jobs = 4
 # overwrite = true
@@ -75,6 +84,18 @@ class Live:
 
 
 @dataclass(frozen=True)
+class Call:
+    mic: str | None = None
+    speakers: str | None = None
+    model: str | None = None
+    strength: float | None = None
+    ears_strength: float | None = None
+    low_cut: float | None = None
+    latency: str | float | None = None
+    app: str | None = None
+
+
+@dataclass(frozen=True)
 class Folders:
     jobs: int | None = None
     overwrite: bool | None = None
@@ -89,6 +110,7 @@ class Config:
     quiet: bool | None = None
     profile: str | None = None
     live: Live = field(default_factory=Live)
+    call: Call = field(default_factory=Call)
     folders: Folders = field(default_factory=Folders)
     profiles: dict[str, Profile] = field(default_factory=lambda: dict(BUILT_IN))
 
@@ -98,6 +120,11 @@ class Config:
         if self.live.fixed_latency is not None and not isinstance(self.latency, str):
             common.pop("latency", None)  # A target in ms and a fixed latency exclude each other.
         return common | _given(self.live)
+
+    def for_call(self) -> dict[str, Any]:
+        """What is set for both directions of a call; ``[call]`` before what holds for all live audio."""
+        known = {f.name for f in fields(Call)} | {"backend", "control", "quiet"}
+        return {name: value for name, value in self.for_live().items() if name in known} | _given(self.call)
 
     def of_profile(self, name: str | None) -> dict[str, Any]:
         """What a profile sets; nothing without one. `UsageError` if there is none of this name."""
@@ -130,7 +157,12 @@ def load_config() -> Config:
         return Config()
     except OSError as problem:
         raise UsageError(f"cannot read {path}: {problem.strerror}") from problem
-    for values, where in ((config, ""), (config.live, " [live]"), (config.folders, " [folders]")):
+    for values, where in (
+        (config, ""),
+        (config.live, " [live]"),
+        (config.call, " [call]"),
+        (config.folders, " [folders]"),
+    ):
         _check(values, f"{path}{where}")
     config = replace(config, profiles=_profiles(table.get("profiles", {}), str(path)))
     try:
@@ -158,7 +190,7 @@ def _given(values: object) -> dict[str, Any]:
     return {name: value for name, value in vars(values).items() if isinstance(value, bool | str | int | float)}
 
 
-def _check(values: Live | Folders | Config | Profile, where: str) -> None:
+def _check(values: Live | Call | Folders | Config | Profile, where: str) -> None:
     """What the command line would refuse is wrong here too."""
     for name, value in _given(values).items():
         if name in VALUES:

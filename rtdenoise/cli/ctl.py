@@ -14,7 +14,7 @@ from typing import Any
 from rtdenoise.arguments import VALUES, count
 from rtdenoise.control import client, sockets
 from rtdenoise.control.client import Client
-from rtdenoise.control.messages import TOGGLE
+from rtdenoise.control.messages import EARS, TOGGLE
 
 SWITCHES = {"bypass": "bypass", "mute": "muted"}
 EPILOG = """\
@@ -29,6 +29,7 @@ actions:
   profile NAME         a set of settings (see rtdenoise profiles)
   watch                a line, or with --json a record, whenever something changes and once a second
   sessions             all that run
+Of a call (rtdenoise call), they are the microphone's; with --ears those of what is heard.
 The answer comes once the effect is heard. With several sessions the newest is meant. Exit code 1: nobody runs, or it
 was refused.
 """
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=ACTIONS, metavar="ACTION", help="one of the actions below")
     parser.add_argument("value", nargs="?", help="what bypass, toggle, strength, low-cut, model and profile take")
     parser.add_argument("--session", type=count(), metavar="PID", help="the process of the session (default: newest)")
+    parser.add_argument("--ears", action="store_true", help="of a call: change what is heard, not the microphone")
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
 
 
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
 
         raise UsageError(f"ctl {args.action}: {problem}; see rtdenoise ctl --help") from None
     with Client(args.session) as session:
+        if args.ears and settings:
+            settings = {EARS: settings}
         if args.action == "watch":
             last = ""
             for status in session.watch():
@@ -87,12 +91,20 @@ def _print(status: dict[str, Any], as_json: bool) -> None:
 
 
 def _line(status: dict[str, Any]) -> str:
+    """A line, and of a call another for what is heard."""
+    lines = [f"{status['pid']}: {_direction(status)}"]
+    if EARS in status:
+        lines.append(f"{status['pid']} {EARS}: {_direction(status[EARS])}")
+    return "\n".join(lines)
+
+
+def _direction(status: dict[str, Any]) -> str:
     limit = "no limit" if status["strength_db"] is None else f"limit {status['strength_db']:g} dB"
     marks = [word for word, true in (("muted", status["muted"]), ("bypass", status["bypass"])) if true]
     marks += [f"profile {status['profile']}"] if status.get("profile") else []
     marks += [f"low cut {status['low_cut_hz']:g} Hz"] if status.get("low_cut_hz") else []
     marks += [limit, status["model"], f"latency {status['latency_ms']:.1f} ms", status["failure"] or status["state"]]
-    return f"{status['pid']}: {status['input']} -> {status['output']}: {', '.join(marks)}"
+    return f"{status['input']} -> {status['output']}: {', '.join(marks)}"
 
 
 def _nothing(value: str | None) -> dict[str, Any]:

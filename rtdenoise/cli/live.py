@@ -12,7 +12,7 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -21,13 +21,14 @@ from rtdenoise.arguments import values_of
 from rtdenoise.cli.config import load_config
 from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER
 from rtdenoise.cli.listening import listen
+from rtdenoise.control.server import Session
 from rtdenoise.io.descriptors import only_python_speaks
 from rtdenoise.live import microphones
 from rtdenoise.live.devices import ALIASES, find_device
 from rtdenoise.live.realtime import quiet_memory
 from rtdenoise.live.remote import RemoteSession
 from rtdenoise.live.session import LiveDenoiser
-from rtdenoise.live.stats import Stats
+from rtdenoise.live.stats import Stats, as_record
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
 from rtdenoise.live.virtual_speaker import VirtualSpeaker
 from rtdenoise.model.registry import DEFAULT_MODEL
@@ -41,30 +42,52 @@ LOOPS = "use headphones: a microphone that picks up the loudspeakers howls"
 
 def run(args: argparse.Namespace) -> int:
     """Filter from device to device until interrupted; 0 after Ctrl-C, since that is how one ends it."""
+    return run_all([args], lambda: [session_of(args, tap=_is_drawn(args))], lambda lives: remote_of(lives[0], args))
+
+
+def remote_of(live: LiveDenoiser, args: argparse.Namespace) -> RemoteSession:
+    return RemoteSession(live, args.latency, args.profile, lambda: load_config().profiles)
+
+
+def run_all(
+    sides: Sequence[argparse.Namespace],
+    make: Callable[[], Sequence[LiveDenoiser]],
+    remote: Callable[[Sequence[LiveDenoiser]], Session],
+) -> int:
+    """Run the sessions that ``make`` gives, one for the options of each direction of sound; the first's hold for what
+    they share. ``remote`` is they as `rtdenoise ctl` sees them."""
+    args = sides[0]
     with ExitStack() as stack:
         stack.enter_context(only_python_speaks())
         stack.enter_context(quiet_memory())
         stack.enter_context(signals.of_terminal_ignored())
         with signals.at_once():  # Nothing is created or opened yet, and compiling may take long.
-            live = _session(args)
+            lives = make()
         with signals.held():
-            stack.enter_context(live)
+            for live in lives:
+                stack.enter_context(live)
             if args.control is not False:
-                listen(RemoteSession(live, args.latency, args.profile, lambda: load_config().profiles), stack)
+                listen(remote(lives), stack)
         came = stack.enter_context(signals.noted())
-        over = lambda: bool(came) or live.finished or (args.seconds is not None and _length_s(live) >= args.seconds)
+        over = lambda: bool(came) or any(live.finished for live in lives) or _is_time(lives[0], args.seconds)
         try:
             if args.json:
-                for stats in _looks(live, over):
-                    console.print_json(stats.as_json(), sys.stdout)
+                for stats in _looks(lives, over):
+                    console.print_json(as_record(stats), sys.stdout)
             else:
-                _watch(live, args, over)
+                _watch(lives, sides, over)
             if came:
                 signal.raise_signal(came[0])
         except KeyboardInterrupt:
             pass
-        last = live.stats()
-        live.stop()
+        last = [live.stats() for live in lives]
+        for live in reversed(lives):
+            live.stop()
+    return max([_sum_up(*run, bool(came)) for run in zip(lives, last, sides, strict=True)])
+
+
+def _sum_up(live: LiveDenoiser, last: Stats, args: argparse.Namespace, interrupted: bool) -> int:
+    """Say how a session that is over went; returns the exit code."""
     if live.silent_because is None and not (args.json or args.quiet):
         _say_end(last)
     file = args.target if isinstance(args.target, Path) else args.tee
@@ -72,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"{file}: {live.recorded_s:.1f} s recorded")
     for warning in live.warnings:
         console.say(f"warning: {warning}")
-    errors = _errors(live, file, bool(came) and last.seconds < EARLY_S)
+    errors = _errors(live, file, interrupted and last.seconds < EARLY_S)
     for error in errors:
         console.say(f"error: {error}")
     return int(bool(errors))
@@ -89,20 +112,20 @@ def _errors(live: LiveDenoiser, file: Path | None, is_early: bool) -> list[str]:
     return []
 
 
-def _watch(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
+def _watch(lives: Sequence[LiveDenoiser], sides: Sequence[argparse.Namespace], over: Callable[[], bool]) -> None:
     """The view while a terminal is ours, lines otherwise; a shell moves its jobs into the background and back."""
 
     def watched() -> bool:
-        return _is_drawn(args) and console.in_foreground(sys.stdin)
+        return _is_drawn(sides[0]) and console.in_foreground(sys.stdin)
 
     while not over():
         if watched():
             from rtdenoise.cli.live_view import show
 
-            if show(live, over):
+            if show(lives, over):
                 return
         else:
-            _report_changes(live, args, lambda: over() or watched())
+            _report_changes(lives, sides, lambda: over() or watched())
 
 
 def _is_drawn(args: argparse.Namespace) -> bool:
@@ -110,14 +133,16 @@ def _is_drawn(args: argparse.Namespace) -> bool:
     return terminal and not (args.quiet or args.json)
 
 
-def _session(args: argparse.Namespace) -> LiveDenoiser:
+def session_of(args: argparse.Namespace, tap: bool = False) -> LiveDenoiser:
     """The session that was asked for, not begun."""
     _take_remembered(args)
     speaks = args.source == VIRTUAL_SPEAKER
-    app = None if speaks else args.app
+    moved, unmoved = (args.app, args.app_later), (None, False)
     live = LiveDenoiser(
-        VirtualSpeaker(args.app) if speaks else _device(args.source),
-        VirtualMicrophone(bool(args.monitor), app) if args.target == VIRTUAL_MIC else _device(args.target),
+        VirtualSpeaker(*moved) if speaks else _device(args.source),
+        VirtualMicrophone(bool(args.monitor), *(unmoved if speaks else moved))
+        if args.target == VIRTUAL_MIC
+        else _device(args.target),
         args.model or DEFAULT_MODEL,
         rate=args.rate,
         channels=args.channels,
@@ -129,7 +154,7 @@ def _session(args: argparse.Namespace) -> LiveDenoiser:
         worker=args.worker,
         backend=args.backend,
         tee=args.tee,
-        tap=_is_drawn(args),
+        tap=tap,
     )
     live.bypass = args.bypass
     return live
@@ -153,43 +178,58 @@ def _device(end: str | Path) -> str | Path | None:
     return None if end == "default" else end
 
 
-def _length_s(live: LiveDenoiser) -> float:
-    """What `--seconds` counts: sound in a recording, time otherwise."""
-    return live.recorded_s if live.output.is_file else live.seconds
+def _is_time(live: LiveDenoiser, seconds: float | None) -> bool:
+    """Whether `--seconds` are over: of sound in a recording, of time otherwise."""
+    return seconds is not None and (live.recorded_s if live.output.is_file else live.seconds) >= seconds
 
 
-def _looks(live: LiveDenoiser, over: Callable[[], bool]) -> Iterator[Stats]:
-    """A look a second until the session is over."""
+def _looks(lives: Sequence[LiveDenoiser], over: Callable[[], bool]) -> Iterator[list[Stats]]:
+    """A look at all a second until they are over."""
     due = time.monotonic()
     while not over():
         due += RECORD_S
         while time.monotonic() < due and not over():
             time.sleep(min(END_LOOK_S, max(0.0, due - time.monotonic())))
-        yield live.stats()
+        yield [live.stats() for live in lives]
 
 
-def _report_changes(live: LiveDenoiser, args: argparse.Namespace, over: Callable[[], bool]) -> None:
-    """One line at start, then only what changes: the wait for a device, a new latency, a model that failed."""
-    said: tuple[object, ...] = ()
-    file_problem = fallback = None
-    for s in _looks(live, over):
-        if s.fallback != fallback and not args.quiet:
+def _report_changes(
+    lives: Sequence[LiveDenoiser], sides: Sequence[argparse.Namespace], over: Callable[[], bool]
+) -> None:
+    """One line for each at start, then only what changes."""
+    news = [_News(*pair) for pair in zip(lives, sides, strict=True)]
+    for stats in _looks(lives, over):
+        for each, s in zip(news, stats, strict=True):
+            each.report(s)
+
+
+class _News:
+    """What of a session is worth a line: the wait for a device, a new latency, a model that failed."""
+
+    def __init__(self, live: LiveDenoiser, args: argparse.Namespace):
+        self._quiet = args.quiet
+        self._howls = (args.monitor or args.target in ALIASES) and not (live.input.is_file or live.input.own)
+        self._said: tuple[object, ...] = ()
+        self._file_problem: str | None = None
+        self._fallback: str | None = None
+
+    def report(self, s: Stats) -> None:
+        if s.fallback != self._fallback and not self._quiet:
             console.say(f"by PortAudio, with more latency: {s.fallback}")
-            fallback = s.fallback
-        if s.file_problem != file_problem:
+            self._fallback = s.fallback
+        if s.file_problem != self._file_problem:
             console.say(f"warning: {s.file_problem}")
-            file_problem = s.file_problem
+            self._file_problem = s.file_problem
         news = s.state, round(s.latency_ms), s.failure
-        if news != said and s.latency_ms and not args.quiet:
+        if news != self._said and s.latency_ms and not self._quiet:
             console.say(_line(s) if s.state == "running" else s.state)
-            is_microphone = not live.input.is_file and args.source != VIRTUAL_SPEAKER
-            if not said and (args.monitor or args.target in ALIASES) and is_microphone:
+            if not self._said and self._howls:
                 console.say(LOOPS)
-        if s.failure and (not said or not said[-1]):
+        if s.failure and (not self._said or not self._said[-1]):
             console.say(
                 f"warning: the model stopped ({s.failure}); the sound passes unfiltered; try another with --model"
             )
-        said = news
+        self._said = news
 
 
 def _line(s: Stats) -> str:

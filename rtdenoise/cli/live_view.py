@@ -10,11 +10,11 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -33,16 +33,18 @@ from rtdenoise.panel.history import History
 LOOK_S, MOST_BYTES = 0.1, 1024  # The view is drawn this often, and reads this much of what was typed each time.
 QUIETEST_DB, METER_CELLS = -60.0, 24
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # Beyond the strongest there is no limit.
+TAB = "\t"
+DIRECTIONS, OTHER = ("microphone", "what you hear"), "tab: keys for this one"
 KEYS = "f filter   m mute   + - attenuation limit   n next model   q quit"
 
 
-def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
+def show(lives: Sequence[LiveDenoiser], over: Callable[[], bool]) -> bool:
     """Draw until a key ends it, which is true, or until ``over()`` or another job gets the terminal, which is false."""
     stop = signal.SIGTSTP
     stopped: list[int] = []
     before = signal.signal(stop, lambda number, frame: stopped.append(number))
     try:
-        if not _drawn(live, lambda: bool(stopped) or over() or not console.in_foreground(sys.stdin)):
+        if not _drawn(lives, lambda: bool(stopped) or over() or not console.in_foreground(sys.stdin)):
             return True
     finally:
         signal.signal(stop, before)
@@ -51,20 +53,23 @@ def show(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
     return False
 
 
-def _drawn(live: LiveDenoiser, over: Callable[[], bool]) -> bool:
+def _drawn(lives: Sequence[LiveDenoiser], over: Callable[[], bool]) -> bool:
     """False if a key ended it, true at ``over()``."""
-    note, keys, console = "", Keys(), Console(stderr=True)
-    pictures = Spectrograms(History(live.tap, live.stats().rate, COLUMNS_PER_S)) if live.tap else None
+    note, keys, console, chosen = "", Keys(), Console(stderr=True), 0
+    tap = lives[0].tap
+    pictures = Spectrograms(History(tap, lives[0].stats().rate, COLUMNS_PER_S)) if tap else None
     with _keys_unseen(), Live(console=console, auto_refresh=False, transient=True) as screen:
         while not over():
-            seen = draw(live.stats(), note)
+            seen = draw_all([live.stats() for live in lives], chosen, note)
             if pictures is not None:
                 pictures.look(console.width)
             screen.update(Group(seen, pictures) if pictures and fits(console) else seen, refresh=True)
             for key in keys.feed(_typed(), time.monotonic()):
                 try:
                     note = ""
-                    if not press(live, key):
+                    if key == TAB:
+                        chosen = (chosen + 1) % len(lives)
+                    elif not press(lives[chosen], key):
                         return False
                 except RtdenoiseError as e:  # The new model does not fit; the old one keeps running.
                     note = str(e)
@@ -117,7 +122,18 @@ def next_model(name: str, framing: Framing) -> str:
     return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
 
 
-def draw(s: Stats, note: str = "") -> Group:
+def draw_all(stats: Sequence[Stats], chosen: int, note: str = "") -> Group:
+    """One look at each direction; with two, the keys are the chosen one's."""
+    if len(stats) == 1:
+        return draw(stats[0], note)
+    parts: list[RenderableType] = []
+    for k, (name, s) in enumerate(zip(DIRECTIONS, stats, strict=True)):
+        mark, style = ("▸", "bold") if k == chosen else (" ", "dim")
+        parts += [Text(f"{mark} {name}", style), draw(s, note if k == chosen else "", KEYS if k == chosen else OTHER)]
+    return Group(*parts)
+
+
+def draw(s: Stats, note: str = "", keys: str = KEYS) -> Group:
     """One look as lines."""
     table = Table.grid(padding=(0, 2))
     table.add_row("in", _meter(s.level_in_db), s.input)
@@ -144,7 +160,7 @@ def draw(s: Stats, note: str = "") -> Group:
     bad = s.failure or s.file_problem
     doing = f"{s.state}, asleep until a program records" if s.asleep else s.state
     state = Text(bad or doing, "red" if bad else "green" if s.state == "running" else "yellow")
-    return Group(table, Text.assemble(state, "   ", (note or KEYS, "yellow" if note else "dim")))
+    return Group(table, Text.assemble(state, "   ", (note or keys, "yellow" if note else "dim")))
 
 
 def _meter(level_db: float) -> Text:

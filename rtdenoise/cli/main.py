@@ -28,6 +28,7 @@ examples:
   rtdenoise --in mic --out virtual-mic                   a microphone for calls: choose "rtdenoise microphone" there
   rtdenoise --in mic --out speakers                      hear the result live (use headphones)
   rtdenoise --in virtual-speaker --out speakers          hear other programs cleaned: choose "rtdenoise speaker" there
+  rtdenoise call                                         both at once, for calls: choose "rtdenoise ..." twice there
   ffmpeg -i talk.mkv -f wav - | rtdenoise --in - --out - | ffplay -     a pipe, filtered as it streams
 """
 
@@ -52,6 +53,7 @@ class Command:
 
 COMMANDS = {
     "devices": Command("list microphones, loudspeakers and virtual devices", "rtdenoise.cli.devices"),
+    "call": Command("a microphone and what you hear, both cleaned, in one view", "rtdenoise.cli.call"),
     "apps": Command("list programs that play or record, for --app", "rtdenoise.cli.apps"),
     "virtual-mic": Command("create, remove or inspect the virtual microphone", "rtdenoise.cli.virtual_mic"),
     "ctl": Command("look at a running session, mute it, change its settings", "rtdenoise.cli.ctl"),
@@ -156,6 +158,7 @@ def _run_command(name: str, argv: list[str]) -> int:
         with signals.at_once():
             module = import_module(command.module)
         args = _command_parser(name, module).parse_all(argv)
+        args.argv = argv
         _warn_in_lines()
         code: int = module.run(args)
         return code

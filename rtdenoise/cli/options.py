@@ -3,11 +3,64 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from rtdenoise.arguments import VALUES
 
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 Flag = argparse.BooleanOptionalAction
+
+
+def add_filter(parser: argparse.ArgumentParser) -> None:
+    """What sets a filter, and what the command prints."""
+    add = parser.add_argument
+    add(
+        "--model",
+        type=VALUES["model"],
+        metavar="NAME",
+        help="a model name (see rtdenoise models) or the path of an .onnx file",
+    )
+    add(
+        "--low-cut",
+        type=VALUES["low_cut"],
+        metavar="HZ|off",
+        help="also attenuate what lies below this frequency, 60 to 120 Hz, such as rumble and wind (default: off)",
+    )
+    add(
+        "--latency",
+        type=VALUES["latency"],
+        default="normal",
+        metavar="normal|low|economy|MS",
+        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also economy: up to 12 ms more for less "
+        "processor time, or a target in ms, which sets mode and buffer",
+    )
+    add("--quiet", action=Flag, help="print only warnings and errors")
+    add(
+        "--json",
+        action="store_true",
+        help="print one JSON object per file or per live second, on standard output, or standard error beside audio",
+    )
+
+
+def add_session(live: Callable[..., argparse.Action]) -> None:
+    """What every live session takes."""
+    live(
+        "--backend",
+        type=VALUES["backend"],
+        metavar="portaudio|pipewire",
+        help="what carries the sound (default: pipewire between two of its devices, which halves the latency)",
+    )
+    live(
+        "--control",
+        action=Flag,
+        help="listen on a private socket for rtdenoise ctl (default: yes)",
+    )
+    live(
+        "--seconds",
+        type=VALUES["seconds"],
+        metavar="S",
+        help="stop after S seconds (default: at Ctrl-C, or at the end of the input file)",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,31 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="Y",
         help="a sound file, a folder, or - for a pipe; live: speakers, virtual-mic or a device",
     )
-    add(
-        "--model",
-        type=VALUES["model"],
-        metavar="NAME",
-        help="a model name (see rtdenoise models) or the path of an .onnx file",
-    )
+    add_filter(parser)
     add(
         "--strength",
         type=VALUES["strength"],
         metavar="DB",
         help="attenuation limit in dB: 0 leaves the sound as it is, none sets no limit (default)",
-    )
-    add(
-        "--low-cut",
-        type=VALUES["low_cut"],
-        metavar="HZ|off",
-        help="also attenuate what lies below this frequency, 60 to 120 Hz, such as rumble and wind (default: off)",
-    )
-    add(
-        "--latency",
-        type=VALUES["latency"],
-        default="normal",
-        metavar="normal|low|economy|MS",
-        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also economy: up to 12 ms more for less "
-        "processor time, or a target in ms, which sets mode and buffer",
     )
     add(
         "--profile",
@@ -57,12 +91,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a set of settings: call, podcast, ... (see rtdenoise profiles)",
     )
     add("--bypass", action="store_true", help="pass the sound through unfiltered, with the same latency")
-    add("--quiet", action=Flag, help="print only warnings and errors")
-    add(
-        "--json",
-        action="store_true",
-        help="print one JSON object per file or per live second, on standard output, or standard error beside audio",
-    )
     live = parser.add_argument_group("live audio").add_argument
     live(
         "--rate",
@@ -95,30 +123,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="native|python",
         help="thread that runs the model (default: native, without the GIL, where possible)",
     )
-    live(
-        "--backend",
-        type=VALUES["backend"],
-        metavar="portaudio|pipewire",
-        help="what carries the sound (default: pipewire between two of its devices, which halves the latency)",
-    )
     live("--tee", metavar="FILE", help="also record the output to a sound file")
     live("--monitor", action=Flag, help="with --out virtual-mic: also play it on the default output (use headphones)")
+    parser.set_defaults(app_later=False)  # whether what it names need not play or record yet
     live(
         "--app",
         metavar="NAME",
         help="move this program to the virtual speaker or microphone, and back at the end (see rtdenoise apps)",
     )
-    live(
-        "--control",
-        action=Flag,
-        help="listen on a private socket for rtdenoise ctl (default: yes)",
-    )
-    live(
-        "--seconds",
-        type=VALUES["seconds"],
-        metavar="S",
-        help="stop after S seconds (default: at Ctrl-C, or at the end of the input file)",
-    )
+    add_session(live)
     files = parser.add_argument_group("files, folders and pipes").add_argument
     files("--jobs", type=VALUES["jobs"], metavar="N", help="number of processes for a folder or manifest (default 1)")
     files(

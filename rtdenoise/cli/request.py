@@ -35,11 +35,11 @@ def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
     settings = {
         name: given for name, given in _configured(kind, said, argv).items() if _goes_with(name, given[0], said, kind)
     }
-    args = parser.parse_all([*_as_options({name: value for name, (value, _) in settings.items()}), *argv])
+    args = parser.parse_all([*as_options({name: value for name, (value, _) in settings.items()}), *argv])
     args.kind = kind
     of_profile = {name for name, (_, where) in settings.items() if where == f"profile {said.profile}"}
-    args.said = [name for name in VALUES if _is_said(name, argv) or name in of_profile]
-    args.configured = {name: where for name, (_, where) in settings.items() if not _is_said(name, argv)}
+    args.said = [name for name in VALUES if is_said(name, argv) or name in of_profile]
+    args.configured = {name: where for name, (_, where) in settings.items() if not is_said(name, argv)}
     if kind == "live":
         _check_live(args)
     else:
@@ -72,7 +72,7 @@ def _configured(kind: Kind, said: argparse.Namespace, argv: list[str]) -> dict[s
 
     config = load_config()
     settings = config.for_live() if kind == "live" else config.for_files(kind in ("folder", "manifest"))
-    name = said.profile if _is_said("profile", argv) else config.profile
+    name = said.profile if is_said("profile", argv) else config.profile
     chosen = config.of_profile(name)
     if not isinstance(chosen.get("latency", ""), str):
         settings.pop("fixed_latency", None)  # The two exclude each other.
@@ -95,7 +95,7 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
     return name != "channels" and (name != "latency" or value in MODES)
 
 
-def _as_options(settings: dict[str, object]) -> list[str]:
+def as_options(settings: dict[str, object]) -> list[str]:
     flags = {True: "--{}", False: "--no-{}"}
     return [
         flags[value].format(name) if isinstance(value, bool) else f"--{name.replace('_', '-')}={value}"
@@ -103,7 +103,7 @@ def _as_options(settings: dict[str, object]) -> list[str]:
     ]
 
 
-def _is_said(name: str, argv: list[str]) -> bool:
+def is_said(name: str, argv: list[str]) -> bool:
     option = name.replace("_", "-")
     spellings = {f"--{option}", f"--no-{option}"} | ({"--budget"} if name == "fixed_latency" else set())
     return any(text.partition("=")[0] in spellings for text in argv)

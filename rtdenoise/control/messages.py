@@ -55,6 +55,7 @@ SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "model": (_name, "the name or the path of a model"),
     "profile": (_name, "the name of a profile"),
 }
+EARS = "ears"
 SLOW = ("model", "profile")  # Either may have a model to load.
 
 
@@ -109,7 +110,15 @@ def read_request(message: dict[str, Any]) -> Request:
 
 
 def checked(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, if all are known and in range; `UsageError` names the first that is not."""
+    """The settings, if all are known and in range; `UsageError` names the first that is not.
+
+    Those of what is heard in a call stand below ``ears``, alone, so that all of a request are changed or none.
+    """
+    if EARS in settings:
+        ears = settings[EARS]
+        if len(settings) > 1 or not isinstance(ears, dict) or not ears or EARS in ears:
+            raise UsageError(f"{EARS} is an object with at least one setting, and stands alone")
+        return {EARS: checked(ears)}
     for name, value in settings.items():
         if name not in SETTINGS:
             raise UsageError(f"{name[:40]!r} cannot be set; {', '.join(SETTINGS)} can")

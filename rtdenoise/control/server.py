@@ -19,7 +19,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from rtdenoise import __version__
-from rtdenoise.control.messages import LONGEST_LINE, SLOW, VERSION, Request, id_of, line, read_object, read_request
+from rtdenoise.control.messages import (
+    EARS,
+    LONGEST_LINE,
+    SLOW,
+    VERSION,
+    Request,
+    id_of,
+    line,
+    read_object,
+    read_request,
+)
 from rtdenoise.control.sockets import Listener, NotYet
 from rtdenoise.errors import RtdenoiseError, UsageError
 
@@ -180,7 +190,7 @@ class ControlServer:
         return heard
 
     async def _apply(self, settings: dict[str, Any]) -> None:
-        if any(name in settings for name in SLOW):
+        if any(name in settings.get(EARS, settings) for name in SLOW):
             async with self._model_turn:
                 await self._beside(lambda: self._session.apply(settings))
         else:
@@ -211,10 +221,11 @@ class ControlServer:
         """Send the status whenever a setting changes, and once a second, until the client goes."""
         if (task := asyncio.current_task()) is not None:
             self._watchers.add(task)
-        last, sent_s = None, 0.0
+        last: list[Any] | None = None
+        sent_s = 0.0
         while True:
             status = await self._look()
-            news = tuple(status.get(name) for name in NEWS)
+            news = [side.get(name) for side in (status, status.get(EARS, {})) for name in NEWS]
             if news != last or time.monotonic() - sent_s >= NEWS_S:
                 last, sent_s = news, time.monotonic()
                 await self._send(writer, id, event="status", status=status)

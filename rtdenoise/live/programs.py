@@ -66,11 +66,41 @@ def programs_of(client: Any) -> list[Program]:
     return sorted(found, key=lambda p: (p.name.casefold(), p.id))
 
 
+def program_named(wanted: str) -> str:
+    """The whole name of the program that ``wanted`` means, whether it plays or records. Raises as `meant`."""
+    with connection() as client:
+        if client is None:
+            raise DeviceError("--app needs PulseAudio or PipeWire (pipewire-pulse), and neither responds")
+        wanted = meant(client, wanted)
+        return next((p.name for p in programs_of(client) if str(p.id) == wanted), wanted)
+
+
+def meant(client: Any, wanted: str, plays: bool | None = None) -> str:
+    """The number of the stream, or the name of the program, that is meant by one or by a part of the name.
+
+    `UsageError` with the list if there is none that ``plays``, or records (None: does either), or several programs fit.
+    """
+    able = [p for p in programs_of(client) if plays in (None, p.plays)]
+    text = wanted.strip().casefold()
+    does = "plays or records" if plays is None else "plays" if plays else "records"
+    if not able:
+        raise UsageError(f"--app {wanted}: no program {does} anything now; let it begin, then start again")
+    if any(str(p.id) == text for p in able):
+        return text
+    listed = "; ".join(map(str, able))
+    names = {p.name for p in able if p.name.casefold() == text} or {p.name for p in able if text in p.name.casefold()}
+    if not names:
+        raise UsageError(f"--app {wanted}: no program of this name {does}; there are: {listed}")
+    if len(names) > 1:
+        raise UsageError(f"--app {wanted}: several programs match; give more of the name, or a number: {listed}")
+    return names.pop()  # Its later streams are meant too, and nobody else's.
+
+
 class Moves:
     """Moves the streams of the program that ``wanted`` means to our sink or source ``end``, and back.
 
-    ``wanted`` is a stream's number, a program's name or a part of it. A stream is moved once, and again if the end went
-    and came back: who moves it elsewhere meanwhile means it.
+    ``wanted`` is what `meant` takes. A stream is moved once, and again if the end went and came back: who moves it
+    elsewhere meanwhile means it.
     """
 
     def __init__(self, wanted: str, end: str, plays: bool):
@@ -79,25 +109,9 @@ class Moves:
         self._at: int | None = None  # the server's number for the end
         self._moved: set[int] = set()  # the streams that were moved there
 
-    def find(self, client: Any) -> list[Program]:
-        """The streams that are meant; `UsageError` with the list if there are none, or several programs fit."""
-        able = [p for p in programs_of(client) if p.plays == self._plays]
-        text = self._wanted.casefold()
-        hits = [p for p in able if str(p.id) == text] or [p for p in able if p.name.casefold() == text]
-        hits = hits or [p for p in able if text in p.name.casefold()]
-        does = "plays" if self._plays else "records"
-        if not able:
-            raise UsageError(f"--app {self._wanted}: no program {does} anything now; let it begin, then start again")
-        listed = "; ".join(map(str, able))
-        if not hits:
-            raise UsageError(f"--app {self._wanted}: no program of this name {does}; there are: {listed}")
-        if len({p.name for p in hits}) > 1:
-            raise UsageError(
-                f"--app {self._wanted}: several programs match; give more of the name, or a number: {listed}"
-            )
-        if str(hits[0].id) != text:
-            self._wanted = hits[0].name  # Its later streams are meant too, and nobody else's.
-        return hits
+    def find(self, client: Any) -> None:
+        """Settle which program is meant; `UsageError` as by `meant`."""
+        self._wanted = meant(client, self._wanted, self._plays)
 
     def follow(self, client: Any) -> None:
         """Move what has not been moved yet, if the end is there."""

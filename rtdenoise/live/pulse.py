@@ -21,6 +21,9 @@ PORTAUDIO_NAME = "pulse"  # ALSA's name for the server
 PULSEAUDIO, PIPEWIRE = "PulseAudio", "PipeWire"
 # The sinks and sources that we made begin with these, in their names and in what people read.
 OWN_PREFIX, OWN_DESCRIPTION = "rtdenoise_", "rtdenoise "
+# Variables that address a stream, and the properties that say afterwards how it was addressed.
+SOURCE_MARK, SINK_MARK = "rtdenoise.source", "rtdenoise.sink"
+BY_SOURCE, BY_SINK = ("PULSE_SOURCE", SOURCE_MARK), ("PULSE_SINK", SINK_MARK)
 # This overrides the buffers of every stream; people export it for games and video players.
 OVERRULING = ("PULSE_LATENCY_MSEC",)
 
@@ -103,27 +106,32 @@ def keep_off_our_own(client: Any, source: str | None, sink: str | None) -> None:
     speaker; None leaves that side alone.
 
     A server moves the streams of its defaults when another becomes the default, and people make ours the default. A
-    stream that was moved by hand, as here, stays where it is.
+    stream that was moved by hand, as here, stays where it is. Streams of another session of this process, which may
+    hear or play to our own rightly, are told by what they were `addressed` to.
     """
     own = {(e.index, e.is_source) for e in endpoints_of(client)[1] if e.own}
     for stream in client.source_output_list() if source else ():
-        if (stream.source, True) in own and _is_ours(stream):
+        if (stream.source, True) in own and _is_addressed(stream, SOURCE_MARK, source):
             client.source_output_move(stream.index, client.get_source_by_name(source).index)
     for stream in client.sink_input_list() if sink else ():
-        if (stream.sink, False) in own and _is_ours(stream):
+        if (stream.sink, False) in own and _is_addressed(stream, SINK_MARK, sink):
             client.sink_input_move(stream.index, client.get_sink_by_name(sink).index)
 
 
-def _is_ours(stream: Any) -> bool:
-    return bool(stream.proplist.get("application.process.id") == str(os.getpid()))
+def _is_addressed(stream: Any, mark: str, end: str | None) -> bool:
+    """Whether it is a stream of this process that was opened for this end."""
+    words = stream.proplist
+    return bool(words.get("application.process.id") == str(os.getpid()) and words.get(mark) == end)
 
 
 @contextmanager
 def addressed(source: str | None = None, sink: str | None = None) -> Iterator[None]:
     """While this holds, a ``pulse`` stream that opens goes to these (server's names; None: the default), with the
     buffers that we ask for."""
-    wanted = {"PULSE_PROP_OVERRIDE": "application.name=rtdenoise"} | dict.fromkeys(OVERRULING)
-    ends = {k: v for k, v in (("PULSE_SOURCE", source), ("PULSE_SINK", sink)) if v is not None}
+    given = [(variable, mark, end) for variable, mark, end in ((*BY_SOURCE, source), (*BY_SINK, sink)) if end]
+    ends = {variable: end for variable, _, end in given}
+    words = " ".join(["application.name=rtdenoise", *(f'{mark}="{end}"' for _, mark, end in given)])
+    wanted = {"PULSE_PROP_OVERRIDE": words} | dict.fromkeys(OVERRULING)
     with private_memory() as settings, changed(wanted | ends | settings):
         yield
 

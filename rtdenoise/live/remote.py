@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rtdenoise.control.messages import TOGGLE
+from rtdenoise.control.messages import EARS, TOGGLE
+from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Geometry
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.model.registry import DEFAULT_MODEL
@@ -31,6 +32,8 @@ class RemoteSession:
 
     def apply(self, settings: dict[str, Any]) -> None:
         """Settings that have been checked (`rtdenoise.control.messages`); what may be refused comes first."""
+        if EARS in settings:
+            raise UsageError("this session has one direction; `rtdenoise call` has ears too")
         live, name = self._live, settings.get("profile")
         if name is not None:
             settings = while_running(name, find(name, self._profiles()), self._fits) | settings
@@ -56,3 +59,22 @@ class RemoteSession:
         full_ms = Geometry(stats.rate, self._live.framing).latency_ms("normal")
         running = {self._latency, "normal" if stats.algorithmic_latency_ms > full_ms - 0.1 else "low"}
         return value in running
+
+
+class RemoteCall:
+    """A call, which has two directions: what is set is the microphone's, and below ``ears`` that of what is heard."""
+
+    def __init__(self, microphone: RemoteSession, ears: RemoteSession):
+        self._microphone, self._ears = microphone, ears
+
+    def status(self) -> dict[str, Any]:
+        return self._microphone.status() | {EARS: self._ears.status()}
+
+    def apply(self, settings: dict[str, Any]) -> None:
+        if EARS in settings:
+            self._ears.apply(settings[EARS])
+        else:
+            self._microphone.apply(settings)
+
+    def heard(self) -> bool:
+        return self._microphone.heard() and self._ears.heard()

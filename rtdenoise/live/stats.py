@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,6 +77,23 @@ class Stats:
         """
         values = {k: round(v, 3) if isinstance(v, float) else v for k, v in asdict(self).items()}
         return values | {"reduction_db": round(self.reduction_db, 3)}
+
+
+def as_record(stats: Sequence[Stats]) -> dict[str, Any]:
+    """A session as one JSON object; of a call the microphone, and below ``ears`` what is heard.
+
+    Parameters
+    ----------
+    stats : sequence of Stats
+        One for each direction, the microphone's first.
+
+    Returns
+    -------
+    dict
+        What ``--json`` prints once a second.
+    """
+    first, *others = [s.as_json() for s in stats]
+    return first | ({"ears": others[0]} if others else {})
 
 
 class Load:

@@ -21,7 +21,7 @@ class VirtualEnd(ABC):
     """Sources and sinks that exist while the context holds.
 
     Raises `DeviceError` without a server, or while another process runs one. ``app`` is a program whose streams are
-    moved here meanwhile (`rtdenoise.live.programs.Moves`).
+    moved here meanwhile (`rtdenoise.live.programs.Moves`); one that comes ``later`` is given by its whole name.
     """
 
     modules: OwnModules
@@ -29,13 +29,14 @@ class VirtualEnd(ABC):
     in_graph = False  # Whether it is no modules, but a node of PipeWire's graph, which the session's streams make.
     end: str  # The sink that programs play to, or the source that they record.
 
-    def __init__(self, app: str | None = None) -> None:
+    def __init__(self, app: str | None = None, later: bool = False) -> None:
+        self._later = later
         self._moves = None if app is None else Moves(app, self.end, plays=self.side == "input")
 
     def check(self, client: Any) -> None:
         """`DeviceError` while another process runs one, `UsageError` without the program that is to be moved."""
         self.modules.refuse_living_owner(client)
-        if self._moves is not None:
+        if self._moves is not None and not self._later:
             self._moves.find(client)
 
     def enter_graph(self, wanted: bool) -> None:  # noqa: B027  # Most cannot.

@@ -46,14 +46,14 @@ class Status:
 class VirtualMicrophone(VirtualEnd):
     """Exists while the context holds (and keeps one that was made to stay).
 
-    With ``monitor`` the server also plays it on the default output; ``app`` is as for `VirtualEnd`. Raises
-    `DeviceError` without a server (or cable driver), or while another process runs one.
+    With ``monitor`` the server also plays it on the default output; ``app`` and ``later`` are as for `VirtualEnd`.
+    Raises `DeviceError` without a server (or cable driver), or while another process runs one.
     """
 
     modules, side, end = OWN, "output", SOURCE
 
-    def __init__(self, monitor: bool = False, app: str | None = None) -> None:
-        super().__init__(app)
+    def __init__(self, monitor: bool = False, app: str | None = None, later: bool = False) -> None:
+        super().__init__(app, later)
         self._monitor, self._stays = monitor, False
         self.heard_on: str | None = None  # The server's name for the monitor's output.
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,9 +11,9 @@ import numpy as np
 import pytest
 
 from command import COMMAND, DEADLINE_S, ROOT, wait_for
+from programs import LEVEL, desk, pactl, playing, program, recording
 from running import record, running
 
-LEVEL = 0.15
 HEARD, RECORDED = "rtdenoise_speaker", "rtdenoise_microphone"
 EARS = ("--in", "virtual-speaker", "--out", "B")
 
@@ -28,47 +25,9 @@ def env(request) -> dict[str, str]:
     return env
 
 
-def pactl(env, *argv: str) -> str:
-    line = ["pactl", *argv]
-    return subprocess.run(line, env=env, capture_output=True, text=True, check=True, timeout=DEADLINE_S).stdout
-
-
 def said(env, *argv: str) -> subprocess.CompletedProcess:
     line = [*COMMAND, *argv]
     return subprocess.run(line, env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
-
-
-def places(env) -> dict[str, str]:
-    """Where each program plays or records, as the server says."""
-    found = {}
-    for streams, ends in (("sink-inputs", "sinks"), ("source-outputs", "sources")):
-        names = {line.split()[0]: line.split()[1] for line in pactl(env, "list", "short", ends).splitlines()}
-        for stream in pactl(env, "list", streams).split("\n\n"):
-            name = re.search(r'application\.name = "(.*)"', stream)
-            if name and name[1] != "rtdenoise":
-                found[name[1]] = names.get(re.search(r"(?:Sink|Source): (\d+)", stream)[1], "")
-    return found
-
-
-@contextmanager
-def program(env, name: str, *argv: str) -> Iterator[None]:
-    """A program of this name that plays noise, or records with ``--record``."""
-    raw = ["--raw", "--rate=48000", "--channels=1", "--format=float32le", f"--client-name={name}"]
-    sound = (LEVEL * np.random.default_rng(1).standard_normal(48_000 * 60)).astype(np.float32).tobytes()
-    process = subprocess.Popen(["pacat", *raw, *argv], env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    if "--record" not in argv:
-        threading.Thread(target=_feed, args=(process, sound), daemon=True).start()
-    try:
-        wait_for(lambda: places(env).get(name))
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _feed(process: subprocess.Popen, sound: bytes) -> None:
-    with contextlib.suppress(BrokenPipeError):  # it has ended
-        process.stdin.write(sound)
 
 
 @contextmanager
@@ -83,42 +42,40 @@ def test_a_program_goes_through_the_filter_and_back(env, plain_path):
         listed = map(json.loads, said(env, "apps", "--json").stdout.splitlines())
         assert [(p["name"], p["plays"], p["where"]) for p in listed] == [("Other", True, "A"), ("Player", True, "A")]
         with session(env, plain_path, *EARS, "--app", "play") as process:
-            wait_for(lambda: places(env) == {"Player": HEARD, "Other": "A"})
+            wait_for(lambda: playing(env) == {"Player": HEARD, "Other": "A"})
             record(process, lambda stats: stats["level_out_db"] == pytest.approx(20 * np.log10(LEVEL), abs=1))
-        assert places(env) == {"Player": "A", "Other": "A"}
+        assert playing(env) == {"Player": "A", "Other": "A"}
 
 
 def test_after_a_crash_the_next_start_brings_it_back(env, plain_path):
     with program(env, "Player", "--device=B"):
         with session(env, plain_path, *EARS, "--app", "Player") as process:
-            wait_for(lambda: places(env) == {"Player": HEARD})
+            wait_for(lambda: playing(env) == {"Player": HEARD})
             process.kill()
         with session(env, plain_path, "--in", "A.monitor", "--out", "virtual-mic"):
-            assert places(env) == {"Player": "B"}
+            assert playing(env) == {"Player": "B"}
             assert HEARD not in pactl(env, "list", "short", "sinks")
 
 
 def test_a_program_that_records_gets_the_virtual_microphone(env, plain_path):
-    module = pactl(env, "load-module", "module-remap-source", "master=B.monitor", "source_name=desk").strip()
     ends = ("--in", "A.monitor", "--out", "virtual-mic")
-    with program(env, "Recorder", "--record", "--device=desk"):
-        assert places(env) == {"Recorder": "desk"}
+    with desk(env), program(env, "Recorder", "--record", "--device=desk"):
+        assert recording(env) == {"Recorder": "desk"}
         with session(env, plain_path, *ends, "--app", "Recorder"):
-            wait_for(lambda: places(env) == {"Recorder": RECORDED})
-        wait_for(lambda: places(env) == {"Recorder": "desk"})
+            wait_for(lambda: recording(env) == {"Recorder": RECORDED})
+        wait_for(lambda: recording(env) == {"Recorder": "desk"})
         with session(env, plain_path, *ends, "--app", "Recorder") as process:
-            wait_for(lambda: places(env) == {"Recorder": RECORDED})
+            wait_for(lambda: recording(env) == {"Recorder": RECORDED})
             process.kill()
         with session(env, plain_path, *ends):
-            wait_for(lambda: places(env) == {"Recorder": "desk"})
-    pactl(env, "unload-module", module)
+            wait_for(lambda: recording(env) == {"Recorder": "desk"})
 
 
 @pytest.mark.parametrize("env", ["pulse_env"], indirect=True)
 def test_streams_that_come_later_are_moved_and_who_moves_one_away_is_heeded(env, plain_path):
     with program(env, "Player", "--device=A"), session(env, plain_path, *EARS, "--app", "Player"):
         stream = pactl(env, "list", "short", "sink-inputs").split()[0]
-        wait_for(lambda: places(env) == {"Player": HEARD})
+        wait_for(lambda: playing(env) == {"Player": HEARD})
         pactl(env, "move-sink-input", stream, "B")
         with program(env, "Player", "--device=A"):
             sinks = {line.split()[1]: line.split()[0] for line in pactl(env, "list", "short", "sinks").splitlines()}

@@ -127,6 +127,21 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
         assert part in text
 
 
+def test_a_call_shows_both_directions_and_marks_the_one_that_keys_are_for():
+    numbers = dict.fromkeys(Stats.__dataclass_fields__, 0)
+    numbers |= {"state": "running", "output": "b", "model": "m", "worker": "native"}
+    numbers |= {"scheduling": "fifo", "backend": "pipewire"}
+    numbers |= {"failure": None, "fallback": None, "file_problem": None, "device_latency_ms": None}
+    mine, heard = Stats(**numbers | {"input": "a mike"}), Stats(**numbers | {"input": "the others"})
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(live_view.draw_all([mine, heard], 1, "a note"))
+    text = console.export_text()
+    positions = [
+        text.index(part) for part in ("  microphone", "a mike", "tab:", "▸ what you hear", "the others", "a note")
+    ]
+    assert positions == sorted(positions)
+
+
 class Sound:
     """A tap that gives a second of noise before the filter, and silence after."""
 
