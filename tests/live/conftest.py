@@ -12,6 +12,7 @@ from rtdenoise.live.ring import Rings
 from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import load_model
 from rtdenoise_bench.testbed import busy_model, servers
+from rtdenoise_bench.testbed.harness import Harness
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +24,16 @@ def plain_path(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def plain(plain_path) -> Model:
     return load_model(plain_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled(plain, tmp_path_factory) -> None:
+    """Of several processes, one compiles what live audio needs, and the others wait instead of doing it once more."""
+    fcntl = pytest.importorskip("fcntl")
+    with open(tmp_path_factory.getbasetemp().parent / "compiling", "w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        with Harness(plain):
+            pass
 
 
 @pytest.fixture(scope="module")
