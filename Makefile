@@ -1,6 +1,7 @@
 # make demo           filter the noisy example, print levels and latency, draw it
 # make test           every test, with the system packages it needs (as root on Debian), in PROCESSES=4 processes at
 #                     once; then, alone, those that measure live latency, which need a machine without other work
+# make test-integrations  the filter inside Pipecat, LiveKit and aiortc, which are large, in a VENV_INTEGRATIONS of its own
 # make test-fast      the tests that need no sound server and no training, in under 90 s
 # make lint           ruff, ruff format, mypy, codespell
 # make docs           the site, into build/docs; a warning is an error
@@ -15,6 +16,7 @@ PYTHON ?= python3
 # Interpreters that a release is installed with: the oldest and the newest supported, beside the one at hand.
 PYTHONS ?= $(PYTHON) python3.10 python3.13
 VENV ?= .venv
+VENV_INTEGRATIONS ?= .venv-integrations
 BIN = $(VENV)/bin
 # The release the shipped models were trained with; any from 2.10 works.
 TORCH ?= torch==2.13.0
@@ -24,7 +26,7 @@ APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio p
 MINUTES ?= 2
 PROCESSES ?= 4
 
-.PHONY: help demo test test-fast lint docs bench figures release-check baselines system clean
+.PHONY: help demo test test-integrations test-fast lint docs bench figures release-check baselines system clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -55,6 +57,14 @@ demo: $(VENV)/.demo
 test: system $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) -m 'not steady'
 	$(BIN)/python -m pytest -m steady
+
+$(VENV_INTEGRATIONS)/.test: pyproject.toml
+	$(PYTHON) -m venv $(VENV_INTEGRATIONS)
+	$(VENV_INTEGRATIONS)/bin/pip install -q -e . pytest hypothesis onnx pipecat-ai websockets livekit livekit-agents aiortc
+	@touch $@
+
+test-integrations: $(VENV_INTEGRATIONS)/.test
+	$(VENV_INTEGRATIONS)/bin/python -m pytest tests/test_integrations.py
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest --ignore=tests/live -m 'not slow'
@@ -96,4 +106,4 @@ baselines: $(VENV)/.test
 	  --minutes $(MINUTES) --into experiments/BASELINES.md
 
 clean:
-	rm -rf $(VENV) baselines build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(VENV_INTEGRATIONS) baselines build dist demo-out .pytest_cache .hypothesis .ruff_cache .mypy_cache

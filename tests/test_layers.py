@@ -33,6 +33,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         player file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences offer engine server desktop browser",
     "rtdenoise.serving": "protocol limits access metrics session server",
+    "rtdenoise.integrations": "aiortc livekit pipecat",
     "rtdenoise.cli": """
         keys config ends profiles listening options request archive ctl panel serve service devices apps models
         virtual_mic doctor live_spectrogram live_view live call""",
@@ -65,10 +66,11 @@ BELOW = {
     "rtdenoise.live": _FILTER,
     "rtdenoise.panel": [*_FILTER, "rtdenoise.live"],
     "rtdenoise.serving": _FILTER,
+    "rtdenoise.integrations": _FILTER,
     "rtdenoise.cli": [*_FILTER, "rtdenoise.live", "rtdenoise.panel", "rtdenoise.serving"],
     "rtdenoise.training": _FILTER,
     "rtdenoise_bench": [*_FILTER, "rtdenoise.live", "rtdenoise.training"],
-    "command": [room for room in ROOMS if room not in ("rtdenoise_bench", "command")],
+    "command": [room for room in ROOMS if room not in ("rtdenoise.integrations", "rtdenoise_bench", "command")],
 }
 MODULES = {
     room: names.split() if room == "command" else [f"{room}.{name}" for name in names.split()]
