@@ -19,8 +19,10 @@ PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into ev
 ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": "errors arguments geometry signals home toml_dataclass profiles console",
     "rtdenoise.control": "messages sockets server client",
-    "rtdenoise.native": "intrinsics compilation fft",
-    "rtdenoise.model": "weights onnx_runtime contract contract_file external registry native_session",
+    "rtdenoise.native": "intrinsics compilation fft elementwise products tensor_kernels",
+    "rtdenoise.model": """
+        wire weights onnx_runtime contract contract_file external registry native_session
+        graph_file program operators compiled_steps""",
     "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser async_denoiser",
     "rtdenoise.io": """
         atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source

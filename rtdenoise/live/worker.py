@@ -25,6 +25,7 @@ from rtdenoise.live.hop_loop import hop_loop, stopwatch, wait
 from rtdenoise.live.ring import HISTOGRAM_BINS, Rings, percentile_us
 from rtdenoise.live.stats import level_db
 from rtdenoise.live.trace import ANALYSED, OPENED, STEPPED, record_time
+from rtdenoise.model.compiled_steps import CompiledSteps, native_steps
 from rtdenoise.model.contract import ContractStream, Model
 from rtdenoise.model.native_session import NativeSteps, native_steps_available
 
@@ -79,10 +80,10 @@ class Worker:
         self._turn = threading.RLock()
         self._started = self._stopped = False
         self._failure: str | None = None
-        self._native: NativeSteps | None = None
+        self._native: CompiledSteps | NativeSteps | None = None
         self.kind: Kind = kind or ("native" if native_steps_available(denoiser.stream) else "python")
         if self.kind == "native" and isinstance(denoiser.stream, ContractStream):
-            self._native = NativeSteps(denoiser.model, denoiser.stream, LIVE_BATCH)
+            self._native = native_steps(denoiser.model, denoiser.stream, LIVE_BATCH)
         if self._native is None:
             rings.control[ring.GATHER] = 1  # A step has one hop here, so waiting for more saves nothing.
         self._rehearse()
@@ -193,9 +194,9 @@ class Worker:
         """
         stream = model.stream(self.denoiser.channels)
         stream.buffers(1)
-        native = None
+        native: CompiledSteps | NativeSteps | None = None
         if self.kind == "native" and isinstance(stream, ContractStream):
-            native = NativeSteps(model, stream, LIVE_BATCH)
+            native = native_steps(model, stream, LIVE_BATCH)
         with self.paused():
             self.denoiser.exchange(model, stream)
             native, self._native = self._native, native

@@ -166,6 +166,8 @@ class ContractStream:
 
     Attributes
     ----------
+    channels : int
+        As given.
     states : list of dict
         The two sets of states, by input name.
     dimensions, one_frame : dict
@@ -173,7 +175,7 @@ class ContractStream:
     """
 
     def __init__(self, session: InferenceSession, bins: int, channels: int):
-        self._session, self._bins, self._channels = session, bins, channels
+        self._session, self._bins, self.channels = session, bins, channels
         states = [i for i in session.get_inputs() if i.name != "noisy"]
         free = next(i.shape for i in session.get_inputs() if i.name == "noisy")[:2]
         channel, frame = ({n: v} if isinstance(n, str) else {} for n, v in zip(free, (channels, 1), strict=True))
@@ -187,7 +189,7 @@ class ContractStream:
     def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
         """As `ModelStream.buffers`."""
         if frames not in self._buffers:
-            shape = (self._channels, frames, self._bins, 2)
+            shape = (self.channels, frames, self._bins, 2)
             self._buffers[frames] = aligned(*shape), aligned(*shape)
             self._bindings[frames] = self._bind(frames, 0), self._bind(frames, 1)
         return self._buffers[frames]

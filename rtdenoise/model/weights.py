@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rtdenoise.errors import ModelError
+from rtdenoise.model.wire import fields
 
 Schema = dict[int, str]
 SCHEMAS: dict[
@@ -26,7 +27,6 @@ SCHEMAS: dict[
 }
 KEY, VALUE = 1, 2  # fields of "external data"
 DEEPEST = 200  # messages within messages
-FIXED_BYTES = {1: 8, 5: 4}  # wire types of a fixed length
 
 
 def single_file(path: Path) -> bytes | None:
@@ -79,33 +79,5 @@ def _location(data: memoryview) -> Iterator[str]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Number and content of every field that has a length."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        kind = tag & 7
-        if kind == 0:
-            _, at = _varint(data, at)
-        elif kind == 2:
-            size, at = _varint(data, at)
-            if size > len(data) - at:
-                raise ValueError("it is cut short")
-            yield tag >> 3, data[at : at + size]
-            at += size
-        elif kind in FIXED_BYTES:
-            at += FIXED_BYTES[kind]
-        else:
-            raise ValueError("its encoding is unknown")
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at == len(data):
-            raise ValueError("it is cut short")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("its encoding is unknown")
+    """Number and content of every field that has a length; a reference hides in no other."""
+    return ((number, field) for number, field in fields(data) if isinstance(field, memoryview))

@@ -82,3 +82,22 @@ def pointer(typingctx: Any, address: types.Type) -> Typed:
         return builder.inttoptr(args[0], cgutils.voidptr_t)
 
     return types.voidptr(types.int64), codegen
+
+
+def move(floats: int) -> Callable[..., Any]:
+    """An intrinsic that copies so many neighbouring floats: ``move(to, at)``, of addresses."""
+    line = ir.VectorType(ir.FloatType(), floats).as_pointer()
+
+    @intrinsic
+    def moved(typingctx: Any, to: types.Type, at: types.Type) -> Typed:
+        def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+            value = builder.load(builder.inttoptr(args[1], line), align=4)
+            builder.store(value, builder.inttoptr(args[0], line), align=4)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    return moved
+
+
+move4, move8 = move(4), move(8)

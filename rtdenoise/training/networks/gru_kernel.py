@@ -7,28 +7,11 @@ kernel does all that is element by element. Other devices than a CPU take the sa
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
 
 from rtdenoise.native.compilation import compiled
-
-TANH_REACH = 7.905  # Beyond it tanh is +-1 in float32.
-# tanh as a ratio of polynomials, odd over even, from the Eigen library (MPL-2); unlike a call of libm it vectorises
-ODD = 4.8935246e-03, 6.372619e-04, 1.4857224e-05, 5.122297e-08, -8.604672e-11, 2.000188e-13, -2.760768e-16
-EVEN = 4.8935252e-03, 2.2684346e-03, 1.18534706e-04, 1.1982584e-06
-A1, A3, A5, A7, A9, A11, A13 = map(np.float32, ODD)
-B0, B2, B4, B6 = map(np.float32, EVEN)
-REACH, HALF, ONE = np.float32(TANH_REACH), np.float32(0.5), np.float32(1)
-
-
-@njit(fastmath=True, inline="always")
-def _tanh(x):
-    x = min(max(x, -REACH), REACH)
-    y = x * x
-    odd = x * (A1 + y * (A3 + y * (A5 + y * (A7 + y * (A9 + y * (A11 + y * A13))))))
-    return odd / (B0 + y * (B2 + y * (B4 + y * B6)))
+from rtdenoise.native.elementwise import HALF, ONE, tanh
 
 
 @compiled(fastmath=True, nogil=True, error_model="numpy")
@@ -37,10 +20,10 @@ def _step(given, hidden, old, new, reset, keep, fresh, recalled):
     rows, channels = old.shape
     for i in range(rows):
         for c in range(channels):
-            r = HALF + HALF * _tanh(HALF * (given[i, c] + hidden[i, c]))
-            z = HALF + HALF * _tanh(HALF * (given[i, channels + c] + hidden[i, channels + c]))
+            r = HALF + HALF * tanh(HALF * (given[i, c] + hidden[i, c]))
+            z = HALF + HALF * tanh(HALF * (given[i, channels + c] + hidden[i, channels + c]))
             m = hidden[i, 2 * channels + c]
-            n = _tanh(given[i, 2 * channels + c] + r * m)
+            n = tanh(given[i, 2 * channels + c] + r * m)
             reset[i, c], keep[i, c], fresh[i, c], recalled[i, c] = r, z, n, m
             new[i, c] = n + z * (old[i, c] - n)
 

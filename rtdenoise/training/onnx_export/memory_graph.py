@@ -1,6 +1,6 @@
 """The networks' memories as ONNX nodes; the torch twins are in `memory`.
 
-A call of one frame takes one step of the chain whose turn it is, a call of many runs all chains side by side.
+A call of few frames takes one step of the chains whose turn it is, a call of many runs all chains side by side.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class Time:
     """How many frames a call has, as tensors.
 
     ``chains``: how many chains a memory has; ``live``: whether the call has one frame; ``sizes``: batch and frames;
-    ``frames``; ``last``: frames + chains; ``steps``: frames / chains, rounded up; ``filling`` pads ``[batch, frames,
-    rows, channels]`` to whole steps.
+    ``frames``; ``last``: frames + chains; ``abreast``: how many chains run, no more than there are frames; ``steps``:
+    frames / abreast, rounded up; ``filling`` pads ``[batch, frames, rows, channels]`` to whole steps.
     """
 
     chains: int
@@ -28,17 +28,19 @@ class Time:
     sizes: str
     frames: str
     last: str
+    abreast: str
     steps: str
     filling: str
 
     @classmethod
     def of(cls, g: Graph, noisy: str, chains: int = CHAINS) -> Time:
         sizes, frames = (g.op("Shape", noisy, start=start, end=2) for start in (0, 1))
-        steps = g.op("Div", g.op("Add", frames, g.shape(chains - 1)), g.shape(chains))
-        missing = g.op("Sub", g.op("Mul", steps, g.shape(chains)), frames)
+        abreast = g.op("Min", frames, g.shape(chains))
+        steps = g.op("Div", g.op("Sub", g.op("Add", frames, abreast), g.shape(1)), abreast)
+        missing = g.op("Sub", g.op("Mul", steps, abreast), frames)
         filling = g.op("Concat", g.shape(0, 0, 0, 0, 0), missing, g.shape(0, 0), axis=0)
         live = g.op("Equal", frames, g.shape(1))
-        return cls(chains, live, sizes, frames, g.op("Add", frames, g.shape(chains)), steps, filling)
+        return cls(chains, live, sizes, frames, g.op("Add", frames, g.shape(chains)), abreast, steps, filling)
 
 
 def remember(block: DualPathGRU, g: Graph, y: str, state: str, time: Time) -> tuple[str, str]:
@@ -54,39 +56,22 @@ def remember(block: DualPathGRU, g: Graph, y: str, state: str, time: Time) -> tu
 
 
 def recurrent(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
-    """x ``[batch * frames * rows, channels]`` -> the same shape; the next state ``[batch, chains, rows, channels]``."""
-    y, following = g.either(
-        time.live,
-        lambda inner: _one_frame(gru, inner, x, state, rows),
-        lambda inner: _many_frames(gru, inner, x, state, rows, time),
-    )
-    return y, following
+    """x ``[batch * frames * rows, channels]`` -> the same shape; the next state ``[batch, chains, rows, channels]``.
 
-
-def _one_frame(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int) -> tuple[str, str]:
-    """The chain whose turn it is takes one step."""
-    channels = gru.hidden.in_features
-    one = g.shape(1, -1, channels)
-    old, x = g.op("Reshape", g.cut(state, 1, 0, 1), one), g.op("Reshape", x, one)
-    y = g.op("GRU", x, *_weights(gru, g), "", old, hidden_size=channels, linear_before_reset=1)
-    newest = g.op("Reshape", y, g.shape(-1, 1, rows, channels))
-    y = g.op("Reshape", y, g.shape(-1, channels))
-    return y, g.op("Concat", g.cut(state, 1, 1, gru.chains), newest, axis=1)
-
-
-def _many_frames(gru: DilatedGRU, g: Graph, x: str, state: str, rows: int, time: Time) -> tuple[str, str]:
-    """The chains are rows of one GRU that takes a frame of each in a step; frames are filled up to whole steps.
-
-    The next state is what the last frame of each chain gave, so no chain needs to be counted.
+    The chains are rows of one GRU that takes a frame of each in a step; frames are filled up to whole steps. The first
+    chain of the state is the one whose turn it is, and the next state is what the last frame of each chain gave, so no
+    chain needs to be counted.
     """
     channels, chains = gru.hidden.in_features, time.chains
+    wide = rows * channels
     x = g.op("Reshape", x, g.op("Concat", time.sizes, g.shape(rows, channels), axis=0))
-    x = g.op("Reshape", g.op("Pad", x, time.filling), g.shape(0, -1, chains, rows * channels))
-    x = g.op("Transpose", x, perm=[1, 0, 2, 3])
+    whole = g.op("Concat", g.shape(0, -1), time.abreast, g.shape(wide), axis=0)
+    x = g.op("Transpose", g.op("Reshape", g.op("Pad", x, time.filling), whole), perm=[1, 0, 2, 3])
     x = g.op("Reshape", x, g.op("Concat", time.steps, g.shape(-1, channels), axis=0))
-    first = g.op("Reshape", state, g.shape(1, -1, channels))
+    first = g.op("Slice", state, g.shape(0), time.abreast, g.shape(1))
+    first = g.op("Reshape", first, g.shape(1, -1, channels))
     y = g.op("GRU", x, *_weights(gru, g), "", first, hidden_size=channels, linear_before_reset=1)
-    y = g.op("Reshape", y, g.op("Concat", time.steps, g.shape(-1, chains, rows * channels), axis=0))
+    y = g.op("Reshape", y, g.op("Concat", time.steps, g.shape(-1), time.abreast, g.shape(wide), axis=0))
     y = g.op("Reshape", g.op("Transpose", y, perm=[1, 0, 2, 3]), g.shape(0, -1, rows, channels))
     both = g.op("Concat", state, y, axis=1)
     y = g.op("Slice", both, g.shape(chains), time.last, g.shape(1))

@@ -204,7 +204,10 @@ def _levelled(g: Graph, columns: str, state: str, decay: float, time: Time) -> t
         return inner.op("Add", *(inner.op("Mul", x, inner.constant(share)) for x, share in (kept, new)))
 
     def one(inner: Graph) -> list[str]:
-        following = mixed(inner, inner.op("Squeeze", pairs, inner.shape(1)), state)
+        first = inner.cut(
+            pairs, 1, 0, 1
+        )  # Of more there would be more; a graph of a fixed length is checked as a whole.
+        following = mixed(inner, inner.op("Squeeze", first, inner.shape(1)), state)
         return [inner.op("Unsqueeze", following, inner.shape(1)), following]
 
     def many(inner: Graph) -> list[str]:

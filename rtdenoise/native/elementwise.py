@@ -1,0 +1,218 @@
+"""Functions of float32 arrays element by element, their sums, and copies between layouts, for `tensor_kernels`.
+
+A row of a program names the function, addresses, sizes and strides in floats. All of it is compiled as part of
+`tensor_kernels.run`, not before.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+from numba import carray, njit
+
+from rtdenoise.native.compilation import F
+from rtdenoise.native.intrinsics import move4, move8, pointer
+
+ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM = range(6)
+RELU, SIGMOID, TANH, ROOT, POWER, HARD_SIGMOID, LOGARITHM, NEGATIVE = range(8)
+SUM, MEAN = range(2)
+DIMENSIONS = 6  # of the arrays that `copy` takes; `binary` takes one less
+
+# tanh as a ratio of polynomials, odd over even, from the Eigen library (MPL-2); unlike a call of libm it vectorises.
+TANH_REACH = 7.905  # Beyond it tanh is +-1 in float32.
+ODD = 4.8935246e-03, 6.372619e-04, 1.4857224e-05, 5.122297e-08, -8.604672e-11, 2.000188e-13, -2.760768e-16
+EVEN = 4.8935252e-03, 2.2684346e-03, 1.18534706e-04, 1.1982584e-06
+A1, A3, A5, A7, A9, A11, A13 = map(np.float32, ODD)
+B0, B2, B4, B6 = map(np.float32, EVEN)
+REACH, HALF, ONE, ZERO = map(np.float32, (TANH_REACH, 0.5, 1, 0))
+
+REASSOCIATED = {"reassoc", "contract", "nsz", "arcp"}  # Sums in any order; what is not finite stays so, to be noticed.
+
+
+def layer(function: F) -> F:
+    """Compiled as part of `tensor_kernels.run`."""
+    only_inside: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(F, njit(nogil=True, error_model="numpy", fastmath=REASSOCIATED, **only_inside)(function))
+
+
+@njit(nogil=True, error_model="numpy", fastmath=REASSOCIATED, inline="always")
+def tanh(x: np.float32) -> np.float32:
+    """Tanh, to a few units of float32; NaN stays NaN."""
+    x = -REACH if x < -REACH else x
+    x = REACH if x > REACH else x
+    y = x * x
+    odd = x * (A1 + y * (A3 + y * (A5 + y * (A7 + y * (A9 + y * (A11 + y * A13))))))
+    return odd / (B0 + y * (B2 + y * (B4 + y * B6)))
+
+
+@layer
+def floats(address: int, count: int) -> np.ndarray:
+    """The floats at an address, as an array."""
+    return carray(pointer(address), (count,), np.float32)
+
+
+@layer
+def _copy_line(out: int, out_step: int, a: int, a_step: int, n: int) -> None:
+    if out_step == 1 and a_step == 1:
+        end = a + 4 * n
+        while end - a >= 32:
+            move8(out, a)
+            out, a = out + 32, a + 32
+        if end - a >= 16:
+            move4(out, a)
+            out, a = out + 16, a + 16
+        n = (end - a) // 4
+    y, x = floats(out, n * out_step), floats(a, n * a_step + 1)
+    if out_step == 1 and a_step == 2:
+        for i in range(n):
+            y[i] = x[2 * i]
+    elif out_step == 2 and a_step == 1:
+        for i in range(n):
+            y[2 * i] = x[i]
+    else:
+        for i in range(n):
+            y[i * out_step] = x[i * a_step]
+
+
+@layer
+def copy(p: np.ndarray) -> None:
+    """out, a, six sizes, six strides of out and of a, in floats, the outermost first."""
+    out, a = p[1], p[2]
+    for i in range(p[3]):
+        for j in range(p[4]):
+            for k in range(p[5]):
+                for m in range(p[6]):
+                    to = out + 4 * (i * p[9] + j * p[10] + k * p[11] + m * p[12])
+                    at = a + 4 * (i * p[15] + j * p[16] + k * p[17] + m * p[18])
+                    _copy_lines(to, 4 * p[13], p[14], at, 4 * p[19], p[20], p[7], p[8])
+
+
+@layer
+def _copy_lines(out: int, out_row: int, out_step: int, a: int, a_row: int, a_step: int, rows: int, n: int) -> None:
+    if n == 8 and out_step == 1 and a_step == 1:
+        for _ in range(rows):
+            move8(out, a)
+            out, a = out + out_row, a + a_row
+    else:
+        for _ in range(rows):
+            _copy_line(out, out_step, a, a_step, n)
+            out, a = out + out_row, a + a_row
+
+
+@layer
+def _binary_line(kind: int, out: int, a: int, a_step: int, b: int, b_step: int, n: int) -> None:
+    y, x, z = floats(out, n), floats(a, n * a_step + 1), floats(b, n * b_step + 1)
+    if a_step == 1 and b_step == 1:
+        if kind == ADD:
+            for i in range(n):
+                y[i] = x[i] + z[i]
+        elif kind == MULTIPLY:
+            for i in range(n):
+                y[i] = x[i] * z[i]
+        elif kind == SUBTRACT:
+            for i in range(n):
+                y[i] = x[i] - z[i]
+        else:
+            _others(kind, y, x, a_step, z, b_step)
+    elif a_step == 1 and b_step == 0:
+        s = z[0]
+        if kind == ADD:
+            for i in range(n):
+                y[i] = x[i] + s
+        elif kind == MULTIPLY:
+            for i in range(n):
+                y[i] = x[i] * s
+        else:
+            _others(kind, y, x, a_step, z, b_step)
+    else:
+        _others(kind, y, x, a_step, z, b_step)
+
+
+@layer
+def _others(kind: int, y: np.ndarray, x: np.ndarray, a_step: int, z: np.ndarray, b_step: int) -> None:
+    for i in range(y.shape[0]):
+        u, v = x[i * a_step], z[i * b_step]
+        if kind == ADD:
+            y[i] = u + v
+        elif kind == SUBTRACT:
+            y[i] = u - v
+        elif kind == MULTIPLY:
+            y[i] = u * v
+        elif kind == DIVIDE:
+            y[i] = u / v
+        elif kind == MAXIMUM:
+            y[i] = v if v > u or v != v else u
+        else:
+            y[i] = v if v < u or v != v else u
+
+
+@layer
+def binary(p: np.ndarray) -> None:
+    """kind, out (whose elements lie side by side), a, b, five sizes, five strides of a and of b."""
+    out = p[2]
+    for i in range(p[5]):
+        for j in range(p[6]):
+            for k in range(p[7]):
+                for m in range(p[8]):
+                    a = p[3] + 4 * (i * p[10] + j * p[11] + k * p[12] + m * p[13])
+                    b = p[4] + 4 * (i * p[15] + j * p[16] + k * p[17] + m * p[18])
+                    _binary_line(p[1], out, a, p[14], b, p[19], p[9])
+                    out += 4 * p[9]
+
+
+@layer
+def unary(p: np.ndarray, u: np.float32, v: np.float32) -> None:
+    """kind, out, a, count; both without gaps. u, v: exponent, or slope and offset."""
+    kind, n = p[1], p[4]
+    y, x = floats(p[2], n), floats(p[3], n)
+    if kind == RELU:
+        for i in range(n):
+            y[i] = ZERO if x[i] < ZERO else x[i]
+    elif kind == SIGMOID:
+        for i in range(n):
+            y[i] = HALF + HALF * tanh(HALF * x[i])
+    elif kind == TANH:
+        for i in range(n):
+            y[i] = tanh(x[i])
+    elif kind == ROOT:
+        for i in range(n):
+            y[i] = np.sqrt(x[i])
+    elif kind == POWER:
+        for i in range(n):
+            y[i] = x[i] ** u
+    elif kind == HARD_SIGMOID:
+        for i in range(n):
+            w = u * x[i] + v
+            w = ZERO if w < ZERO else w
+            y[i] = ONE if w > ONE else w
+    elif kind == LOGARITHM:
+        for i in range(n):
+            y[i] = math.log(x[i])
+    else:
+        for i in range(n):
+            y[i] = -x[i]
+
+
+@layer
+def reduce(p: np.ndarray) -> None:
+    """kind, out, a, outer, axis, inner: ``a[outer, axis, inner]`` without gaps, over its middle."""
+    outer, axis, inner = p[4], p[5], p[6]
+    y, x = floats(p[2], outer * inner), floats(p[3], outer * axis * inner)
+    scale = ONE / np.float32(axis) if p[1] == MEAN else ONE
+    for o in range(outer):
+        if inner == 1:
+            total = ZERO
+            for i in range(axis):
+                total += x[o * axis + i]
+            y[o] = scale * total
+        else:
+            for k in range(inner):
+                y[o * inner + k] = x[o * axis * inner + k]
+            for i in range(1, axis):
+                for k in range(inner):
+                    y[o * inner + k] += x[(o * axis + i) * inner + k]
+            if p[1] == MEAN:
+                for k in range(inner):
+                    y[o * inner + k] *= scale
