@@ -21,7 +21,7 @@ from rtdenoise.cli.main import main
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-m", "rtdenoise"]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
-DEADLINE_S = 60  # generous: a busy machine must not fail a promise that has nothing to do with speed
+DEADLINE_S = 120  # generous: a busy machine must not fail a promise that has nothing to do with speed
 
 _folder = tempfile.TemporaryDirectory(prefix="rtdenoise-tests-")
 
@@ -54,9 +54,9 @@ def pipe(data: bytes, *argv: object) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err.decode())
 
 
-def wait_for(condition) -> None:
+def wait_for(condition, seconds: float = DEADLINE_S) -> None:
     """Return as soon as ``condition()`` is true; fail after the deadline."""
-    end = time.monotonic() + DEADLINE_S
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.005)

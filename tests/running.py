@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from command import ROOT
+from command import DEADLINE_S, ROOT
 
 
 @contextlib.contextmanager
@@ -23,23 +23,30 @@ def running(env: dict[str, str], line: list[str]) -> Iterator[subprocess.Popen]:
             yield process
         finally:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=20)
+            process.communicate(timeout=DEADLINE_S)
 
 
 def record(process: subprocess.Popen, until: Callable[[dict], object]) -> dict:
     """The first record of which this is true."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + DEADLINE_S
     while not until(stats := json.loads(process.stdout.readline())):
         assert time.monotonic() < end, stats
     return stats
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
-    """As `command.wait_for`, for what takes a process to look at, and must not take long."""
+def wait_until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> None:
+    """As `command.wait_for`, for what takes a process to look at."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+def output_of(env: dict[str, str], *line: str) -> str:
+    """What a command prints that does its work; what it complains of is in the failure otherwise."""
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+    return done.stdout
 
 
 def lost(status: Callable[[], dict], seconds: float) -> tuple[float, float]:

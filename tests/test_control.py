@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from hypothesis import strategies as st
 
 from command import ENVIRONMENT, ROOT, wait_for
 from rtdenoise.cli import ctl
+from rtdenoise.cli.listening import listen
 from rtdenoise.cli.main import main
 from rtdenoise.control import messages, server, sockets
 from rtdenoise.control.client import Client
@@ -238,20 +238,15 @@ def test_a_session_that_stays_between_is_given_up_with_its_own_words(session, ru
     assert not session.set["muted"]
 
 
-def test_who_watches_learns_of_what_others_change_within_a_fifth_of_a_second(session, runtime):
+def test_who_watches_learns_of_what_others_change_at_once_and_not_with_the_next_second(session, runtime, monkeypatch):
+    monkeypatch.setattr(server, "NEWS_S", 1_000_000)
     with Client() as watcher, Client() as other:
         news = watcher.watch()
         assert not next(news)["muted"]
         other.ask("set", {"muted": True})
-        began = time.monotonic()
-        while not next(news)["muted"]:
-            pass
-        assert time.monotonic() - began < 0.2
+        assert next(news)["muted"]
         session.set["bypass"] = True  # by a key of the view, which tells nobody
-        began = time.monotonic()
-        while not next(news)["bypass"]:
-            pass
-        assert time.monotonic() - began < 0.25
+        assert next(news)["bypass"]
 
 
 def test_who_watched_and_went_is_forgotten_without_a_word(runtime, caplog):
@@ -331,7 +326,7 @@ def test_a_message_of_ten_megabytes_is_cut_off_and_never_kept(session, runtime):
 
 
 def test_who_does_not_read_is_dropped_and_delays_nobody(session, runtime, monkeypatch):
-    monkeypatch.setattr(server, "SLOW_S", 0.3)
+    monkeypatch.setattr(server, "SLOW_S", 3.0)
     with raw(runtime) as deaf, Client() as other:
         deaf.settimeout(0.1)
         sent = 0
@@ -339,12 +334,11 @@ def test_who_does_not_read_is_dropped_and_delays_nobody(session, runtime, monkey
             for _ in range(100_000):
                 sent += deaf.send(messages.request("status"))
         assert sent < 4_000_000  # the server has stopped to read
-        began = time.monotonic()
-        assert other.ask("set", {"muted": True})["heard"]
-        assert time.monotonic() - began < 0.1
         gone = select.poll()
         gone.register(deaf, select.POLLHUP)
-        assert gone.poll(20_000)
+        assert other.ask("set", {"muted": True})["heard"]
+        assert not gone.poll(0)  # It was still waited for then.
+        assert gone.poll(120_000)
 
 
 def test_a_client_that_says_nothing_makes_room_for_one_that_does(session, runtime):
@@ -419,6 +413,18 @@ def test_ctl_says_in_one_line_that_nobody_runs(runtime, capfd):
         assert "no live session is running; start one with" in said.err
     assert main(["ctl", "mute", "--session", "1"]) == 1
     assert "process 1 runs no session" in capfd.readouterr().err
+
+
+def test_without_such_sockets_ctl_says_so_and_a_session_runs_without_a_word(runtime, capfd, monkeypatch):
+    monkeypatch.setattr(sockets, "AVAILABLE", False)  # as on Windows
+    for line in (["mute"], ["sessions"]):
+        assert main(["ctl", *line]) == 1
+        said = capfd.readouterr().err
+        assert "control of a running session needs Unix sockets, which this system lacks" in said
+        assert said.count("\n") == 1
+    with contextlib.ExitStack() as stack:
+        assert listen(Fake(), stack) is None
+    assert capfd.readouterr().err == ""
 
 
 def test_ctl_gives_up_on_a_session_that_is_stopped(runtime, capfd, monkeypatch):

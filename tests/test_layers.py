@@ -33,7 +33,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker audio_streams
         pipewire_library pipewire streams pipewire_filter graph_callback graph_links graph_streams backends carrier
         player file_ends watch delay hop hop_loop worker settings session remote microphones""",
-    "rtdenoise.panel": "access memory report history preferences offer engine server desktop browser",
+    "rtdenoise.panel": "access memory report history preferences ends offer engine server desktop browser",
     "rtdenoise.serving": "protocol limits access metrics session server",
     "rtdenoise.integrations": "aiortc livekit pipecat",
     "rtdenoise.cli": """

@@ -53,7 +53,7 @@ def ask(panel: PanelServer, path: str, host: str | None = None, method: str = "G
     """Status and the whole answer, by hand: a client library would mend what is sent."""
     port = panel.access.port
     host = f"127.0.0.1:{port}" if host is None else host
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
         head = f"{method} {path} HTTP/1.1\r\n" + (f"Host: {host}\r\n" if host else "") + more
         client.sendall((head + "Connection: close\r\n\r\n").encode("latin-1"))
         answer = b""
@@ -77,7 +77,7 @@ UPGRADE = (
 
 def talk(panel: PanelServer, origin: str | None, token: str | None = None) -> int:
     """Status of an attempt to open the WebSocket."""
-    with socket.create_connection(("127.0.0.1", panel.access.port), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", panel.access.port), timeout=60) as client:
         head = f"GET /{token or panel.access.token}/ws HTTP/1.1\r\nHost: 127.0.0.1:{panel.access.port}\r\n" + UPGRADE
         head += f"Origin: {origin}\r\n" if origin is not None else ""
         client.sendall((head + "\r\n").encode())
@@ -207,14 +207,6 @@ def url_of(process: subprocess.Popen) -> str:
     return re.search(r"http://127\.0\.0\.1:\d+/\S+", process.stderr.readline())[0]
 
 
-def fetched(url: str) -> str:
-    done = subprocess.run([sys.executable, "-c", FETCH, url], capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-FETCH = "import sys, urllib.request as r; print(r.build_opener(r.ProxyHandler({})).open(sys.argv[1]).read().decode())"
-
-
 @pytest.fixture
 def place() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="rtd-") as folder:
@@ -239,7 +231,7 @@ def test_it_answers_soon_leads_there_privately_and_leaves_nothing(place, capsys)
             assert stat.S_IMODE(lead.parent.stat().st_mode) == 0o700
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 0, process.stderr.read()
+            assert process.wait(120) == 0, process.stderr.read()
         assert not list((Path(place) / "rtdenoise").iterdir())
     with capsys.disabled():
         print(f"\npanel: start to a page that answers {', '.join(f'{s:.2f}' for s in took)} s")
@@ -255,15 +247,16 @@ def test_another_user_learns_the_address_neither_from_the_file_nor_from_the_proc
         code = f"import os, sys; os.setgroups([]); os.setgid({STRANGER}); os.setuid({STRANGER})\n"
         code += "for path in sys.argv[1:]:\n  try: print(open(path).read())\n  except PermissionError: print('refused')"
         paths = [f"{place}/rtdenoise/panel.html", f"/proc/{process.pid}/cmdline", f"/proc/{process.pid}/environ"]
-        seen = subprocess.run([sys.executable, "-I", "-c", code, *paths], capture_output=True, text=True, check=True)
+        seen = subprocess.run([sys.executable, "-I", "-c", code, *paths], capture_output=True, text=True, check=False)
+        assert seen.returncode == 0, seen.stderr
         assert seen.stdout.count("refused") == 2
         assert token not in seen.stdout
         again = start(place)  # leads the browser to the one that runs, and says no address
-        assert "runs already" in again.communicate(timeout=30)[1]
+        assert "runs already" in again.communicate(timeout=120)[1]
         assert again.returncode == 0
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.wait(120)
 
 
 class Sound:

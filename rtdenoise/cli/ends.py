@@ -42,7 +42,7 @@ def is_live_file(end: str) -> bool:
     return is_file(end) and (os.sep in end or not os.path.isdir(end))
 
 
-def refuse_wrong_side(source: str, target: str) -> None:
+def refuse_wrong_side(source: str | None, target: str | None) -> None:
     """UsageError for a virtual device on the side where it is no end."""
     if source == VIRTUAL_MIC:
         raise UsageError("virtual-mic is what other programs record: use it as --out; as --in name mic or a device")

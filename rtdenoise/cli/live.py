@@ -30,6 +30,7 @@ from rtdenoise.live.remote import RemoteSession
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.stats import Stats, as_record
 from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
+from rtdenoise.live.virtual_speaker import DESCRIPTION as SPEAKER_NAME
 from rtdenoise.live.virtual_speaker import VirtualSpeaker
 from rtdenoise.model.registry import DEFAULT_MODEL
 from rtdenoise.profiles import in_words
@@ -163,9 +164,9 @@ def session_of(args: argparse.Namespace, tap: bool = False) -> LiveDenoiser:
 def _take_remembered(args: argparse.Namespace) -> None:
     """What the panel remembers for this microphone, unless the command line says otherwise."""
     source = _device(args.source)
-    if isinstance(source, Path) or source == VIRTUAL_SPEAKER or not (kept := microphones.load()):
+    if isinstance(source, Path) or not (kept := microphones.load()):
         return
-    name = find_device(source, "input").name
+    name = SPEAKER_NAME if source == VIRTUAL_SPEAKER else find_device(source, "input").name
     settings = {key: value for key, value in kept.get(name, {}).items() if key not in args.said}
     for key, value in values_of(settings).items():
         setattr(args, key, value)

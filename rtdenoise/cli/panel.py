@@ -12,10 +12,12 @@ from typing import Any
 
 from rtdenoise import console, signals
 from rtdenoise.arguments import VALUES, values_of
+from rtdenoise.cli.ends import refuse_wrong_side
 from rtdenoise.cli.listening import listen
 from rtdenoise.live import microphones
 from rtdenoise.panel import browser, desktop, memory
-from rtdenoise.panel.engine import DEFAULT, NO_PROFILE, VIRTUAL_MIC, Engine
+from rtdenoise.panel.ends import DEFAULT, VIRTUAL_MIC
+from rtdenoise.panel.engine import NO_PROFILE, Engine
 from rtdenoise.panel.preferences import Preferences
 
 ALIASES = ("default", "mic", "microphone", "speakers", "speaker")
@@ -24,7 +26,7 @@ LOOK_S = 0.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--in", dest="source", metavar="X", help="mic or a device (default: as last time, else mic)")
+    add("--in", dest="source", metavar="X", help="mic, virtual-speaker or a device (default: as last time, else mic)")
     add("--out", dest="target", metavar="Y", help="virtual-mic, speakers or a device (default: as last time)")
     add("--model", type=VALUES["model"], metavar="NAME", help="as without panel (default: as last time)")
     add(
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         console.say("the panel runs already; opening it")
         browser.show(lead)
         return 0
+    refuse_wrong_side(args.source, args.target)
     engine, control = _engine(args)
     with suppress(KeyboardInterrupt), ExitStack() as stack:  # Ctrl-C is how one ends it.
         with signals.held():

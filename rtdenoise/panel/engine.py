@@ -19,6 +19,7 @@ from rtdenoise.control.messages import TOGGLE
 from rtdenoise.control.sockets import ControlError, NotYet
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.live.background import BackgroundThread
+from rtdenoise.panel.ends import DEFAULT, source_of, target_of
 from rtdenoise.panel.offer import Offer
 from rtdenoise.panel.preferences import Preferences
 from rtdenoise.profiles import ATTRIBUTES, find, while_running
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from rtdenoise.live.session import LiveDenoiser
     from rtdenoise.panel.history import History
 
-DEFAULT, VIRTUAL_MIC = "", "virtual-mic"  # what may be chosen beside the names of devices
 NO_PROFILE = ""
 ENDS, SETTINGS = ("input", "output"), ("model", "channels")
 CHOICES = (*ENDS, *SETTINGS, "profile")
@@ -199,9 +199,7 @@ class Engine(BackgroundThread):
     def _open(self) -> None:
         """The session as it is chosen now; a problem is kept for the page."""
         from rtdenoise.live.compilation import announced
-        from rtdenoise.live.devices import find_device
         from rtdenoise.live.session import LiveDenoiser
-        from rtdenoise.live.virtual_mic import VirtualMicrophone
         from rtdenoise.panel.history import History
 
         self._phase, self._problem = "starting", ""
@@ -209,18 +207,17 @@ class Engine(BackgroundThread):
         try:
             with self._turn:
                 self._again, self._chosen, chosen = False, False, self.choices
-            source = find_device(chosen["input"] or None, "input")
+            source, device = source_of(chosen["input"])
             with self._turn:
                 if not self._again:  # Otherwise another is chosen by now, and comes next.
-                    self._microphone, self._microphone_channels = source.name, source.inputs
-                    self.preferences.arrived(source.name)
-                wanted = self._settle(source.name)
+                    self._microphone, self._microphone_channels = device.name, device.inputs
+                    self.preferences.arrived(device.name)
+                wanted = self._settle(device.name)
             self._tell()
-            virtual = chosen["output"] == VIRTUAL_MIC
             with announced(lambda _: self._enter("compiling")):
                 live = LiveDenoiser(
-                    chosen["input"] or None,
-                    VirtualMicrophone(bool(wanted.get("monitor"))) if virtual else chosen["output"] or None,
+                    source,
+                    target_of(chosen["output"], bool(wanted.get("monitor"))),
                     self.choices["model"],
                     tap=True,
                     **self._fixed,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.profiles import Profile
+
+SPEAKER = sys.platform == "linux"  # whether there can be a virtual speaker
 
 
 class Offer:
@@ -15,7 +18,8 @@ class Offer:
 
     def __init__(self, profiles: Callable[[], Mapping[str, Profile]]):
         self._profiles = profiles
-        self.lists: dict[str, Any] = {"devices": {"inputs": [], "outputs": []}, "models": [], "profiles": []}
+        devices: dict[str, list[dict[str, str]]] = {"inputs": [], "outputs": []}
+        self.lists: dict[str, Any] = {"devices": devices, "speaker": SPEAKER, "models": [], "profiles": []}
 
     def look(self) -> None:
         """List anew. Libraries are loaded here, so that the page answers before."""
@@ -35,4 +39,4 @@ class Offer:
         profiles = self.lists["profiles"]
         with contextlib.suppress(UsageError):  # A file that somebody edits may be wrong for a while.
             profiles = [{"name": name, "about": profile.about} for name, profile in self._profiles().items()]
-        self.lists = {"devices": devices, "models": models, "profiles": profiles}
+        self.lists = {"devices": devices, "speaker": SPEAKER, "models": models, "profiles": profiles}

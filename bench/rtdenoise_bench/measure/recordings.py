@@ -67,19 +67,24 @@ class Recording:
 
 
 @contextlib.contextmanager
-def pulse_playing(env: dict[str, str], sink: str, samples: np.ndarray, latency_ms: int = 20) -> Iterator[None]:
-    """Play float32 ``[samples]`` or ``[samples, channels]`` on a sink while this holds."""
+def pulse_playing(
+    env: dict[str, str], sink: str, samples: np.ndarray, latency_ms: int = 20, times: int = 1
+) -> Iterator[None]:
+    """Play float32 ``[samples]`` or ``[samples, channels]`` on a sink while this holds, so many times at most."""
     argv = ["pacat", "-p", "--raw", "-d", sink, "--format=float32le", f"--rate={RATE}"]
-    argv.append(f"--channels={samples[0].size}")
+    argv += [f"--channels={samples[0].size}", f"--latency-msec={latency_ms}"]
     with tempfile.NamedTemporaryFile(prefix="rtd-") as f:
         f.write(samples.astype("<f4").tobytes())
         f.flush()
-        process = subprocess.Popen([*argv, f"--latency-msec={latency_ms}", f.name], env=env)
-        try:
-            yield
-        finally:
-            process.terminate()
-            process.wait()
+        with subprocess.Popen(["cat", *times * [f.name]], stdout=subprocess.PIPE) as given:
+            process = subprocess.Popen(argv, env=env, stdin=given.stdout)
+            assert given.stdout
+            given.stdout.close()  # Only the player holds it, so `cat` ends with the player.
+            try:
+                yield
+            finally:
+                process.terminate()
+                process.wait()
 
 
 def match(reference: Recording, heard: Recording, began: float, ended: float, window_s: float = 0.1) -> tuple:

@@ -3,7 +3,7 @@
 import { Picture, ROWS } from "./picture.js";
 import { Replay } from "./replay.js";
 
-const STRONGEST_DB = 60, STEP_DB = 3, QUIETEST_DB = -60, CALL_MS = 150, AGAIN_MS = 1000, FRESH_MS = 400;
+const STRONGEST_DB = 60, STEP_DB = 3, QUIETEST_DB = -60, QUICK_MS = 60, CALL_MS = 150, AGAIN_MS = 1000, FRESH_MS = 400;
 const $ = (id) => document.getElementById(id);
 const texts = {};
 let language = "en", state = null, socket = null, last = null, levels = [QUIETEST_DB, QUIETEST_DB];
@@ -95,7 +95,7 @@ function showStrength(strength) {
 }
 
 function showChoices() {
-  const { choices, devices, models, profiles, microphone } = state;
+  const { choices, devices, speaker, models, profiles, microphone } = state;
   fill($("profile"), [{ value: "", label: t("profile.none") },
     ...profiles.map(({ name, about }) => ({ value: name, label: profileWords(name, about) }))], choices.profile);
   fill($("channels"), ["1", "2"].map((value) => ({ value, label: t(`channels.${value}`) })), choices.channels);
@@ -103,14 +103,17 @@ function showChoices() {
   fill($("low-cut"), ["", "60", "80", "100", "120"].map((hz) => ({ value: hz, label: lowCutWords(hz) })),
     low_cut_hz === null ? "" : String(low_cut_hz), lowCutWords);
   $("channels-field").hidden = microphone.channels < 2 && choices.channels === "1";
-  fill($("input"), [{ value: "", label: t("devices.default-input") }, ...devices.inputs], choices.input);
-  fill($("output"), [{ value: "virtual-mic", label: t("devices.virtual") },
+  const virtual = speaker ? [{ value: SPEAKER, label: t("devices.speaker") }] : [];
+  fill($("input"), [{ value: "", label: t("devices.default-input") }, ...virtual, ...devices.inputs], choices.input);
+  fill($("output"), [{ value: MICROPHONE, label: t("devices.virtual") },
     { value: "", label: t("devices.default-output") }, ...devices.outputs], choices.output);
   fill($("model"), models.map((name) => ({ value: name, label: name })), choices.model);
-  $("call-hint").hidden = choices.output !== "virtual-mic";
+  $("call-hint").hidden = choices.output !== MICROPHONE;
+  $("speaker-hint").hidden = choices.input !== SPEAKER;
 }
 
-const BUILT_IN = ["call", "podcast", "music-practice", "far-microphone"];
+const MICROPHONE = "virtual-mic", SPEAKER = "virtual-speaker";
+const LEAST_DELAY = "music-practice", BUILT_IN = ["call", "podcast", LEAST_DELAY, "far-microphone"];
 const profileWords = (name, about) =>
   BUILT_IN.includes(name) ? t(`profile.${name}`) : about ? `${name}: ${about}` : name;
 
@@ -126,6 +129,19 @@ function fill(select, options, chosen, words = String) {
   if (select.value !== chosen && document.activeElement !== select) select.value = chosen;
 }
 
+const HOP_MS = 4, HEAVY = 0.5; // A model that takes half the time of a hop leaves little for whatever else happens.
+function advice(s, total) {
+  const found = [], share = s.model_ms_p99 / HOP_MS, slow = total >= QUICK_MS;
+  if (s.underruns > 5 && s.scheduling === "normal") found.push(t("advice.priority"));
+  if (s.worker === "python") found.push(t("advice.worker"));
+  else if (share > HEAVY) found.push(t("advice.model", { percent: number(100 * share) }));
+  if (s.cpu_percent > 70) found.push(t("advice.load"));
+  if (s.fallback) found.push(t("advice.fallback", { why: s.fallback }));
+  if (slow && s.device_latency_ms > total / 2) found.push(t("advice.devices"));
+  else if (slow && state.choices.profile !== LEAST_DELAY) found.push(t("advice.filter"));
+  return found;
+}
+
 function showHealth(s) {
   $("health").hidden = !s;
   if (!s) return;
@@ -135,13 +151,11 @@ function showHealth(s) {
       : s.reused_gains ? [t("words.held", { held: number(s.reused_gains) }), false]
       : s.seconds < 90 ? [t("words.clean-seconds", { seconds: number(s.seconds) }), false]
       : [t("words.clean", { minutes: number(s.seconds / 60) }), false],
-    [t(total < 60 ? "words.quick" : total < CALL_MS ? "words.fine" : "words.slow", { ms: number(total) }), total >= CALL_MS],
+    [t(total < QUICK_MS ? "words.quick" : total < CALL_MS ? "words.fine" : "words.slow", { ms: number(total) }), total >= CALL_MS],
     [t("words.load", { percent: number(s.cpu_percent) }), s.cpu_percent > 70],
     [s.drift_ppm === null ? t("words.one-clock") : t("words.drift", { ppm: number(Math.abs(s.drift_ppm)) }), false],
   ];
-  if (s.underruns > 5 && s.scheduling === "normal") words.push([t("advice.priority"), true]);
-  if (s.worker === "python") words.push([t("advice.worker"), true]);
-  if (s.cpu_percent > 70) words.push([t("advice.load"), true]);
+  words.push(...advice(s, total).map((text) => [text, true]));
   const list = $("words");
   while (list.children.length > words.length) list.lastChild.remove();
   words.forEach(([text, warn], i) => {
@@ -221,6 +235,19 @@ function setStrength(value) {
   send({ set: { strength_db: strength } });
 }
 
+function choose(choices) {
+  complaint = "";
+  if (state && "input" in choices) choices = otherEnd(choices.input, state.choices) ?? choices;
+  send({ choose: choices });
+}
+
+// What programs play is to be heard, and a microphone is to be sent, or it would howl.
+function otherEnd(input, before) {
+  if (input === SPEAKER && before.output === MICROPHONE) return { input, output: "" };
+  if (input !== SPEAKER && before.input === SPEAKER && before.output === "") return { input, output: MICROPHONE };
+  return null;
+}
+
 $("filter").onclick = toggleFilter;
 $("mute").onclick = toggleMute;
 $("replay").onclick = toggleReplay;
@@ -228,7 +255,7 @@ $("side").onclick = otherSide;
 $("strength").oninput = ({ target }) => { moving = performance.now(); setStrength(Number(target.value)); };
 for (const mark of document.querySelectorAll("[data-strength]")) mark.onclick = () => setStrength(Number(mark.dataset.strength));
 for (const name of ["input", "output", "channels", "model", "profile"])
-  $(name).onchange = ({ target }) => { complaint = ""; send({ choose: { [name]: target.value } }); };
+  $(name).onchange = ({ target }) => choose({ [name]: target.value });
 $("low-cut").onchange = ({ target }) => send({ set: { low_cut_hz: target.value ? Number(target.value) : null } });
 $("retry").onclick = () => { complaint = ""; if (state) send({ choose: { input: state.choices.input } }); show(); };
 $("language").onchange = ({ target }) => { send({ remember: { language: target.value } }); speak(target.value); };

@@ -1,0 +1,30 @@
+"""What may be chosen in the panel for the ends of its session, beside the names of devices, and what comes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rtdenoise.live.devices import Device
+    from rtdenoise.live.virtual_mic import VirtualMicrophone
+    from rtdenoise.live.virtual_speaker import VirtualSpeaker
+
+DEFAULT, VIRTUAL_MIC, VIRTUAL_SPEAKER = "", "virtual-mic", "virtual-speaker"
+
+
+def source_of(choice: str) -> tuple[str | VirtualSpeaker | None, Device]:
+    """What a session takes for a chosen input, and the device that it is. Raises as both do where there is none."""
+    from rtdenoise.live.devices import find_device
+    from rtdenoise.live.virtual_speaker import VirtualSpeaker
+
+    if choice == VIRTUAL_SPEAKER:
+        speaker = VirtualSpeaker()
+        return speaker, speaker.device()
+    return choice or None, find_device(choice or None, "input")
+
+
+def target_of(choice: str, monitor: bool) -> str | VirtualMicrophone | None:
+    """The same for an output; ``monitor``: also play the virtual microphone."""
+    from rtdenoise.live.virtual_mic import VirtualMicrophone
+
+    return VirtualMicrophone(monitor) if choice == VIRTUAL_MIC else choice or None
