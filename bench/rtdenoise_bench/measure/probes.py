@@ -20,12 +20,23 @@ from rtdenoise_bench.measure.recordings import Recorder, Recording, align, pulse
 from rtdenoise_bench.testbed.servers import wait_for_jack_connection
 
 SETTLE_S = 2.5  # A session sizes its buffer in its first second.
-START_S = 6.0  # The command may take this long to start on a busy machine.
+START_S = 40.0  # The command, and who records it, may take this long to start on a busy machine.
 
 
-def through_virtual_mic(env: dict[str, str], noisy: np.ndarray, *argv: object) -> np.ndarray:
+def _by_parec(env: dict[str, str], seconds: float) -> np.ndarray:
+    recorder = Recorder(env, "rtdenoise_microphone")
+    time.sleep(seconds)
+    return recorder.stop().samples
+
+
+def through_virtual_mic(
+    env: dict[str, str],
+    noisy: np.ndarray,
+    *argv: object,
+    record: Callable[[dict[str, str], float], np.ndarray] = _by_parec,
+) -> np.ndarray:
     """What another program records from the virtual microphone while ``noisy`` is played to the command's input, again
-    and again: as many samples as one round has."""
+    and again: as many samples as one round has. ``record(env, seconds)`` is that program."""
     seconds = len(noisy) / RATE
     line = [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "virtual-mic", "--json", *map(str, argv)]
     rounds = 2 + int((START_S + 2 * SETTLE_S) / seconds) + 1
@@ -36,9 +47,7 @@ def through_virtual_mic(env: dict[str, str], noisy: np.ndarray, *argv: object) -
             if "running" not in process.stdout.readline():
                 raise RuntimeError("the product did not start")
             time.sleep(SETTLE_S)
-            recorder = Recorder(env, "rtdenoise_microphone")
-            time.sleep(seconds + 0.5)
-            return recorder.stop().samples[-len(noisy) :]
+            return record(env, seconds + 0.5)[-len(noisy) :]
         finally:
             process.terminate()  # a shell's background jobs ignore SIGINT
             process.communicate(timeout=30)

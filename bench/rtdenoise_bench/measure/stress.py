@@ -1,8 +1,8 @@
 """What live audio promises, measured from outside on private servers: latency, stalls, overload, drift, load.
 
-Each row starts a PulseAudio server on null sinks or a JACK server on its dummy back end, runs the product as a
-process of its own and watches both ends (`rtdenoise_bench.measure.probes`). On a shared machine judge by medians and by
-differences within a row.
+Each row starts a PulseAudio or PipeWire server on null sinks or a JACK server on its dummy back end, runs the product
+as a process of its own and watches both ends (`rtdenoise_bench.measure.probes`). On a shared machine judge by medians
+and by differences within a row.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import numpy as np
 from rtdenoise import denoise
 from rtdenoise.arguments import SECONDS
 from rtdenoise.errors import RtdenoiseError
-from rtdenoise_bench.measure import correlation, probes, recordings
+from rtdenoise_bench.measure import correlation, graph_stress, probes, recordings
 from rtdenoise_bench.measure.correlation import Delay
+from rtdenoise_bench.measure.graph_stress import through_graph
 from rtdenoise_bench.report.table import Row, at_most, show
 from rtdenoise_bench.testbed import busy_model, servers
 
@@ -69,6 +70,9 @@ def through_jack(
         return probes.across_jack(env, model, seconds, *argv, during=during)[:3]
 
 
+THROUGH: dict[str, Callable] = {"JACK 256": through_jack, "PulseAudio": through_pulse, "PipeWire": through_graph}
+
+
 def dropouts(stats: dict) -> str:
     return f"{stats['underruns'] - stats['settled_underruns']} underruns, {stats['dropout_ms']:.0f} ms of dropout"
 
@@ -99,7 +103,7 @@ def pulse(args: argparse.Namespace) -> list[Row]:
 
 def hog(args: argparse.Namespace) -> list[Row]:
     rows = []
-    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
+    for server, through in THROUGH.items():
         alone = 0
         for name, argv in (("none", ()), ("Python", ("--hog", "python")), ("C calls", ("--hog", "c"))):
             delay, stats, _ = through(args.plain, args.seconds, *argv)
@@ -119,7 +123,7 @@ def stop(args: argparse.Namespace) -> list[Row]:
         os.kill(product.pid, signal.SIGCONT)
 
     rows = []
-    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
+    for server, through in THROUGH.items():
         delay, _, done = through(args.plain, 8, during=pause)
         before = delay.ms[(delay.at_s < done - 0.7) & (delay.correlation > correlation.PLACED)]
         usual, after = np.median(before), delay.after(done)
@@ -134,7 +138,7 @@ def stop(args: argparse.Namespace) -> list[Row]:
 
 def slow(args: argparse.Namespace) -> list[Row]:
     model, rows = busy_model.write_slow(args.folder / "slow.onnx", 12), []
-    for server, through in (("JACK 256", through_jack), ("PulseAudio", through_pulse)):
+    for server, through in THROUGH.items():
         delay, stats, _ = through(model, 5)
         besides = (
             f"{stats['reused_gains']} hops reused gains, {dropouts(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
@@ -197,4 +201,5 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "drift": drift,
     "load": load,
     "gain": gain,
+    **graph_stress.ROWS,
 }

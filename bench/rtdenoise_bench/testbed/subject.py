@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from numba import carray
 
 from rtdenoise.arguments import BACKENDS, count, number
 from rtdenoise.live import callback
@@ -39,6 +40,20 @@ def _hurry_output(ppm: float) -> None:
     callback.open_stream = open_stream
 
 
+def _pass_through() -> None:
+    """From now on the callback of a stream on one clock copies input to output, and the session's rings rest."""
+
+    @callback.native
+    def copy(source, target, frames, times, flags, user):  # type: ignore[no-untyped-def]
+        count = np.int64(frames)
+        heard, played = carray(source, (count,), np.float32), carray(target, (count,), np.float32)
+        for i in range(count):
+            played[i] = heard[i]
+        return callback.CONTINUE
+
+    callback.entry = lambda kind, rings: (copy.address or 0, rings.address)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("input")
@@ -50,6 +65,7 @@ def main() -> None:
     parser.add_argument("--fixed-latency", type=number(0.1, 10_000, "ms"))
     parser.add_argument("--ppm", type=number(-100_000, 100_000), default=0.0, help="hurry the output's clock by this")
     parser.add_argument("--bypass", action="store_true")
+    parser.add_argument("--pass-through", action="store_true", help="one channel, one clock: copy, without a worker")
     parser.add_argument("--latency", default="normal")
     parser.add_argument("--blocksize", type=count(1, 65_536))
     parser.add_argument("--trace", type=Path, help="write the trace points to this .npz file")
@@ -58,6 +74,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.ppm:
         _hurry_output(args.ppm)
+    if args.pass_through:
+        _pass_through()
     observer = Observer(round(args.inject_delay * RATE / 1000)) if args.trace or args.inject_delay else None
     stop = threading.Event()
     settings = {
