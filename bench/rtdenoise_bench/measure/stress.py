@@ -35,6 +35,9 @@ LEAST_GAIN_DB = 3.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
+    parser.add_argument(
+        "--server", action="append", choices=THROUGH, help="of rows hog, stop and slow; may be repeated (default: all)"
+    )
     parser.add_argument("--seconds", type=SECONDS, default=20, help="length of a row's measurement (default 20)")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--model", help="for the load and start rows (default: the default model)")
@@ -70,7 +73,16 @@ def through_jack(
         return probes.across_jack(env, model, seconds, *argv, during=during)[:3]
 
 
-THROUGH: dict[str, Callable] = {"JACK 256": through_jack, "PulseAudio": through_pulse, "PipeWire": through_graph}
+THROUGH: dict[str, tuple[str, Callable]] = {
+    "jack": ("JACK 256", through_jack),
+    "pulse": ("PulseAudio", through_pulse),
+    "pipewire": ("PipeWire", through_graph),
+}
+
+
+def wanted(args: argparse.Namespace) -> list[tuple[str, Callable]]:
+    """The servers that rows are for which measure the same on each: their names, and what measures through them."""
+    return [THROUGH[server] for server in args.server or THROUGH]
 
 
 def dropouts(stats: dict) -> str:
@@ -103,7 +115,7 @@ def pulse(args: argparse.Namespace) -> list[Row]:
 
 def hog(args: argparse.Namespace) -> list[Row]:
     rows = []
-    for server, through in THROUGH.items():
+    for server, through in wanted(args):
         alone = 0
         for name, argv in (("none", ()), ("Python", ("--hog", "python")), ("C calls", ("--hog", "c"))):
             delay, stats, _ = through(args.plain, args.seconds, *argv)
@@ -123,7 +135,7 @@ def stop(args: argparse.Namespace) -> list[Row]:
         os.kill(product.pid, signal.SIGCONT)
 
     rows = []
-    for server, through in THROUGH.items():
+    for server, through in wanted(args):
         delay, _, done = through(args.plain, 8, during=pause)
         before = delay.ms[(delay.at_s < done - 0.7) & (delay.correlation > correlation.PLACED)]
         usual, after = np.median(before), delay.after(done)
@@ -138,7 +150,7 @@ def stop(args: argparse.Namespace) -> list[Row]:
 
 def slow(args: argparse.Namespace) -> list[Row]:
     model, rows = busy_model.write_slow(args.folder / "slow.onnx", 12), []
-    for server, through in THROUGH.items():
+    for server, through in wanted(args):
         delay, stats, _ = through(model, 5)
         besides = (
             f"{stats['reused_gains']} hops reused gains, {dropouts(stats)}, step p50 {stats['model_ms_p50']:.1f} ms"
