@@ -6,6 +6,7 @@ frame or on all of them; `wave_loss` judges what is heard after overlap-add, for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,13 +44,18 @@ class LossWeights:
 
 
 def spectral_loss(
-    estimate: torch.Tensor, target: torch.Tensor, weights: LossWeights, spacing_ms: float = CONTRACT_FRAMING.hop_ms
+    estimate: torch.Tensor,
+    target: torch.Tensor,
+    weights: LossWeights,
+    spacing_ms: float = CONTRACT_FRAMING.hop_ms,
+    mean: Callable[[torch.Tensor], torch.Tensor] = lambda number: number,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Complex ``[batch, frames, bins]`` twice -> loss, and the mean SNR in dB of the clips with speech.
 
     Compressed magnitude and complex error (arXiv 2101.07052 and others), an asymmetric term for over-attenuated
     speech (arXiv 2009.12286 uses one), the SI-SDR (arXiv 1811.02508) of the plain spectrum, which by Parseval follows
     the waveform's, and what a listener would say. ``spacing_ms``: from one of the given frames to the next.
+    ``mean``: of a number over all processes of a training, whose batches may differ in how many clips have speech.
     """
     strength = power(target).mean((1, 2), keepdim=True)
     level = LEVEL / (strength.sqrt() + QUIET_BIN)
@@ -75,15 +81,15 @@ def spectral_loss(
         total = total + weights.bce * F.binary_cross_entropy(*_shares(size_a, size_b))
     snr_db = _si_snr_db(estimate, target, QUIET_BIN**2 * target.shape[1] * target.shape[2])
     with_speech = strength.flatten() > QUIET_BIN**2
+    spoken = mean(with_speech.sum().float()).clamp_min(1e-9)
     if with_speech.any():
         if weights.loudness or weights.envelope:
             thin = max(1, round(HEARING_SPACING_MS / spacing_ms))
             heard, wanted = estimate[with_speech, ::thin], target[with_speech, ::thin]
-            lost = (1 - perceptual_loss.envelope_match(heard, wanted)).mean()
-            total = (
-                total + weights.envelope * lost + weights.loudness * perceptual_loss.disturbance(heard, wanted).mean()
-            )
-        snr_db = snr_db[with_speech].mean()
+            lost = (1 - perceptual_loss.envelope_match(heard, wanted)).sum() / spoken
+            disturbed = perceptual_loss.disturbance(heard, wanted).sum() / spoken
+            total = total + weights.envelope * lost + weights.loudness * disturbed
+        snr_db = snr_db[with_speech].sum() / spoken
         return total - weights.snr * snr_db, snr_db.detach()
     return total, torch.zeros((), device=total.device)
 

@@ -17,7 +17,7 @@ from rtdenoise import console
 from rtdenoise.arguments import count
 from rtdenoise.errors import UsageError
 from rtdenoise.model.registry import models_folder
-from rtdenoise.training.distributed import Ranks, run_together
+from rtdenoise.training.distributed import Ranks, is_restarted, run_together
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.trainer import Trainer, load_checkpoint, network_of
 
@@ -62,7 +62,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--processes",
         type=count(1, 1_000),
         default=1,
-        help="number of training processes, each with its own batches (default 1)",
+        help="number of training processes on this machine (default 1); for several machines and GPUs use torchrun",
+    )
+    parser.add_argument(
+        "--batch",
+        type=count(1, 1_000_000),
+        metavar="PAIRS",
+        help="pairs in a step, shared out over all processes (default: the recipe's batch in each process)",
     )
     parser.add_argument("--cache", type=Path, help="folder for decoded audio (default: OUT/cache)")
 
@@ -72,16 +78,36 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--trunk DIR and --decay STEPS must be given together, and begin a new training in --out")
     if args.decay is not None and args.decay < 1:
         raise UsageError(f"--decay {args.decay}: give a number of steps above 0")
-    recipe = _choose_recipe(args)
+    launched = Ranks.launched()
+    if launched and args.processes > 1:
+        raise UsageError("--processes and torchrun both say how many processes train; remove --processes")
+    recipe = _shared_out(_choose_recipe(args), args.batch, launched.count if launched else args.processes)
     origin = _checkpoint_of(args.origin) if args.origin else None
     args.out.mkdir(parents=True, exist_ok=True)
-    if (args.out / "last.pt").exists() and not args.resume:
+    is_first = launched is None or launched.rank == 0
+    if is_first and (args.out / "last.pt").exists() and not (args.resume or is_restarted()):
         raise UsageError(f"{args.out} contains a training; add --resume to continue it, or choose another --out")
     cache = args.cache or args.out / "cache"
     branch = (args.trunk, args.decay) if args.trunk else None
-    run_together(args.processes, _train, recipe, args.out, cache, origin, args.resume, branch)
-    console.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
+    work = recipe, args.out, cache, origin, args.resume, branch
+    if launched:
+        launched.run(_train, *work)
+    else:
+        run_together(args.processes, _train, *work)
+    if is_first:
+        console.say(f"done; next: rtdenoise export {args.out / 'best.pt'} --out model.onnx")
     return 0
+
+
+def _shared_out(recipe: Recipe, batch: int | None, processes: int) -> Recipe:
+    """The recipe of each process, whose batch is its share."""
+    if batch is None:
+        return recipe
+    if batch % processes:
+        raise UsageError(
+            f"--batch {batch} cannot be shared equally by {processes} processes; give a multiple of {processes}"
+        )
+    return replace(recipe, data=replace(recipe.data, batch=batch // processes))
 
 
 def _train(
@@ -94,6 +120,8 @@ def _train(
     branch: tuple[Path, int] | None,
 ) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if is_restarted():
+        resume = json.loads(ranks.of_first(lambda: json.dumps(resume or (out / "last.pt").exists()).encode()))
     begin_as = network_of(origin)[1] if origin and not resume else None
     trainer = Trainer(recipe, out, cache, device, begin_as, ranks)
     if branch:

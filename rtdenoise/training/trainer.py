@@ -7,6 +7,7 @@ state. Weights that count are the averaged ones (EMA).
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
 import time
@@ -78,6 +79,7 @@ class Trainer:
         if origin is not None:
             self._begin_as(origin)
         self.net.to(device).set_stage(recipe.stage)
+        self.ranks.begin_alike(self.net)
         self.ema = copy.deepcopy(self.net).requires_grad_(False).eval()
         self.half = _half(recipe.schedule, device)
         self.optimizer = _optimizer(self.net, recipe.schedule, self.half or torch.float32)
@@ -114,16 +116,18 @@ class Trainer:
         framing = self.net.framing
         [target] = past(target, (framing.look_ahead,), start, step)
         compared, wanted = self.net.loss_target(estimate, target)
-        loss, snr_db = spectral_loss(compared, wanted, self.recipe.loss, step * framing.hop_ms)
+        loss, snr_db = spectral_loss(compared, wanted, self.recipe.loss, step * framing.hop_ms, self.ranks.mean)
         if every_frame:
             loss = loss + self.recipe.loss.wave * wave_loss(estimate, target[..., : estimate.shape[-1]], rate, framing)
         self.optimizer.zero_grad()
         loss.backward()
         self.ranks.average_gradients(self.net)
+        figures = self.ranks.mean(torch.stack([loss.detach(), snr_db]))
         size = nn.utils.clip_grad_norm_(self.net.parameters(), s.clip_gradient)
-        if not (torch.isfinite(loss) and torch.isfinite(size)):
+        loss_now, snr_now_db = figures.tolist()
+        if not (math.isfinite(loss_now) and torch.isfinite(size)):
             raise RtdenoiseError(
-                f"step {self.step}: the loss is {loss.item()}; the last good checkpoint is {self.folder / 'last.pt'}: "
+                f"step {self.step}: the loss is {loss_now}; the last good checkpoint is {self.folder / 'last.pt'}: "
                 "lower learning_rate and resume"
             )
         self.optimizer.step()
@@ -131,7 +135,7 @@ class Trainer:
         keep = min(s.ema, (self.step + 1) / (self.step + 10))
         for old, new in zip(self.ema.state_dict().values(), self.net.state_dict().values(), strict=True):
             old.lerp_(new, 1 - keep) if old.is_floating_point() else old.copy_(new)
-        return loss.item(), snr_db.item()
+        return loss_now, snr_now_db
 
     def run(self, report: Any) -> None:
         """Train to the last step of the schedule; ``report(dict)`` is told about progress."""
@@ -166,7 +170,7 @@ class Trainer:
             "step": self.step,
             "steps": s.steps,
             "hours_mixed": round(self.step * self.ranks.count * data.batch * data.seconds / 3600, 2),
-            "loss": round(loss, 4),
+            "loss": round(loss, 6),
             "snr_db": round(snr_db, 2),
             "learning_rate": self.learning_rate(),
             "spent_min": round(self.spent_s / 60, 1),
@@ -208,7 +212,8 @@ class Trainer:
         self.recipe = replace(self.recipe, schedule=replace(self.recipe.schedule, steps=last, decay_from=first / last))
 
     def _restore(self, folder: Path) -> dict[str, Any]:
-        state = load_checkpoint(folder / "last.pt")
+        path = folder / "last.pt"
+        state = load_checkpoint(path, self.ranks.of_first(lambda: _read(path)))
         try:
             self.net.load_state_dict(state["network"])
             self.ema.load_state_dict(state["ema"])
@@ -250,11 +255,20 @@ def network_of(path: Path) -> tuple[str, Any]:
     return recipe["network"], net
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Tensors and plain values only: a checkpoint cannot run code."""
-    if not path.exists():
-        raise UsageError(f"no checkpoint {path}; train first, or name the file")
+def load_checkpoint(path: Path, data: bytes | None = None) -> dict[str, Any]:
+    """Tensors and plain values only: a checkpoint cannot run code. ``data``: what the file holds, if that is known."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(io.BytesIO(_read(path) if data is None else data), map_location="cpu", weights_only=True)
+    except RtdenoiseError:
+        raise
     except Exception as error:
         raise RtdenoiseError(f"{path} is not a checkpoint of this program ({error}); use best.pt or last.pt") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UsageError(f"no checkpoint {path}; train first, or name the file") from None
+    except OSError as error:
+        raise RtdenoiseError(f"cannot read {path}: {error.strerror}") from error
