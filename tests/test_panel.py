@@ -399,6 +399,16 @@ def test_a_profile_that_there_is_not_is_refused_in_one_line(capfd):
     assert "unknown profile 'podcats', did you mean podcast?" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("end", "says"), [("--in=virtual-mic", "use it as --out"), ("--out=virtual-speaker", "use it as --in")]
+)
+def test_a_virtual_device_on_the_wrong_side_is_refused_in_one_line(capfd, end, says):
+    assert main(["panel", "--no-browser", end]) == 2
+    said = capfd.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
 def test_only_a_profile_that_somebody_chose_is_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "path", lambda: tmp_path / "panel.json")
     monkeypatch.setattr(microphones, "path", lambda: tmp_path / "microphones.json")

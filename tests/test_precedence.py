@@ -118,6 +118,15 @@ def test_a_typed_profile_holds_until_something_else_is_set_in_the_panel(given):
     assert "low_cut" not in kept.wanted(MICROPHONE, "podcast")
 
 
+def test_the_virtual_speaker_has_settings_of_its_own(given):
+    given({"strength": 9}, "")
+    microphones.save({"rtdenoise speaker": {"strength": 4}})
+    args = request.read(_filter_parser(), ["--in", "virtual-speaker", "--out", "speakers", "--quiet"])
+    live._take_remembered(args)
+    assert args.strength == 4
+    assert of_panel("--in", "virtual-speaker", microphone="rtdenoise speaker")["strength"] == 4
+
+
 def test_what_is_taken_is_told_and_what_gives_way_is_not(given, capfd):
     given({"low_cut": 80, "strength": 9}, "")
     of = ["--in", "mic", "--out", "virtual-mic"]

@@ -39,4 +39,4 @@ class Offer:
         profiles = self.lists["profiles"]
         with contextlib.suppress(UsageError):  # A file that somebody edits may be wrong for a while.
             profiles = [{"name": name, "about": profile.about} for name, profile in self._profiles().items()]
-        self.lists = {"devices": devices, "speaker": SPEAKER, "models": models, "profiles": profiles}
+        self.lists = self.lists | {"devices": devices, "models": models, "profiles": profiles}

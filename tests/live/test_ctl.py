@@ -100,6 +100,19 @@ def test_mute_is_silence_at_the_virtual_microphone_within_fifty_milliseconds(ses
     assert np.median(took) <= MUTE_MS
 
 
+@pytest.mark.steady
+def test_a_profile_is_taken_on_without_a_gap(session):
+    with Client() as client:
+        before = client.ask("status")["status"]
+        for name in 2 * ("podcast", "far-microphone", "call"):
+            assert client.ask("set", {"profile": name})["heard"]
+            time.sleep(0.1)
+        after = client.ask("status")["status"]
+    assert after["profile"] == "call"
+    assert after["underruns"] <= before["underruns"] + 1  # what the host may stall
+    assert after["latency_ms"] == before["latency_ms"]
+
+
 def test_the_command_itself_mutes_and_unmutes(session):
     def ctl(*argv: str) -> dict:
         line = [sys.executable, "-m", "rtdenoise", "ctl", *argv, "--json"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -369,6 +370,51 @@ def test_it_fits_every_width_in_both_themes_and_anyone_can_use_it(browser, url, 
             page.emulate_media(color_scheme=theme)
             page.screenshot(path=f"{SHOTS}/panel-{other}-{theme}-{lang}.png", full_page=True)
     seen.close()
+
+
+ALL_WELL = {
+    **{"underruns": 0, "reused_gains": 0, "scheduling": "fifo", "worker": "native", "model_ms_p99": 1.0},
+    **{"cpu_percent": 9.0, "fallback": None, "latency_ms": 20.0, "device_latency_ms": None},
+}
+ADVICE = {
+    "so other programs can cause gaps": {"underruns": 9, "scheduling": "normal"},
+    "runs in the slower way": {"worker": "python"},
+    "a lighter one keeps up better": {"reused_gains": 5, "model_ms_p99": 3.2},
+    "Close other programs": {"cpu_percent": 95.0},
+    "there are more buffers: the graph runs at 96000 Hz.": {"fallback": "the graph runs at 96000 Hz"},
+    "wired ones are quicker than Bluetooth": {"device_latency_ms": 180.0},
+    "choose the profile “Music practice”": {"latency_ms": 80.0},
+    "People may talk into each other": {"latency_ms": 200.0},
+}
+
+
+def test_what_to_change_is_said_where_something_is_wrong_and_only_there(browser, url):
+    """With figures that the server did not send put among those that it did."""
+    page, wrong = browser.new_page(locale="en"), {}
+
+    def relay(ws: sync_api.WebSocketRoute) -> None:
+        def pass_on(message: str | bytes) -> None:
+            told = json.loads(message) if isinstance(message, str) else {}
+            if told.get("status"):
+                told["memory"]["language"] = "en"
+                told["choices"]["profile"] = ""
+                told["status"] |= ALL_WELL | wrong
+                message = json.dumps(told)
+            ws.send(message)
+
+        ws.connect_to_server().on_message(pass_on)
+
+    page.route_web_socket("**/ws", relay)
+    page.goto(url)
+    words = page.locator("#words")
+    words.get_by_text("Nobody notices").wait_for()
+    for text, figures in ADVICE.items():
+        wrong.clear()
+        words.get_by_text("Nobody notices").wait_for()
+        words.get_by_text(text).wait_for(state="detached")
+        wrong.update(figures)
+        words.get_by_text(text).wait_for()
+    page.close()
 
 
 def test_the_report_names_version_and_devices_and_no_address(seen, url):

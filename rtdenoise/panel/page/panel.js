@@ -129,12 +129,12 @@ function fill(select, options, chosen, words = String) {
   if (select.value !== chosen && document.activeElement !== select) select.value = chosen;
 }
 
-const HOP_MS = 4, HEAVY = 0.5; // A model that takes half the time of a hop leaves little for whatever else happens.
+const HEAVY_MS = 2; // A model that takes half the time of a hop leaves little for whatever else happens.
 function advice(s, total) {
-  const found = [], share = s.model_ms_p99 / HOP_MS, slow = total >= QUICK_MS;
+  const found = [], slow = total >= QUICK_MS;
   if (s.underruns > 5 && s.scheduling === "normal") found.push(t("advice.priority"));
   if (s.worker === "python") found.push(t("advice.worker"));
-  else if (share > HEAVY) found.push(t("advice.model", { percent: number(100 * share) }));
+  else if (s.reused_gains && s.model_ms_p99 > HEAVY_MS) found.push(t("advice.model", { ms: number(s.model_ms_p99, 1) }));
   if (s.cpu_percent > 70) found.push(t("advice.load"));
   if (s.fallback) found.push(t("advice.fallback", { why: s.fallback }));
   if (slow && s.device_latency_ms > total / 2) found.push(t("advice.devices"));
