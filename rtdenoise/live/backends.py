@@ -83,12 +83,14 @@ def find_route(
         try:
             return _by_graph(source, target, rate, channels)
         except (DeviceError, UsageError) as e:
-            return replace(_by_portaudio(source, target, rate), reason=str(e))
+            # Beside a file latency matters to nobody.
+            reason = None if source.is_file or target.is_file else str(e)
+            return replace(_by_portaudio(source, target, rate), reason=reason)
     return _by_portaudio(source, target, rate)
 
 
 def _are_in_graph(*devices: Device) -> bool:
-    return all(device.endpoint is not None and device.host == pulse.PIPEWIRE for device in devices)
+    return all(d.is_file or (d.endpoint is not None and d.host == pulse.PIPEWIRE) for d in devices)
 
 
 def _by_portaudio(source: Device, target: Device, rate: int | None) -> Route:
@@ -104,10 +106,14 @@ def _by_graph(source: Device, target: Device, rate: int | None, channels: int | 
             raise UsageError(f"{device.label} is not a device of PipeWire's; use --backend portaudio")
     if rate is not None:
         HZ.check("rate", rate)
+    wanted = rate
+    if source.is_file:
+        wanted, channels = rate or source.rate, channels or source.inputs
     if (channels or 1) > MOST_PORTS:
         raise UsageError(f"PipeWire's graph takes at most {MOST_PORTS} channels of ours; use --backend portaudio")
     pipewire_library.loaded()
     usual = pulse.usual_rate()
-    if rate not in (None, usual):
-        raise UsageError(f"PipeWire's graph runs at {usual} Hz, not {rate}; leave --rate out")
+    if wanted not in (None, usual):
+        instead = "leave --rate out" if rate else "use --backend portaudio"
+        raise UsageError(f"PipeWire's graph runs at {usual} Hz, not {wanted}; {instead}")
     return Route(source, target, "pipewire", usual, split=False)

@@ -35,7 +35,7 @@ AHEAD = NEXT_POSITION + 1  # frames: how far the last cycle began after where it
 GRAPH_RATE = NEXT_POSITION + 2  # Hz: of the graph
 CYCLE = NEXT_POSITION + 3  # frames: of the last cycle
 SLOTS = NEXT_POSITION + 4
-LOST_INPUT = 2  # paInputOverflow
+LOST_INPUT, LOST_OUTPUT = 2, 4  # paInputOverflow, paOutputUnderflow
 # The words of PipeWire's `spa_io_clock`: rate as a fraction (its denominator above), position and length of the cycle.
 CLOCK_RATE, CLOCK_POSITION, CLOCK_FRAMES, CLOCK_WORDS = 10, 11, 12, 13
 
@@ -69,7 +69,8 @@ def graph_callback(data: Address, position: Address) -> None:
     # The graph skipped cycles, ours or another's fault: what they carried is lost. A call that comes after the next
     # cycle began sees that one's position, and so does the call for it, which then is no second loss.
     ahead = clock[CLOCK_POSITION] - state[NEXT_POSITION] if state[NEXT_POSITION] != 0 else 0
-    flags = np.int64(ahead != 0 and ahead != -abs(state[AHEAD])) * LOST_INPUT
+    lost = ahead != 0 and ahead != -abs(state[AHEAD])
+    flags = np.int64(lost) * (LOST_INPUT if state[IN_PORTS] > 0 else LOST_OUTPUT)
     state[NEXT_POSITION], state[AHEAD] = clock[CLOCK_POSITION] + cycle, ahead
 
     move(state, IN_FRAMES, FIRST_IN, state[IN_PORTS], state[IN_MIXED], cycle, False)
@@ -78,14 +79,16 @@ def graph_callback(data: Address, position: Address) -> None:
 
 
 class GraphPorts:
-    """The callback's memory for one node over ``rings``, whose channels of both devices are its ports."""
+    """The callback's memory for one node over ``rings``, whose channels of both devices are its ports; if ``kind`` is
+    "input" or "output", those of that side alone."""
 
-    def __init__(self, rings: Rings, dsp_buffer: int):
+    def __init__(self, rings: Rings, dsp_buffer: int, kind: callback.Kind):
         self.state = np.zeros(SLOTS, np.int64)
         self._rings, self._frames = rings, np.zeros((2, MOST_FRAMES * MOST_PORTS), np.float32)
-        self.ins, self.outs = int(rings.control[ring.CAPTURE_CHANNELS]), int(rings.control[ring.PLAY_CHANNELS])
+        self.ins = 0 if kind == "output" else int(rings.control[ring.CAPTURE_CHANNELS])
+        self.outs = 0 if kind == "input" else int(rings.control[ring.PLAY_CHANNELS])
         self._no_times = np.zeros(3)
-        self.state[[CALLBACK, USER]] = callback.entry("duplex", rings)
+        self.state[[CALLBACK, USER]] = callback.entry(kind, rings)
         self.state[DSP_BUFFER], self.state[TIMES] = dsp_buffer, self._no_times.ctypes.data
         self.state[IN_PORTS], self.state[OUT_PORTS] = self.ins, self.outs
         self.state[IN_FRAMES], self.state[OUT_FRAMES] = (f.ctypes.data for f in self._frames)

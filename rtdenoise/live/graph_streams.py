@@ -2,6 +2,7 @@
 
     source's ports ─▶ our inputs ┊ graph callback ┊ our outputs ─▶ sink's ports, or those of the virtual microphone
 
+Where a file stands for one end, the node has ports on the other side alone.
 The node is linked by us to the very source and sink that were chosen, and to nothing else. A program that records
 behind it gets what we play in the same cycle: the node itself adds no latency.
 
@@ -17,11 +18,11 @@ from typing import Any
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import ring
-from rtdenoise.live.audio_streams import AudioStreams, Unfit
+from rtdenoise.live.audio_streams import THREADS, AudioStreams, Unfit
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
 from rtdenoise.live.graph_callback import IN_MIXED, OUT_MIXED, GraphPorts, graph_callback
-from rtdenoise.live.graph_links import NodeEnd, find_node, link, make_node, outputs_at_an_input, pair
+from rtdenoise.live.graph_links import NodeEnd, NodeId, find_node, link, make_node, outputs_at_an_input, pair
 from rtdenoise.live.pipewire import Connection
 from rtdenoise.live.pipewire_filter import INPUT, OUTPUT, Filter
 from rtdenoise.live.pipewire_library import dsp_buffer_address
@@ -30,7 +31,7 @@ from rtdenoise.live.virtual_end import VirtualEnd
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 
 NODE, DESCRIPTION = "rtdenoise", "rtdenoise filter"
-CHANNELS = {1: ("MONO",), 2: ("FL", "FR")}
+CHANNELS: dict[int, tuple[str, ...]] = {0: (), 1: ("MONO",), 2: ("FL", "FR")}
 MONITOR = ".monitor"
 # A shorter cycle is made use of where it makes the latency this much less: each change is heard.
 WORTH_MS = 4.0
@@ -65,14 +66,14 @@ class GraphStreams(AudioStreams):
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        return ("duplex",)
+        return ("output" if self.source.is_file else "input" if self.target.is_file else "duplex",)
 
     def opened(self) -> list[Kind]:
         return [] if self._connection is None else list(self.kinds)
 
     def restart(self, kinds: Sequence[Kind]) -> None:
         self.close()
-        self._ports = self._ports or GraphPorts(self.rings, dsp_buffer_address())
+        self._ports = self._ports or GraphPorts(self.rings, dsp_buffer_address(), self.kinds[0])
         self._connection = Connection()
         try:
             self._connection.require_manager()
@@ -83,7 +84,7 @@ class GraphStreams(AudioStreams):
 
     def _start(self, graph: Connection, ports: GraphPorts) -> None:
         rate = int(self.rings.control[ring.RATE])
-        self.rings.control[ring.PLAY_THREAD], self._told_ns = 0, 0
+        self.rings.control[THREADS[self.kinds[0]]], self._told_ns = 0, 0
         ports.forget()
         properties = {
             "node.name": NODE,
@@ -98,23 +99,35 @@ class GraphStreams(AudioStreams):
         named += [(OUTPUT, f"output_{c}", c) for c in CHANNELS[ports.outs]]
         process = int(graph_callback.address or 0)
         self._filter = Filter(graph, properties, named, process, ports.address, ports.take, ports.forget)
-        ours, source = (self._filter.id, ports.outs), (_node(graph, self.source), self.source.inputs)
-        heard = pair(graph, source, (self._filter.id, ports.ins), self.source.name, mix=True)
-        ports.state[IN_MIXED] = outputs_at_an_input(heard)
-        sleeps = self._microphone is not None and not self._watched
-        link(graph, heard, self.source.name, passive=sleeps)
-        ends = [(self.source.endpoint or "", True)]
-        if self._microphone is None:
-            target = _node(graph, self.target), self.target.outputs
-            played = pair(graph, ours, target, self.target.name, mix=True)
-            ports.state[OUT_MIXED] = outputs_at_an_input(played)
-            link(graph, played, self.target.name)
+        ends = []
+        if ports.ins:
+            self._hear(graph, ports, self._filter.id)
+            ends.append((self.source.endpoint or "", True))
+        if self._microphone is not None:
+            self._make_microphone(graph, (self._filter.id, ports.outs), self._microphone)
+        elif ports.outs:
+            self._play(graph, ports, self._filter.id)
             ends.append((self.target.endpoint or "", False))
-        else:
-            self._make_microphone(graph, ours, self._microphone)
         graph.wait(lambda: ports.rate > 0, f"{self.source.name} and {self.target.name} do not run; is one suspended?")
         self._require_rate()
-        self._note_serials("duplex", *ends)
+        self._note_serials(self.kinds[0], *ends)
+
+    def _hear(self, graph: Connection, ports: GraphPorts, own: NodeId) -> None:
+        source = _node(graph, self.source), self.source.inputs
+        pairs = pair(graph, source, (own, ports.ins), self.source.name, mix=True)
+        ports.state[IN_MIXED] = outputs_at_an_input(pairs)
+        link(graph, pairs, self.source.name, passive=self._may_sleep)
+
+    def _play(self, graph: Connection, ports: GraphPorts, own: NodeId) -> None:
+        target = _node(graph, self.target), self.target.outputs
+        pairs = pair(graph, (own, ports.outs), target, self.target.name, mix=True)
+        ports.state[OUT_MIXED] = outputs_at_an_input(pairs)
+        link(graph, pairs, self.target.name)
+
+    @property
+    def _may_sleep(self) -> bool:
+        """Whether all may rest while nobody records; a file is played to its end in any case."""
+        return self._microphone is not None and not self._watched and not self.source.is_file
 
     def _make_microphone(self, graph: Connection, ours: NodeEnd, microphone: VirtualMicrophone) -> None:
         channels = CHANNELS[ours[1]]
@@ -132,7 +145,8 @@ class GraphStreams(AudioStreams):
         return self._microphone is not None and self._filter is not None and not self._filter.runs
 
     def needed(self, kinds: Sequence[Kind]) -> list[Device]:
-        return super().needed(kinds) if self._microphone is None else [self.source]
+        found = super().needed(kinds)
+        return found if self._microphone is None else [d for d in found if d is self.source and not d.is_file]
 
     def _require_rate(self) -> None:
         now, rate = self._ports.rate if self._ports else 0, int(self.rings.control[ring.RATE])
@@ -143,10 +157,10 @@ class GraphStreams(AudioStreams):
         super().tend()
         control = self.rings.control
         if self._filter is not None and self._ports is not None:
-            if ns := round(1e6 * self._latency_ms()):
+            if self._ports.ins and (ns := round(1e6 * self._latency_ms())):
                 self._tell(self._filter, ns)
             self._follow_cycles(self._ports.cycle)
-            if self._listener and not self._watched and control[ring.HEARD_FRAMES] > control[ring.PREFILL] > 0:
+            if self._listener and self._may_sleep and control[ring.HEARD_FRAMES] > control[ring.PREFILL] > 0:
                 self._listener.close()
                 self._listener = None
 

@@ -66,7 +66,7 @@ class LiveDenoiser(LiveSettings):
     tap : bool, optional
         Whether ``tap`` reads the sound before and after the filter (`rtdenoise.live.tap`); None without.
     backend : {"portaudio", "pipewire"}, optional
-        What carries the sound; ``"pipewire"``, a node between two of its devices, is the default there.
+        What carries the sound; ``"pipewire"``, a node at its devices, is the default between them and beside files.
 
     Raises
     ------

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pipewire, pipewire_library
@@ -120,6 +121,50 @@ def test_a_side_alone_is_heard_in_the_mean_of_both(pipewire_env, plain_path, pla
             y = heard.stop().samples[-24_000:]
     pactl(env, "unload-module", module)
     assert np.std(y) == pytest.approx(correlation.LEVEL / 2, rel=0.1)
+
+
+@pytest.mark.parametrize(("output", "heard_at"), [("B", "B.monitor"), ("virtual-mic", "rtdenoise_microphone")])
+def test_a_file_is_played_to_its_end_by_a_node(pipewire_env, plain_path, tmp_path, output, heard_at):
+    soundfile.write(tmp_path / "a.wav", correlation.noise(4), 48_000, "FLOAT")
+    env = pipewire_env | {"PYTHONPATH": str(ROOT)}
+    line = rtdenoise(env, "--out", output, "--json", "--model", plain_path, source=str(tmp_path / "a.wav"))
+    with subprocess.Popen(line, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert json.loads(process.stdout.readline())["backend"] == "pipewire"
+        heard = recordings.Recorder(env, heard_at)
+        assert process.wait(60) == 0
+        last = json.loads(process.stdout.read().splitlines()[-1])
+        y = heard.stop().samples
+    assert last["file_problem"] is None
+    assert last["seconds"] > 4
+    levels = np.std(y[: len(y) // 4800 * 4800].reshape(-1, 4800), axis=1)
+    assert np.median(levels[levels > correlation.LEVEL / 2]) == pytest.approx(correlation.LEVEL, rel=0.1)
+    assert "rtdenoise" not in links(env)
+
+
+def test_a_node_records_a_file(pipewire_env, plain_path, tmp_path):
+    path = tmp_path / "a.wav"
+    with recordings.pulse_playing(pipewire_env, "A", correlation.noise(30)):
+        done = run(pipewire_env, "--out", path, "--seconds", "1.5", "--json", "--model", plain_path, *GRAPH)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["backend"] == "pipewire"
+    sound, rate = soundfile.read(path)
+    assert rate == 48_000
+    assert len(sound) == pytest.approx(1.5 * rate, abs=0.4 * rate)
+    assert np.std(sound[rate // 2 :]) == pytest.approx(correlation.LEVEL, rel=0.1)
+
+
+def test_a_file_that_the_graph_cannot_play_is_left_to_portaudio_without_a_word(pipewire_env, plain_path, tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(22_050), 44_100)
+    env = pipewire_env | {"PYTHONPATH": str(ROOT)}
+    line = rtdenoise(env, "--out", "B", "--json", "--model", plain_path, source=str(tmp_path / "a.wav"))
+    done, strict = (
+        subprocess.run([*line, *more], env=env, capture_output=True, text=True, timeout=60, check=False)
+        for more in ((), GRAPH)
+    )
+    assert (done.returncode, strict.returncode) == (0, 2)
+    assert json.loads(done.stdout.splitlines()[-1])["backend"] == "portaudio"
+    assert "PortAudio" not in done.stderr
+    assert "graph runs at 48000 Hz, not 44100; use --backend portaudio" in strict.stderr
 
 
 def test_a_killed_process_leaves_no_node_and_no_link(pipewire_env, plain_path):
