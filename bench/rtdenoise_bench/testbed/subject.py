@@ -18,7 +18,7 @@ import numpy as np
 from numba import carray
 
 from rtdenoise.arguments import BACKENDS, count, number
-from rtdenoise.live import callback
+from rtdenoise.live import callback, ring
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.trace import WRITTEN, make_trace
 from rtdenoise_bench.measure.correlation import RATE
@@ -41,7 +41,8 @@ def _hurry_output(ppm: float) -> None:
 
 
 def _pass_through() -> None:
-    """From now on the callback of a stream on one clock copies input to output, and the session's rings rest."""
+    """From now on the callback of a stream on one clock copies input to output; the rings' positions move on, so that
+    the session sees a stream that runs, and its worker rests."""
 
     @callback.native
     def copy(source, target, frames, times, flags, user):  # type: ignore[no-untyped-def]
@@ -49,6 +50,10 @@ def _pass_through() -> None:
         heard, played = carray(source, (count,), np.float32), carray(target, (count,), np.float32)
         for i in range(count):
             played[i] = heard[i]
+        control = carray(user, (ring.SLOTS,), np.int64)
+        control[ring.IN_HEAD] += count
+        control[ring.OUT_TAIL] += count
+        control[ring.PRIMED] = 1
         return callback.CONTINUE
 
     callback.entry = lambda kind, rings: (copy.address or 0, rings.address)
