@@ -55,7 +55,7 @@ class Fake:
     def apply(self, settings: dict) -> None:
         self._look()
         if "model" in settings:
-            assert self.loading.wait(20)
+            assert self.loading.wait(120)
             if settings["model"] == "none such":
                 raise UsageError("unknown model")
         for name, value in settings.items():
@@ -82,7 +82,7 @@ def session(runtime) -> Iterator[Fake]:
 def raw(folder: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
     client.connect(os.fspath(next(folder.glob("*.sock"))))
-    client.settimeout(20)
+    client.settimeout(120)
     return client
 
 
@@ -212,7 +212,7 @@ def test_a_model_that_loads_keeps_nobody_waiting(session, runtime):
     with Client() as client:
         assert client.ask("set", {"bypass": True})["status"]["model"] == "unet"
         session.loading.set()
-        slow.join(20)
+        slow.join(120)
         assert client.ask("status")["status"]["model"] == "tape"
 
 
@@ -443,8 +443,8 @@ def test_ctl_watch_ends_with_the_session_and_by_a_signal(runtime):
         watches = [subprocess.Popen(code, env=ENVIRONMENT | os.environ, stdout=-1, text=True) for _ in range(2)]
         assert all(json.loads(w.stdout.readline())["model"] == "unet" for w in watches)
         watches[0].send_signal(signal.SIGINT)
-        assert watches[0].wait(20) == 130
-    assert watches[1].wait(20) == 0
+        assert watches[0].wait(120) == 130
+    assert watches[1].wait(120) == 0
 
 
 def test_ctl_loads_no_audio_library():

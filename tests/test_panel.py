@@ -26,7 +26,7 @@ pytest.importorskip("aiohttp")
 from command import ENVIRONMENT, ROOT
 from rtdenoise.cli.main import main
 from rtdenoise.live import microphones
-from rtdenoise.panel import access, desktop, memory
+from rtdenoise.panel import access, desktop, ends, memory
 from rtdenoise.panel.access import Access
 from rtdenoise.panel.engine import Engine
 from rtdenoise.panel.history import COLUMNS_PER_S, FLOOR_DB, ROWS, SECONDS, History, matching_gain
@@ -397,6 +397,27 @@ def test_what_was_chosen_is_remembered_and_what_makes_no_sense_is_not(tmp_path, 
 def test_a_profile_that_there_is_not_is_refused_in_one_line(capfd):
     assert main(["panel", "--no-browser", "--profile", "podcats"]) == 2
     assert "unknown profile 'podcats', did you mean podcast?" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("before", "chosen", "output"),
+    [
+        (("", "virtual-mic"), {"input": "virtual-speaker"}, ""),
+        (("USB", "B"), {"input": "virtual-speaker"}, "B"),
+        (("virtual-speaker", ""), {"input": "USB"}, "virtual-mic"),
+        (("virtual-speaker", "B"), {"input": "USB"}, "B"),
+        (("virtual-speaker", ""), {"input": "virtual-speaker"}, ""),
+        (("", ""), {"input": "USB"}, ""),
+        (("", "virtual-mic"), {"input": "virtual-speaker", "output": "virtual-mic"}, "virtual-mic"),
+        (("virtual-speaker", ""), {"profile": "call"}, ""),
+    ],
+)
+def test_the_output_goes_with_the_input_unless_it_is_chosen_too(before, chosen, output):
+    choices = {"input": before[0], "output": before[1], "profile": ""}
+    engine = Engine(choices, Preferences({}, lambda: BUILT_IN, {}, {}))
+    engine.choose(dict(chosen))
+    assert engine.choices["output"] == output
+    assert ends.with_other_end(choices, {}) == {}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rtdenoise.cli.ends import refuse_wrong_side
 from rtdenoise.cli.listening import listen
 from rtdenoise.live import microphones
 from rtdenoise.panel import browser, desktop, memory
-from rtdenoise.panel.ends import DEFAULT, VIRTUAL_MIC
+from rtdenoise.panel.ends import DEFAULT, VIRTUAL_MIC, with_other_end
 from rtdenoise.panel.engine import NO_PROFILE, Engine
 from rtdenoise.panel.preferences import Preferences
 
@@ -90,6 +90,9 @@ def _engine(args: argparse.Namespace) -> tuple[Engine, bool]:
         "output": _end(args.target, kept.output, VIRTUAL_MIC if sys.platform == "linux" else DEFAULT),
         "profile": profile,
     }
+    if args.target is None:
+        before = {"input": kept.input or DEFAULT, "output": choices["output"]}
+        choices |= with_other_end(before, {"input": choices["input"]})
     said = {"model": args.model} if args.model else {}
     preferences = Preferences(configured, lambda: load_config().profiles, said, microphones.load(), typed)
     return Engine(choices, preferences), configured.get("control") is not False

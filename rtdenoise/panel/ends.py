@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,18 @@ if TYPE_CHECKING:
     from rtdenoise.live.virtual_speaker import VirtualSpeaker
 
 DEFAULT, VIRTUAL_MIC, VIRTUAL_SPEAKER = "", "virtual-mic", "virtual-speaker"
+
+
+def with_other_end(before: Mapping[str, str], chosen: dict[str, str]) -> dict[str, str]:
+    """``chosen``, and the output that goes with a new input unless that is chosen too: what programs play is to be
+    heard, and a microphone to be sent, or it would howl."""
+    if "output" not in chosen and "input" in chosen:
+        speaker, spoke = (ends["input"] == VIRTUAL_SPEAKER for ends in (chosen, before))
+        if speaker and before["output"] == VIRTUAL_MIC:
+            return chosen | {"output": DEFAULT}
+        if spoke and not speaker and before["output"] == DEFAULT:
+            return chosen | {"output": VIRTUAL_MIC}
+    return chosen
 
 
 def source_of(choice: str) -> tuple[str | VirtualSpeaker | None, Device]:

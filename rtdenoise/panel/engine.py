@@ -19,7 +19,7 @@ from rtdenoise.control.messages import TOGGLE
 from rtdenoise.control.sockets import ControlError, NotYet
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.live.background import BackgroundThread
-from rtdenoise.panel.ends import DEFAULT, source_of, target_of
+from rtdenoise.panel.ends import DEFAULT, source_of, target_of, with_other_end
 from rtdenoise.panel.offer import Offer
 from rtdenoise.panel.preferences import Preferences
 from rtdenoise.profiles import ATTRIBUTES, find, while_running
@@ -85,6 +85,7 @@ class Engine(BackgroundThread):
                 raise UsageError(str(problem)) from problem
             if "profile" in choices:
                 self._begin_profile(choices["profile"])
+            choices = with_other_end(self.choices, choices)
             ends = {name for name in ENDS if choices.get(name, self.choices[name]) != self.choices[name]}
             if "input" in ends:
                 self._microphone = ""  # What is set from now on is for the next.

@@ -90,6 +90,7 @@ class PanelServer:
             for task in rest:
                 task.cancel()
             loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+            loop.run_until_complete(loop.shutdown_default_executor())  # What is just being saved is saved in full.
         finally:
             loop.close()
 
@@ -168,7 +169,9 @@ class PanelServer:
         if chosen != asked:
             raise UsageError(f"choose {', '.join(CHOICES)}, by their names")
         if chosen:
+            before = self._engine.choices
             self._engine.choose(chosen)
+            chosen |= {k: v for k, v in self._engine.choices.items() if v != before[k]}  # what goes with it
         self._memory = self._memory.but({**message.get("remember", {}), **chosen})
 
     async def _look_on(self) -> None:

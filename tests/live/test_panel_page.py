@@ -159,7 +159,7 @@ def test_the_whole_first_run_by_keyboard_alone(browser, url, env):
             break
         page.keyboard.press("ArrowDown")
     first.until(lambda s: s["phase"] == "running" and "Monitor of A" in s["status"]["input"])
-    time.sleep(1.5)
+    first.until(lambda s: s["status"]["seconds"] > 1)
     to("replay")
     page.keyboard.press("Enter")
     page.get_by_text("You hear the sound after the filter.").wait_for()

@@ -235,19 +235,6 @@ function setStrength(value) {
   send({ set: { strength_db: strength } });
 }
 
-function choose(choices) {
-  complaint = "";
-  if (state && "input" in choices) choices = otherEnd(choices.input, state.choices) ?? choices;
-  send({ choose: choices });
-}
-
-// What programs play is to be heard, and a microphone is to be sent, or it would howl.
-function otherEnd(input, before) {
-  if (input === SPEAKER && before.output === MICROPHONE) return { input, output: "" };
-  if (input !== SPEAKER && before.input === SPEAKER && before.output === "") return { input, output: MICROPHONE };
-  return null;
-}
-
 $("filter").onclick = toggleFilter;
 $("mute").onclick = toggleMute;
 $("replay").onclick = toggleReplay;
@@ -255,7 +242,7 @@ $("side").onclick = otherSide;
 $("strength").oninput = ({ target }) => { moving = performance.now(); setStrength(Number(target.value)); };
 for (const mark of document.querySelectorAll("[data-strength]")) mark.onclick = () => setStrength(Number(mark.dataset.strength));
 for (const name of ["input", "output", "channels", "model", "profile"])
-  $(name).onchange = ({ target }) => choose({ [name]: target.value });
+  $(name).onchange = ({ target }) => { complaint = ""; send({ choose: { [name]: target.value } }); };
 $("low-cut").onchange = ({ target }) => send({ set: { low_cut_hz: target.value ? Number(target.value) : null } });
 $("retry").onclick = () => { complaint = ""; if (state) send({ choose: { input: state.choices.input } }); show(); };
 $("language").onchange = ({ target }) => { send({ remember: { language: target.value } }); speak(target.value); };

@@ -1,4 +1,4 @@
-// The last seconds once more: left before and right after the filter, at one level; one side is heard at a time.
+// The last seconds again and again: left before and right after the filter, at one level; one side is heard at a time.
 
 const FADE_S = 0.02;
 
@@ -13,7 +13,7 @@ export class Replay {
   get playing() { return this.source !== null; }
 
   get progress() {
-    return this.playing ? Math.min(1, (this.context.currentTime - this.began) / this.source.buffer.duration) : 0;
+    return this.playing ? ((this.context.currentTime - this.began) / this.source.buffer.duration) % 1 : 0;
   }
 
   async start() {
@@ -26,7 +26,7 @@ export class Replay {
     this.gains = {};
     this.meter = this.context.createAnalyser();
     this.meter.connect(this.context.destination);
-    this.source = new AudioBufferSourceNode(this.context, { buffer: sound });
+    this.source = new AudioBufferSourceNode(this.context, { buffer: sound, loop: true });
     const split = this.context.createChannelSplitter(2);
     this.source.connect(split);
     ["before", "after"].forEach((side, channel) => {
@@ -34,10 +34,8 @@ export class Replay {
       split.connect(this.gains[side], channel);
       this.gains[side].connect(this.meter);
     });
-    const source = this.source;
-    source.onended = () => { if (this.source === source) { this.source = null; this.changed(); } };
     this.began = this.context.currentTime;
-    source.start();
+    this.source.start();
     this.changed();
     return true;
   }
