@@ -3,6 +3,7 @@
 #                     once; then, alone, those that measure live latency, which need a machine without other work
 # make test-integrations  the filter inside Pipecat, LiveKit and aiortc, which are large, in a VENV_INTEGRATIONS of its own
 # make test-fast      the tests that need no sound server and no training, in under 90 s
+# make test-remote    files in buckets, against an S3 server on loopback, which is installed for it
 # make lint           ruff, ruff format, mypy, codespell
 # make docs           the site, into build/docs; a warning is an error
 # make bench          the latency report, exactness and speed on this machine
@@ -68,6 +69,10 @@ test-integrations: $(VENV_INTEGRATIONS)/.test
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest --ignore=tests/live -m 'not slow'
+
+test-remote: $(VENV)/.test
+	$(BIN)/pip install -q -e '.[test-remote]'
+	$(BIN)/python -m pytest tests/test_remote.py
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/codespell

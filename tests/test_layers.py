@@ -25,7 +25,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         graph_file program operators compiled_steps""",
     "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser async_denoiser",
     "rtdenoise.io": """
-        atomic descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
+        atomic remote descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
         media media_source media_tracks media_sink loudness ends pipeline process_pool
         executors cluster pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """

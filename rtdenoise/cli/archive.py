@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
@@ -16,6 +15,7 @@ from rtdenoise.io.executors import Executor, Here, Processes
 from rtdenoise.io.jobs import FileOutcome
 from rtdenoise.io.manifest import count_lines, run_manifest
 from rtdenoise.io.pipeline import Settings
+from rtdenoise.io.remote import here_and_elsewhere
 from rtdenoise.io.report import Report
 from rtdenoise.io.shard import Shard, read_shard
 
@@ -60,7 +60,7 @@ def _manifest(
 
 def _place(args: argparse.Namespace, path: str) -> str:
     """A folder by the name that the workers know it by."""
-    return os.path.abspath(path) if args.cluster else path
+    return here_and_elsewhere(path) if args.cluster else path
 
 
 def _settings(args: argparse.Namespace) -> Settings:

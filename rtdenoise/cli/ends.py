@@ -6,6 +6,7 @@ import os
 from typing import Literal
 
 from rtdenoise.errors import UsageError
+from rtdenoise.io.remote import is_folder, is_remote
 
 Kind = Literal["live", "folder", "manifest", "file"]  # A pipe counts as a file.
 VIRTUAL_MIC, VIRTUAL_SPEAKER = "virtual-mic", "virtual-speaker"
@@ -19,7 +20,7 @@ def kind_of(source: str, target: str) -> Kind:
     """Live if an end is a sound device: by alias or number, or because it does not look like a file beside one that
     does."""
     ends = source, target
-    folder = os.path.isdir(source)
+    folder = os.path.isdir(source) or is_folder(source)
     if any(map(is_device, ends)) or not (all(map(is_file, ends)) or folder or "-" in ends):
         return "live"
     return "folder" if folder else "file"
@@ -34,12 +35,12 @@ def is_file(end: str) -> bool:
     """Whether this end can only mean a file, a folder or a pipe."""
     suffix = os.path.splitext(end)[1]
     has_suffix = suffix[1:2].isalpha() and len(suffix) <= LONGEST_SUFFIX
-    return not is_device(end) and (end == "-" or os.path.exists(end) or os.sep in end or has_suffix)
+    return not is_device(end) and (end == "-" or is_remote(end) or os.path.exists(end) or os.sep in end or has_suffix)
 
 
 def is_live_file(end: str) -> bool:
     """Whether this end of a live request is a sound file: a folder here may happen to have the name of a device."""
-    return is_file(end) and (os.sep in end or not os.path.isdir(end))
+    return is_file(end) and not is_remote(end) and (os.sep in end or not os.path.isdir(end))
 
 
 def refuse_wrong_side(source: str | None, target: str | None) -> None:

@@ -18,7 +18,7 @@ from rtdenoise import __version__, signals
 from rtdenoise.arguments import Parser, near, refuse_empty
 from rtdenoise.cli import ends, options, request
 from rtdenoise.errors import RtdenoiseError, UsageError
-from rtdenoise.io import descriptors
+from rtdenoise.io import descriptors, remote
 
 EXAMPLES = """\
 examples:
@@ -190,8 +190,7 @@ def _filter(argv: list[str], closed: set[int], positional: bool) -> int:
     for fd, end, name in ((0, args.source, "in"), (1, args.target, "out")):
         if end == "-" and fd in closed:
             raise RtdenoiseError(f"--{name} -: standard {name}put is closed; name a file, or keep it open")
-    taken = ends.is_file(args.target) and os.path.isfile(args.target)
-    if positional and taken and args.kind not in ("folder", "manifest") and not args.overwrite:
+    if positional and args.kind not in ("folder", "manifest") and not args.overwrite and _is_taken(args.target):
         raise UsageError(f"{args.target} exists; to replace it, add --overwrite or use --in {args.source} --out ...")
     _warn_in_lines()
     with request.told_where(args):
@@ -203,6 +202,12 @@ def _filter(argv: list[str], closed: set[int], positional: bool) -> int:
             with signals.at_once():
                 from rtdenoise.cli import archive
             return archive.run(args)
+
+
+def _is_taken(target: str) -> bool:
+    if remote.is_remote(target):
+        return remote.look(target) is not None
+    return ends.is_file(target) and os.path.isfile(target)
 
 
 def _run_live(args: argparse.Namespace) -> int:

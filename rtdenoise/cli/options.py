@@ -69,13 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--in",
         dest="source",
         metavar="X",
-        help="a sound file, a folder, or - for a WAV pipe; live: mic, virtual-speaker or a device",
+        help="a sound file, a folder, a URL of either (s3://, gs://, https://), or - for a WAV pipe; live: mic, "
+        "virtual-speaker or a device",
     )
     add(
         "--out",
         dest="target",
         metavar="Y",
-        help="a sound file, a folder, or - for a pipe; live: speakers, virtual-mic or a device",
+        help="a sound file, a folder, a URL of either (s3://, gs://), or - for a pipe; live: speakers, virtual-mic or "
+        "a device",
     )
     add_filter(parser)
     add(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from rtdenoise.arguments import MODES, VALUES, Parser
 from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER, Kind, is_live_file, kind_of, refuse_wrong_side
 from rtdenoise.errors import DeviceError, ModelError, UsageError
+from rtdenoise.io.remote import is_remote
 
 if TYPE_CHECKING:
     from rtdenoise.io.pipeline import Settings
@@ -152,6 +153,9 @@ def _check_live(args: argparse.Namespace) -> None:
         if getattr(args, name):
             raise UsageError(f"--{name.replace('_', '-')} is only valid for files and pipes; remove it for live audio")
     refuse_wrong_side(args.source, args.target)
+    for end in (args.source, args.target):
+        if is_remote(end):
+            raise UsageError(f"{end} and a device cannot be combined; name a file of this machine")
     if "-" in (args.source, args.target):
         raise UsageError("a device and a pipe cannot be combined; use a file, or two pipes: `--in - --out -`")
     if args.monitor and args.target != VIRTUAL_MIC:

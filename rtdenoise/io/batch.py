@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from rtdenoise.errors import UsageError
+from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io import media
 from rtdenoise.io.executors import Executor, Here, Processes
 from rtdenoise.io.jobs import FileOutcome, Job, run_jobs
 from rtdenoise.io.pipeline import Settings
+from rtdenoise.io.remote import Entry, find, is_remote, joined, look, plain
 from rtdenoise.io.shard import Shard
 from rtdenoise.io.sound_sink import CONTAINERS
 
@@ -32,31 +33,88 @@ def find_jobs(source: str, target: str, overwrite: bool = False, shard: Shard | 
     cannot be a folder, or if an output would replace an input.
     """
     _check_target(source, target)
-    jobs = []
-    for path, problem in _found(source, os.path.realpath(target)):
-        jobs.append(find_job(path, os.path.join(target, os.path.relpath(path, source)), overwrite, problem))
+    inputs: Iterator[tuple[str, str, Entry | None, str | None]]
+    if is_remote(source):
+        inputs = _found_elsewhere(source, target)
+    else:
+        inputs = ((os.path.relpath(p, source), p, None, why) for p, why in _found(source, os.path.realpath(target)))
+    there = {url: entry for _, url, entry in find(target)} if is_remote(target) else None
+    jobs, names = [], []
+    for name, path, entry, problem in inputs:
+        jobs.append(find_job(path, joined(target, name), overwrite, problem, entry, there))
+        names.append(name)
     if not jobs:
         raise UsageError(f"{source} holds no sound file ({' '.join(sorted({*CONTAINERS, *_FILMS}))}); check the folder")
-    inputs = {os.path.realpath(job.source) for job in jobs}
+    sources = {_true_name(job.source) for job in jobs}
     for job in jobs:
-        if not job.problem and os.path.realpath(job.target) in inputs:
+        if not job.problem and _true_name(job.target) in sources:
             raise UsageError(f"{job.target} would replace an input; give the output a folder of its own")
-    return [job for job in jobs if shard is None or shard.holds(os.path.relpath(job.source, source))]
+    return [job for job, name in zip(jobs, names, strict=True) if shard is None or shard.holds(name)]
 
 
-def find_job(path: str, target: str, overwrite: bool, problem: str | None) -> Job:
-    """The job that makes ``target`` of a file: nothing to do if it is there and no older, unless ``overwrite``."""
+def find_job(
+    path: str,
+    target: str,
+    overwrite: bool,
+    problem: str | None,
+    entry: Entry | None = None,
+    there: Mapping[str, Entry] | None = None,
+) -> Job:
+    """The job that makes ``target`` of a file: nothing to do if it is there and no older, unless ``overwrite``.
+
+    ``entry`` is what is known of the file, ``there`` of all outputs; what is not given is looked up.
+    """
     size, done = 0, False
     try:
-        there = os.stat(path)
-        size = there.st_size
-        done = not overwrite and os.path.isfile(target) and os.stat(target).st_mtime_ns >= there.st_mtime_ns
+        if (entry := entry or _look(path)) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        size = entry.size_bytes
+        if not (overwrite or problem):
+            made = there.get(target) if there is not None else _look(target)
+            done = made is not None and made.changed_ns >= entry.changed_ns
     except OSError as gone:
         problem = problem or f"{path}: {gone.strerror}"
+    except RtdenoiseError as gone:
+        problem = problem or str(gone)
     return Job(path, target, 0 if problem else size, done and not problem, problem)
 
 
+def _look(path: str) -> Entry | None:
+    """A file here or elsewhere; None if there is none."""
+    if is_remote(path):
+        return look(path)
+    if not os.path.isfile(path):
+        return None
+    there = os.stat(path)
+    return Entry(there.st_size, there.st_mtime_ns)
+
+
+def _true_name(path: str) -> str:
+    return path if is_remote(path) else os.path.realpath(path)
+
+
+def _found_elsewhere(source: str, target: str) -> Iterator[tuple[str, str, Entry | None, str | None]]:
+    """Sounds below a URL: name, URL, what is known of it, and what stands in its way. Never what lies in ``target``."""
+    seen: set[str] = set()
+    for key, url, entry in find(source):
+        hidden = any(part.startswith(".") and part.strip(".") for part in key.split("/"))
+        if hidden or not is_sound(key) or url.startswith(target.rstrip("/") + "/"):
+            continue
+        try:
+            name = plain(key)
+        except UsageError as problem:
+            yield os.path.basename(key), url, entry, f"{url}: {problem}"
+            continue
+        twice = f"{url} would have the same output as another file; rename it" if name in seen else None
+        seen.add(name)
+        yield name, url, entry, twice or obstacle(url)
+
+
 def _check_target(source: str, target: str) -> None:
+    if is_remote(target):
+        if Path(target).suffix.lower() in CONTAINERS or media.is_media(target):
+            raise UsageError(f"{source} is a folder and {target} the name of a file; name a folder for the output")
+        return
     if os.path.exists(target) and not os.path.isdir(target):
         raise UsageError(f"{target} is a file, but {source} is a folder; name a folder for the output")
     if os.path.isdir(target):
@@ -139,4 +197,4 @@ def obstacle(path: str, named: bool = False) -> str | None:
         return f"{path} is left out: {extension} needs PyAV; install it: pip install 'rtdenoise[media]'"
     if named and extension not in CONTAINERS and extension not in media.CONTAINERS:
         return f"{path} has no name of a sound file ({' '.join(sorted({*CONTAINERS, *_FILMS}))}); rename or convert it"
-    return None if os.path.isfile(path) else f"{path} is no file, or a link that leads nowhere"
+    return None if is_remote(path) or os.path.isfile(path) else f"{path} is no file, or a link that leads nowhere"

@@ -18,6 +18,7 @@ from rtdenoise.io.batch import filter_jobs, find_jobs
 from rtdenoise.io.executors import Futures
 from rtdenoise.io.jobs import FileOutcome
 from rtdenoise.io.pipeline import FileReport, Progress, Settings, filter_sound
+from rtdenoise.io.remote import here_and_elsewhere, is_remote, look
 from rtdenoise.io.shard import Shard
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def denoise_file(
     8.0 s, 27 times real time
     """
     ends = _file_name(source), _file_name(target)
-    if not overwrite and os.path.isfile(ends[1]) and not (os.path.exists(ends[0]) and os.path.samefile(*ends)):
+    same = os.path.exists(ends[0]) and os.path.exists(ends[1]) and os.path.samefile(*ends)
+    if not overwrite and not same and (look(ends[1]) if is_remote(ends[1]) else os.path.isfile(ends[1])):
         raise UsageError(f"{ends[1]} exists; give the output another name, or set overwrite")
     settings = _settings(model, strength_db, latency, track, audio_codec, loudness_lufs, low_cut_hz)
     return filter_sound(*ends, settings, progress=progress)
@@ -174,13 +176,13 @@ def denoise_folder(
     """
     if jobs < 1:
         raise UsageError(f"{jobs} jobs; give 1 or more")
-    if not os.path.isdir(source):
+    if not (os.path.isdir(source) or is_remote(os.fspath(source))):
         raise UsageError(f"{os.fspath(source)} is no folder; check the name, or filter a file with denoise_file")
     if executor is not None and jobs != 1:
         raise UsageError("jobs and executor both say where files are filtered; give one of them")
     ends = os.fspath(source), os.fspath(target)
     if executor is not None:  # whose workers may have another working folder
-        ends = os.path.abspath(ends[0]), os.path.abspath(ends[1])
+        ends = here_and_elsewhere(ends[0]), here_and_elsewhere(ends[1])
     found = find_jobs(*ends, overwrite, Shard(*shard) if shard else None)
     settings = _settings(model, strength_db, latency, track, audio_codec, loudness_lufs, low_cut_hz)
     if executor is not None:

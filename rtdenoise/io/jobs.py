@@ -24,6 +24,7 @@ from rtdenoise.io.executors import Executor, Futures
 from rtdenoise.io.pieces import Piece, clear, cut, filter_piece, join
 from rtdenoise.io.pipeline import FileReport, Settings, check_extras, filter_sound, lent_denoiser
 from rtdenoise.io.process_pool import WorkerDied
+from rtdenoise.io.remote import is_remote
 
 _ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
 _MOST_KNOWN = 1_000  # outcomes that wait to be heard
@@ -151,8 +152,9 @@ class _Feed:
             if job.done or job.problem:
                 self._known.append(_outcome(job, error=job.problem))
                 continue
-            self.folders.add(os.path.dirname(job.target))
-            if pieces := cut(job.source, job.target, job.size_bytes, self._settings):
+            if not is_remote(job.target):
+                self.folders.add(os.path.dirname(job.target))
+            if pieces := _cut(job, self._settings):
                 self._open[job.target] = pieces, len(pieces)
                 self._soon += [_Task(job, piece) for piece in pieces]
             else:
@@ -171,7 +173,8 @@ class _Feed:
         """Take in a result; the outcome of its job, if that is done."""
         job = task.job
         if isinstance(result, WorkerDied):
-            sweep(Path(os.path.realpath(job.target)).parent, now=True)  # This removes what it was writing.
+            if not is_remote(job.target):
+                sweep(Path(os.path.realpath(job.target)).parent, now=True)  # This removes what it was writing.
             self._soon = deque(other for other in self._soon if other.job is not job)
             if task.piece and self._open.pop(job.target, None) is None:
                 return None  # Another piece's death has ended the job.
@@ -203,10 +206,19 @@ def _perform(task: _Task, settings: Settings) -> dict[str, Any]:
 
 
 def _whole(job: Job, settings: Settings) -> FileReport:
+    if is_remote(job.target):
+        return filter_sound(job.source, job.target, settings)
     os.makedirs(os.path.dirname(job.target) or ".", exist_ok=True)
     report = filter_sound(job.source, job.target, settings)
     clear(job.target)  # It was to be done in pieces, and could not.
     return report
+
+
+def _cut(job: Job, settings: Settings) -> list[Piece]:
+    """The pieces of a long recording, which lies here and goes to here: pieces are files beside it."""
+    if is_remote(job.source) or is_remote(job.target):
+        return []
+    return cut(job.source, job.target, job.size_bytes, settings)
 
 
 def _caught(job: Job, work: Callable[[], FileReport | None]) -> dict[str, Any]:

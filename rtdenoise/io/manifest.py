@@ -20,6 +20,7 @@ from rtdenoise.io.batch import find_job, obstacle
 from rtdenoise.io.executors import Executor
 from rtdenoise.io.jobs import FileOutcome, Job, run_jobs
 from rtdenoise.io.pipeline import Settings
+from rtdenoise.io.remote import here_and_elsewhere, is_remote, joined, name_below
 from rtdenoise.io.report import ERROR, LINE, OUT, PATH, SKIPPED, Report
 from rtdenoise.io.shard import Shard
 
@@ -41,9 +42,9 @@ class _Entry:
         told = {key: value for key, value in said.items() if key not in _FROM_REPORT}
         own = {LINE, "in", OUT, ERROR, SKIPPED}
         kept = {key: value for key, value in self.fields.items() if key not in own}  # of a report used as a manifest
-        ends = {LINE: self.number, "in": os.path.abspath(outcome.source)}
+        ends = {LINE: self.number, "in": here_and_elsewhere(outcome.source)}
         if ERROR not in told:
-            ends[OUT] = os.path.abspath(outcome.target)
+            ends[OUT] = here_and_elsewhere(outcome.target)
         return told | kept | ends
 
 
@@ -135,7 +136,9 @@ class _Jobs:
                     yield entry
 
     def _name(self, path: str) -> str:
-        """A recording's name below the manifest's folder, or its whole path if it lies elsewhere."""
+        """A recording's name below the manifest's folder, or its whole path or URL if it lies elsewhere."""
+        if is_remote(path):
+            return path
         whole = os.path.normpath(os.path.join(self._home, path))
         inside = os.path.relpath(whole, self._home)
         return whole if inside.partition(os.sep)[0] == os.pardir else inside
@@ -146,8 +149,12 @@ class _Jobs:
             where = f"{self._path}, line {entry.number}"
             return Job(where, where, 0, False, f"{where} is no JSON object with {PATH}, the name of a sound file")
         name = self._name(path)
-        source = os.path.join(self._home, name)
-        target = os.path.join(self._target, os.path.splitdrive(name)[1].lstrip(os.sep))
+        source = path if is_remote(path) else os.path.join(self._home, name)
+        try:
+            below = name_below(path) if is_remote(path) else os.path.splitdrive(name)[1].lstrip(os.sep)
+        except UsageError as problem:
+            return Job(source, source, 0, False, str(problem))
+        target = joined(self._target, below)
         return find_job(source, target, self._overwrite, obstacle(source, named=True))
 
 

@@ -22,6 +22,7 @@ from rtdenoise import signals
 from rtdenoise.errors import AudioFileError, UsageError
 from rtdenoise.io.ends import Sink, Source, open_sinks, open_sources
 from rtdenoise.io.pipes import RawFormat, is_stream
+from rtdenoise.io.remote import at_hand, is_remote
 
 if TYPE_CHECKING:
     from rtdenoise.core.denoiser import Denoiser
@@ -134,12 +135,17 @@ def filter_sound(
     progress: Progress | None = None,
     filtered: Filtered | None = None,
 ) -> FileReport:
-    """Filter one file or pipe ("-") into another and say how it went. Where the sound is ``filtered`` already, that is
-    written as the filter's output would be.
+    """Filter one file, URL or pipe ("-") into another and say how it went. Where the sound is ``filtered`` already,
+    that is written as the filter's output would be.
 
     ``raw`` applies to the ends that are pipes. Raises UsageError, AudioFileError or ModelError; the target then does
     not exist, or still holds what it held before. BrokenPipeError means that nobody listens any more.
     """
+    if is_remote(source_path) or is_remote(target_path):
+        with at_hand(source_path, target_path) as (source_here, target_here):
+            report = filter_sound(source_here, target_here, settings, raw, progress, filtered)
+        told = [text.replace(source_here, source_path).replace(target_here, target_path) for text in report.warnings]
+        return replace(report, source=source_path, target=target_path, warnings=told)
     if _same_file(source_path, target_path):
         raise UsageError(f"{target_path} is the input itself; give the output another name")
     if os.path.isdir(target_path):

@@ -2,6 +2,7 @@
 
 A run that was killed leaves at most one line half written, and that is cut off by the next. Records of files that are
 done stay; errors, and records whose output is gone or older than its input, are dropped, so that these are tried again.
+Outputs in buckets are believed to be there: to ask for each would take hours.
 Owns the file, and a lock on it while a run lasts. Memory is 4 bytes a line of the manifest.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import zlib
 from array import array
@@ -16,6 +18,7 @@ from typing import IO, Any
 
 from rtdenoise.errors import AudioFileError, UsageError
 from rtdenoise.io.atomic import lock, replacing
+from rtdenoise.io.remote import is_remote
 
 PATH, LINE, OUT, ERROR, SKIPPED = "audio_filepath", "line", "out", "error", "skipped"
 _LONGEST_LINE = 1 << 22
@@ -92,11 +95,11 @@ class Report:
             good = ERROR not in record and isinstance(number, int) and 0 < number <= _MOST_LINES
             if not good or self._check(number) or not (isinstance(path, str) and isinstance(out, str)):
                 return False
-            written_ns = os.stat(out).st_mtime_ns
+            written_ns = math.inf if is_remote(out) else os.stat(out).st_mtime_ns
         except (ValueError, KeyError, TypeError, OSError):
             return False
         with contextlib.suppress(OSError, KeyError, TypeError):  # An input that is gone cannot be done again.
-            if os.stat(record["in"]).st_mtime_ns > written_ns:
+            if not is_remote(record["in"]) and os.stat(record["in"]).st_mtime_ns > written_ns:
                 return False
         if number > len(self._done):
             self._done.extend([0] * (number - len(self._done)))
