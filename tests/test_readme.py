@@ -1,6 +1,7 @@
 """What the README and the docs show works when typed, and what they print is printed by a command."""
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,8 @@ def test_python_snippets_run_one_after_the_other(page, snippets, tmp_path, monke
 def test_snippets_that_need_a_microphone_name_what_exists(page, snippets):
     for code in snippets:
         compile(code, page, "exec")
-        assert all(hasattr(rtdenoise, name) for name in re.findall(r"rtdenoise\.(\w+)", code))
+        for name in re.findall(r"rtdenoise\.(\w+)", code):
+            assert hasattr(rtdenoise, name) or find_spec(f"rtdenoise.{name}"), name
 
 
 @pytest.mark.parametrize(("page", "snippets"), blocks("sh"))
