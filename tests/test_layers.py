@@ -58,7 +58,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         measure.loopback testbed.fault_injection testbed.busy_model measure.files testbed.traced_callback
         measure.exactness measure.latency_breakdown testbed.harness testbed.subject measure.stages measure.peers
         measure.cost measure.matrix measure.live measure.graph_stress measure.stress
-        measure.soak
+        measure.soak measure.load
         report.report report.compare report.tables report.advice report.charts report.terminal report.markdown
         measure.measure report.html commands cli __main__""",
     "command": "rtdenoise.cli.main rtdenoise.__main__",

@@ -16,6 +16,7 @@ COMMANDS = {  # name: module or module:object, and its help text
     "engine": ("commands:ENGINE", "the sections that need no device: stages of a hop, deadlines, start-up"),
     "live": ("commands:LIVE", "the section on end-to-end latency through sound servers"),
     "cost": ("commands:COST", "what a second of sound costs one core: models, hops a call, warm and cold caches"),
+    "load": ("measure.load", "processor time, memory and gaps of whole live sessions, also beside another version's"),
     "models": ("commands:MODELS", "the section on the load of every model at every rate"),
     "compare": ("report.compare", "compare two reports; fails if the second is slower"),
     "exactness": ("measure.exactness", "check that the streaming core is exact and has the latency it reports"),
