@@ -169,6 +169,7 @@ def test_the_whole_first_run_by_keyboard_alone(browser, url, env):
     to("close-guide")
     page.keyboard.press("Enter")
     assert page.locator("#guide").is_hidden()
+    first.until(lambda s: s["memory"]["guided"])
     page.reload()
     first.runs()
     assert page.locator("#guide").is_hidden()
@@ -244,6 +245,7 @@ def test_another_output_is_taken_and_a_reload_keeps_all(seen, env):
     page.get_by_role("button", name="Mute").click()
     page.get_by_label("Language").select_option("de")
     page.get_by_role("button", name="Stumm", exact=True).wait_for()
+    seen.until(lambda s: s["memory"]["language"] == "de")
     kept = seen.state()["choices"], seen.state()["settings"]
     page.reload()
     seen.runs()

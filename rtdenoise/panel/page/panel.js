@@ -123,8 +123,10 @@ function fill(select, options, chosen, words = String) {
   if (!options.some(({ value }) => value === chosen)) options.push({ value: chosen, label: words(chosen) });
   const made = JSON.stringify([options, language]);
   if (select.dataset.made !== made) {
+    const shown = select.value; // which somebody may be just about to change
     select.dataset.made = made;
     select.replaceChildren(...options.map(({ value, label }) => new Option(label, value)));
+    select.value = options.some(({ value }) => value === shown) ? shown : chosen;
   }
   if (select.value !== chosen && document.activeElement !== select) select.value = chosen;
 }
