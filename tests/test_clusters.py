@@ -164,7 +164,7 @@ def test_the_tasks_of_the_array_filter_the_whole_archive_each_file_once(archive)
     line = ["bash", str(ARRAY), str(archive / "in"), str(archive / "out")]
     before: set[str] = set()
     for task in tasks:
-        done = subprocess.run(line, env=environment | task, capture_output=True, text=True, timeout=DEADLINE_S)
+        done = subprocess.run(line, env=environment | task, capture_output=True, text=True, timeout=2 * DEADLINE_S)
         assert done.returncode == 0, done.stderr
         mine = {p.name for p in (archive / "out").glob("*.wav")} - before
         share = read_shard("auto", task)

@@ -123,7 +123,7 @@ class TestPipecat:
         pytest.importorskip("websockets", reason=HOW)
         line = [sys.executable, "examples/agent_example.py", "--seconds", "2", "--out", str(tmp_path / "heard.wav")]
         line += ["--model", identity_model()]
-        done = subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=DEADLINE_S)
+        done = subprocess.run(line, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=2 * DEADLINE_S)
         assert done.returncode == 0, done.stderr
         assert "2.0 s at 16000 Hz" in done.stdout
         said, heard = soundfile.read(ROOT / "examples/noisy.wav")[0][:32_000], soundfile.read(tmp_path / "heard.wav")[0]

@@ -328,7 +328,7 @@ def test_two_hundred_that_misbehave_change_nothing_for_others():
         return np.frombuffer(b"".join(answers), "<f4")
 
     async def crowded():
-        async with serving(Limits(connections=12, hello_s=1, stall_s=1)) as (server, http):
+        async with serving(Limits(connections=12, hello_s=30)) as (server, http):
             crowd = asyncio.create_task(strangers.crowd(server.port, 200))
             await until(lambda: server.connections >= 100)
             for result in await asyncio.gather(*(session(server, http) for _ in range(4))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 from typing import TYPE_CHECKING
 
 from rtdenoise import console, signals
@@ -68,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
 
 async def _serve(server: Server, came: list[int]) -> None:
     async with server:
+        gc.collect()
+        gc.freeze()  # or each sweep through all that numba and the model brought holds every session up for 50 to 100 ms
         places = server.service.limits.connections
         console.say(f"serving {server.service.model.name} at {server.url} ({places} places; Ctrl-C ends it)")
         while not came:
