@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 async def _serve(server: Server, came: list[int]) -> None:
     async with server:
         gc.collect()
-        gc.freeze()  # or each sweep through all that numba and the model brought holds every session up for 50 to 100 ms
+        gc.freeze()  # or each sweep through what numba and the model brought holds every session up for 50 to 100 ms
         places = server.service.limits.connections
         console.say(f"serving {server.service.model.name} at {server.url} ({places} places; Ctrl-C ends it)")
         while not came:
