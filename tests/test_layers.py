@@ -52,7 +52,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise_bench": """
         testbed.servers testbed.stressors testbed.strangers
         measure.times measure.correlation measure.recordings measure.start measure.latency measure.jack_probe
-        measure.graph_probe measure.probes measure.clock
+        measure.graph_probe measure.chromium measure.probes measure.clock
         report.readme report.machine report.table
         measure.serving
         measure.loopback testbed.fault_injection testbed.busy_model measure.files testbed.traced_callback
