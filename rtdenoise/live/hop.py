@@ -3,7 +3,7 @@
     captured ring ─▶ open_hops ─▶ RUN, HOLD or PASS ─▶ (model step) ─▶ close_hops ─▶ played ring, recorded ring
 
 Sound servers deliver blocks of one to several hops. Those that lie ready go through the model in one step, which costs
-hardly more than a step of one: every step reads all the weights.
+less than a step for each: every step reads all the weights.
 
 Under overload the model is skipped and its last gains are held, which costs 2 % of a step: when frames pile up, when
 a hop would not be done when it is needed, and, after a step that outlasted the whole buffer, for a growing number of

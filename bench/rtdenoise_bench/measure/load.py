@@ -51,7 +51,8 @@ class Way:
         line = [self.python, "-m", "rtdenoise", "--in", source, "--out", target, "--model", str(model), "--json"]
         line += ["--seconds", str(seconds + SETTLE_RECORDS), *self.argv]
         env = env | (import_path() if self.python == sys.executable else {})
-        process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Python takes a package out of the folder it runs in before the one that is installed.
+        process = subprocess.Popen(line, env=env, cwd="/", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout
         assert process.stderr
         records, peak_mb = [], 0.0
