@@ -70,6 +70,7 @@ def test_a_planted_stall_makes_hops_late_in_real_time(plain):
     assert seen.underruns >= planted
 
 
+@pytest.mark.steady
 def test_reading_the_clocks_costs_next_to_nothing(plain):
     with Harness(plain) as harness:
         assert measuring_us(harness) < 2
