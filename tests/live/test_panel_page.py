@@ -97,8 +97,14 @@ class Seen:
         return self.page.evaluate("rtdenoise.state()")
 
     def until(self, condition) -> None:
+        def holds() -> bool:
+            try:
+                return condition(self.state())
+            except TypeError:  # While a session is being opened, there is no status.
+                return False
+
         end = time.monotonic() + DEADLINE_MS / 1000
-        while not condition(self.state()):
+        while not holds():
             assert time.monotonic() < end, self.state()
             self.page.wait_for_timeout(20)
 
