@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from rtdenoise.errors import UsageError
 
+VIRTUAL_MIC, VIRTUAL_SPEAKER = "virtual-mic", "virtual-speaker"  # as ends of a live session
 DEFAULT = "default"  # as a value: what holds if neither command line nor configuration says anything
 MODES, ECONOMY = ("normal", "low"), "economy"  # files and live audio; live audio only
 LONGEST_NOISE_S = 60  # kept in memory

@@ -11,14 +11,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from command import DEADLINE_S, wait_for
-
-LEVEL = 0.15
+from command import wait_for
+from rtdenoise_bench.measure.correlation import LEVEL
+from running import output_of
 
 
 def pactl(env, *argv: str) -> str:
-    line = ["pactl", *argv]
-    return subprocess.run(line, env=env, capture_output=True, text=True, check=True, timeout=DEADLINE_S).stdout
+    return output_of(env, "pactl", *argv)
 
 
 def playing(env) -> dict[str, str]:

@@ -44,7 +44,7 @@ def wait_until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> 
 
 def output_of(env: dict[str, str], *line: str) -> str:
     """What a command prints that does its work; what it complains of is in the failure otherwise."""
-    done = subprocess.run(line, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(line, env=env, capture_output=True, text=True, check=False, timeout=DEADLINE_S)
     assert done.returncode == 0, f"{line}: {done.stderr}"
     return done.stdout
 

@@ -11,10 +11,10 @@ import argparse
 from collections.abc import Sequence
 
 from rtdenoise import console
-from rtdenoise.arguments import VALUES, Parser
+from rtdenoise.arguments import VALUES, VIRTUAL_MIC, VIRTUAL_SPEAKER, Parser
 from rtdenoise.cli import live, options, request
 from rtdenoise.cli.config import config_path, load_config
-from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER, is_file
+from rtdenoise.cli.ends import is_file
 from rtdenoise.errors import UsageError
 from rtdenoise.live.compilation import announced
 from rtdenoise.live.devices import refuse_loop

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import Literal
 
+from rtdenoise.arguments import VIRTUAL_MIC, VIRTUAL_SPEAKER
 from rtdenoise.errors import UsageError
 from rtdenoise.io.remote import is_folder, is_remote
 
 Kind = Literal["live", "folder", "manifest", "file"]  # A pipe counts as a file.
-VIRTUAL_MIC, VIRTUAL_SPEAKER = "virtual-mic", "virtual-speaker"
 DEVICES = ("mic", "microphone", "speakers", "speaker", "default", VIRTUAL_MIC, VIRTUAL_SPEAKER)
 # The longest suffix of a sound file is ".aiff"; what follows the last dot in a device's name is longer, or a number.
 LONGEST_SUFFIX = 5

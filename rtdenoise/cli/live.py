@@ -17,9 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rtdenoise import console, signals
-from rtdenoise.arguments import values_of
+from rtdenoise.arguments import VIRTUAL_MIC, VIRTUAL_SPEAKER, values_of
 from rtdenoise.cli.config import load_config
-from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER
 from rtdenoise.cli.listening import listen
 from rtdenoise.control.server import Session
 from rtdenoise.io.descriptors import only_python_speaks

@@ -11,12 +11,12 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from rtdenoise import console, signals
-from rtdenoise.arguments import VALUES, values_of
+from rtdenoise.arguments import VALUES, VIRTUAL_MIC, values_of
 from rtdenoise.cli.ends import refuse_wrong_side
 from rtdenoise.cli.listening import listen
 from rtdenoise.live import microphones
 from rtdenoise.panel import browser, desktop, memory
-from rtdenoise.panel.ends import DEFAULT, VIRTUAL_MIC, with_other_end
+from rtdenoise.panel.ends import DEFAULT, with_other_end
 from rtdenoise.panel.engine import NO_PROFILE, Engine
 from rtdenoise.panel.preferences import Preferences
 

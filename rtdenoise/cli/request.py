@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rtdenoise.arguments import MODES, VALUES, Parser
-from rtdenoise.cli.ends import VIRTUAL_MIC, VIRTUAL_SPEAKER, Kind, is_live_file, kind_of, refuse_wrong_side
+from rtdenoise.arguments import MODES, VALUES, VIRTUAL_MIC, VIRTUAL_SPEAKER, Parser
+from rtdenoise.cli.ends import Kind, is_live_file, kind_of, refuse_wrong_side
 from rtdenoise.errors import DeviceError, ModelError, UsageError
 from rtdenoise.io.remote import is_remote
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rtdenoise.arguments import VIRTUAL_MIC, VIRTUAL_SPEAKER
+
 if TYPE_CHECKING:
     from rtdenoise.live.devices import Device
     from rtdenoise.live.virtual_mic import VirtualMicrophone
     from rtdenoise.live.virtual_speaker import VirtualSpeaker
 
-DEFAULT, VIRTUAL_MIC, VIRTUAL_SPEAKER = "", "virtual-mic", "virtual-speaker"
+DEFAULT = ""  # as a choice: the system's
 
 
 def with_other_end(before: Mapping[str, str], chosen: dict[str, str]) -> dict[str, str]:

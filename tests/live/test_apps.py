@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from command import COMMAND, DEADLINE_S, ROOT, wait_for
-from programs import LEVEL, desk, pactl, playing, program, recording
+from programs import desk, pactl, playing, program, recording
+from rtdenoise_bench.measure.correlation import LEVEL
 from running import record, running
 
 HEARD, RECORDED = "rtdenoise_speaker", "rtdenoise_microphone"

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rtdenoise_bench.measure import correlation, probes, recordings
-from running import record, running, wait_until
+from running import output_of, record, running, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "rtdenoise_microphone"
@@ -28,19 +28,15 @@ def env(pipewire_env) -> dict[str, str]:
     return pipewire_env | probes.import_path()
 
 
-def tool(env, *argv: str) -> str:
-    return subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
-
-
 def nodes(env) -> list[dict]:
-    return [n["info"] for n in json.loads(tool(env, "pw-dump")) if n["type"].endswith("Node")]
+    return [n["info"] for n in json.loads(output_of(env, "pw-dump")) if n["type"].endswith("Node")]
 
 
 def ours(env) -> list[str]:
     """What the graph and the server have of ours: nodes, links, modules."""
     names = [n["props"].get("node.name", "") for n in nodes(env)]
-    modules = tool(env, "pactl", "list", "short", "modules").splitlines()
-    return [text for text in names + modules + tool(env, "pw-link", "-l").splitlines() if "rtdenoise" in text]
+    modules = output_of(env, "pactl", "list", "short", "modules").splitlines()
+    return [text for text in names + modules + output_of(env, "pw-link", "-l").splitlines() if "rtdenoise" in text]
 
 
 def line(*argv: object) -> list[str]:
@@ -66,15 +62,15 @@ def test_it_is_one_node_that_goes_with_the_process(env, plain_path, number, reco
     assert ours(env) == []
     with microphone(env, "--model", plain_path) as process, contextlib.ExitStack() as stack:
         latency_ms = record(process, lambda s: s["asleep"])["latency_ms"]
-        assert "Description: rtdenoise microphone" in tool(env, "pactl", "list", "sources")
-        assert "rtdenoise" not in tool(env, "pactl", "list", "short", "modules")
-        assert "rtdenoise" not in tool(env, "pactl", "list", "short", "sinks")
+        assert "Description: rtdenoise microphone" in output_of(env, "pactl", "list", "sources")
+        assert "rtdenoise" not in output_of(env, "pactl", "list", "short", "modules")
+        assert "rtdenoise" not in output_of(env, "pactl", "list", "short", "sinks")
         told = [p["ns"] for n in nodes(env) for p in n["params"].get("ProcessLatency", ()) if "ns" in p]
         assert 1e6 * latency_ms in [pytest.approx(ns, abs=1000) for ns in told]
         if recorded:
             recorder = recordings.Recorder(env, NAME)
             stack.callback(recorder.stop)
-            wait_until(lambda: "parec" in tool(env, "pw-link", "-l"))
+            wait_until(lambda: "parec" in output_of(env, "pw-link", "-l"))
         process.send_signal(number)
         process.wait(20)
         wait_until(lambda: ours(env) == [])
@@ -121,7 +117,7 @@ def test_a_program_that_records_it_hears_no_more_than_the_filters_latency(env, p
 def test_the_second_one_says_who_runs(env, plain_path):
     with microphone(env, "--model", plain_path) as process:
         second = subprocess.run(line("--model", plain_path), env=env, capture_output=True, text=True, check=False)
-        status = json.loads(tool(env, sys.executable, "-m", "rtdenoise", "virtual-mic", "status", "--json"))
+        status = json.loads(output_of(env, sys.executable, "-m", "rtdenoise", "virtual-mic", "status", "--json"))
     assert second.returncode == 1
     assert second.stderr.strip().endswith(f"is in use by process {process.pid}; stop that one first")
     assert second.stderr.count("\n") == 1
@@ -138,7 +134,7 @@ def test_two_that_start_at_once_agree_on_one(env, plain_path):
 
 
 def test_monitor_plays_it_on_the_default_output(env, plain_path):
-    tool(env, "pactl", "set-default-sink", "B")
+    output_of(env, "pactl", "set-default-sink", "B")
     with recordings.pulse_playing(env, "A", correlation.noise(30)), microphone(env, "--monitor", "--model", plain_path):
         heard = recordings.Recorder(env, "B.monitor")
         time.sleep(2)

@@ -15,16 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from programs import pactl
 from rtdenoise_bench.measure import correlation, probes, recordings
 from rtdenoise_bench.testbed import servers
 
 ROOT = Path(__file__).resolve().parents[2]
 BACK_S = 3.0  # from the server's return to sound
 DEADLINE_S = 60
-
-
-def pactl(env, *argv: str) -> str:
-    return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
 
 
 @contextmanager

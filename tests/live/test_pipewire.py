@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from programs import pactl
 from rtdenoise_bench.measure import correlation, probes, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,10 +21,6 @@ MOST_MS, STEADY_MS = 60.0, 1.0
 # Of all windows, and of the clean ones. In seven runs on two cores that others used too: 0.89 to 1, and 1 always; a
 # window with a stall of the host in it is not clean, and says nothing about the product.
 LEAST_CLEAN, LEAST_STEADY = 0.6, 0.9
-
-
-def pactl(env, *argv: str) -> str:
-    return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.steady

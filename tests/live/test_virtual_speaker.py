@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from programs import pactl
 from rtdenoise_bench.measure import correlation, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +31,6 @@ def env(request) -> dict[str, str]:
 
 both = pytest.mark.parametrize("env", ["pulse_env", "pipewire_env"], indirect=True)
 on_pipewire = pytest.mark.parametrize("env", ["pipewire_env"], indirect=True)
-
-
-def pactl(env, *argv: str) -> str:
-    return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
 
 
 def modules(env) -> list[str]:
