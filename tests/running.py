@@ -34,11 +34,15 @@ def record(process: subprocess.Popen, until: Callable[[dict], object]) -> dict:
     return stats
 
 
-def wait_until(condition: Callable[[], object], seconds: float = DEADLINE_S) -> None:
-    """As `command.wait_for`, for what takes a process to look at."""
+def wait_until(
+    condition: Callable[[], object],
+    seconds: float = DEADLINE_S,
+    otherwise: Callable[[], str] = lambda: "waited in vain",
+) -> None:
+    """As `command.wait_for`, for what takes a process to look at. ``otherwise()`` says how it was at the end."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, otherwise()
         time.sleep(0.05)
 
 

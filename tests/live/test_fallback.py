@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from command import DEADLINE_S
+from hearing import hear
 from rtdenoise.live import backends, pipewire_library, pulse
 from rtdenoise.live.devices import Device
 from rtdenoise_bench.measure import correlation, probes, recordings
@@ -32,7 +34,7 @@ def line(*argv: object) -> list[str]:
 
 def run(env: dict[str, str], *argv: object) -> subprocess.CompletedProcess:
     env = env | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(line(*argv), env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(line(*argv), env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 def force(env: dict[str, str], setting: str, value: int) -> None:
@@ -74,13 +76,10 @@ def test_a_rate_that_changes_while_it_runs_is_bridged_by_portaudio(pipewire_env,
         assert record(process, lambda s: s["latency_ms"])["backend"] == "pipewire"
         with forced(pipewire_env, "rate", 44_100):
             stats = record(process, lambda s: s["backend"] == "portaudio" and s["latency_ms"])
-            heard = recordings.Recorder(pipewire_env, "B.monitor")
-            time.sleep(2)
-            recording = heard.stop()
+            hear(pipewire_env, "B.monitor")
     assert "44100 Hz now" in stats["fallback"]
     assert stats["state"] == "running"
     assert stats["drift_ppm"] is not None
-    assert correlation.level(recording.samples[-48_000:]) == pytest.approx(correlation.LEVEL, rel=0.2)
 
 
 def test_who_insists_on_the_graph_waits_for_its_rate(pipewire_env, plain_path):

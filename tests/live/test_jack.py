@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import DEADLINE_S
 from rtdenoise_bench.measure import probes
 from rtdenoise_bench.testbed import servers
 
@@ -30,7 +31,7 @@ def start_probe(env: dict[str, str], seconds: float, *ports: str) -> subprocess.
 
 def windows(probe: subprocess.Popen) -> np.ndarray:
     """``[time, delay in frames, correlation]`` of each window."""
-    return np.array(json.loads(probe.communicate(timeout=60)[0]))
+    return np.array(json.loads(probe.communicate(timeout=DEADLINE_S)[0]))
 
 
 @pytest.mark.steady

@@ -3,6 +3,7 @@ that carried no sound says so."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command import DEADLINE_S
+from hearing import hear
 from live.conftest import Feeder
 from rtdenoise.live import realtime, ring
 from rtdenoise.live.ring import Rings
@@ -53,17 +56,16 @@ def granted() -> bool:
 def test_sound_flows_and_only_callbacks_and_worker_have_priority(one_core, plain_path):
     if reason := servers.missing("pulseaudio", "pactl", "pacat"):
         pytest.skip(reason)
-    with servers.pulseaudio() as env, recordings.pulse_playing(env, "A", correlation.noise(40)):
-        heard = recordings.Recorder(env, "B.monitor")
-        with probes.product(env, "A.monitor", "B", plain_path) as product:
-            time.sleep(3)
-            elevated = priorities(product.pid)
-            y = heard.stop().samples
-            stats = probes.finish(product)
+    with contextlib.ExitStack() as stack:
+        env = stack.enter_context(servers.pulseaudio())
+        stack.enter_context(recordings.pulse_playing(env, "A", correlation.noise(30), times=4))
+        product = stack.enter_context(probes.product(env, "A.monitor", "B", plain_path))
+        hear(env, "B.monitor")
+        elevated = priorities(product.pid)
+        stats = probes.finish(product)
     assert stats["block_in"] > 0
     assert stats["block_out"] > 0
     assert stats["cpu_percent"] <= MOST_CPU_PERCENT
-    assert correlation.level(y[-48_000:]) == pytest.approx(correlation.LEVEL, rel=0.2)
     if granted():
         worker, callback = realtime.WORKER_PRIORITY, realtime.CALLBACK_PRIORITY
         assert sorted(priority for _, priority in elevated) == [worker, callback, callback]
@@ -118,7 +120,7 @@ def test_a_session_without_sound_says_so_and_fails(pulse_env, dumb_source, plain
     ways = ([], ["--json"], ["--quiet"])  # at once: each waits some seconds for sound
     sessions = [subprocess.Popen([*line, "--seconds", "1", *way], stdout=subprocess.DEVNULL, **options) for way in ways]
     for way, session in zip(ways, sessions, strict=True):
-        said = session.communicate(timeout=60)[1]
+        said = session.communicate(timeout=DEADLINE_S)[1]
         assert session.returncode == 1, way
         last = said.splitlines()[-1]
         assert last.startswith("rtdenoise: error: no sound came through: ")
@@ -134,6 +136,6 @@ def test_a_short_session_with_sound_succeeds(pulse_env, plain_path):
         process = subprocess.Popen(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert json.loads(process.stdout.readline())["state"] == "running"
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=DEADLINE_S)
     awake.stop()
     assert (process.returncode, said) == (0, "")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from command import DEADLINE_S
 from rtdenoise.live import pulse
 from rtdenoise.live.pulse_client import NAMED
 from rtdenoise_bench.testbed import servers
@@ -34,7 +35,9 @@ print("libpulse" in maps, "memfd:pulse" in maps or "/dev/shm/pulse" in maps)
 def test_a_stream_shares_no_memory_with_its_server():
     with servers.pulseaudio() as env:
         line = [sys.executable, "-c", OPENS]
-        done = subprocess.run(line, env=env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            line, env=env | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=DEADLINE_S
+        )
     assert done.stdout.split() == ["True", "False"], done.stderr
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from command import DEADLINE_S
 from rtdenoise.live import realtime
 from rtdenoise.live.ring import Rings
 
@@ -131,4 +132,4 @@ def test_the_command_locks_all_of_its_memory(pulse_env, plain_path):
         assert locked_kb(process.pid) > 4096  # more than a session's rings
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate(timeout=DEADLINE_S)

@@ -20,6 +20,7 @@ import pytest
 import soundfile
 
 import graphs
+from command import DEADLINE_S
 from rtdenoise import DeviceError, LiveDenoiser, UsageError
 from rtdenoise.live import portaudio, program_end, realtime
 from rtdenoise.live.streams import Streams
@@ -271,5 +272,5 @@ def test_a_program_that_ends_while_one_runs_ends_in_order(pulse_env, plain_path)
     code = "import sys, rtdenoise; rtdenoise.LiveDenoiser('A.monitor', 'B', sys.argv[1]).start()"
     line = [sys.executable, "-c", code, str(plain_path)]
     env = pulse_env | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=DEADLINE_S)
     assert (done.returncode, done.stderr) == (0, "")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import graphs
+from command import DEADLINE_S
 from conftest import SHIPPED, modulated_noise
 from live.conftest import Feeder
 from rtdenoise import Denoiser
@@ -54,7 +55,7 @@ class Harness:
     def settle(self) -> None:
         """Until the worker has nothing left to do."""
         hop = self.denoiser.geometry.hop
-        end = time.monotonic() + 20
+        end = time.monotonic() + DEADLINE_S
         while self.control[ring.IN_HEAD] - self.control[ring.IN_TAIL] >= hop * max(1, self.control[ring.GATHER]):
             assert time.monotonic() < end, "the worker does not work"
             time.sleep(0.0002)

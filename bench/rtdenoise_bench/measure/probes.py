@@ -20,7 +20,7 @@ from rtdenoise_bench.measure.recordings import Recorder, Recording, align, pulse
 from rtdenoise_bench.testbed.servers import wait_for_jack_connection
 
 SETTLE_S = 2.5  # A session sizes its buffer in its first second.
-START_S = 40.0  # The command, and who records it, may take this long to start on a busy machine.
+START_S = 40.0  # The command, and who records it, may take this long to start or to end on a busy machine.
 
 
 def _by_parec(env: dict[str, str], seconds: float) -> np.ndarray:
@@ -50,7 +50,7 @@ def through_virtual_mic(
             return record(env, seconds + 0.5)[-len(noisy) :]
         finally:
             process.terminate()  # a shell's background jobs ignore SIGINT
-            process.communicate(timeout=30)
+            process.communicate(timeout=START_S)
 
 
 def import_path() -> dict[str, str]:
@@ -78,7 +78,7 @@ def product(env: dict[str, str], *argv: object) -> Iterator[subprocess.Popen]:
 
 def finish(process: subprocess.Popen) -> dict:
     """End a product in order; returns its statistics."""
-    out, _ = process.communicate("\n", timeout=30)
+    out, _ = process.communicate("\n", timeout=START_S)
     return json.loads(out.strip().splitlines()[-1])
 
 
@@ -164,7 +164,7 @@ class GraphProbe:
 
     def stop(self, window_s: float = 0.1) -> tuple[Delay, int]:
         """The delay since it began, and how many cycles the graph lost meanwhile, as heard behind both nodes."""
-        self._process.communicate("\n", timeout=30)
+        self._process.communicate("\n", timeout=START_S)
         with np.load(self._file) as arrays:
             sound, cycles = arrays["sound"].astype(np.float64), arrays["cycles"]
         window = int(window_s * RATE)

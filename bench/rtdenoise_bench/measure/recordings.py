@@ -38,6 +38,12 @@ class Recorder:
             self._times.append(time.monotonic())
             self._pieces.append(piece)
 
+    @property
+    def so_far(self) -> np.ndarray:
+        """float32 ``[samples]`` that came until now."""
+        content = b"".join(self._pieces)
+        return np.frombuffer(content[: len(content) // 4 * 4], "<f4")
+
     def stop(self) -> Recording:
         self._process.terminate()
         self._process.wait()
