@@ -36,11 +36,11 @@ def windows(probe: subprocess.Popen) -> np.ndarray:
 
 @pytest.mark.steady
 def test_delay_is_exact_and_survives_a_stopped_process(jack_env, plain_path):
-    direct = windows(start_probe(jack_env, 2))
+    direct = windows(start_probe(jack_env, 1))
     with probes.product(jack_env, "system", "system", plain_path) as product:
-        probe = start_probe(jack_env, 6, "rtdenoise:in_0", "rtdenoise:out_0")
+        probe = start_probe(jack_env, 4.5, "rtdenoise:in_0", "rtdenoise:out_0")
         servers.wait_for_jack_connection(jack_env, "probe:out_0", "rtdenoise:in_0")
-        time.sleep(3)
+        time.sleep(2)
         os.kill(product.pid, signal.SIGSTOP)
         time.sleep(0.5)
         os.kill(product.pid, signal.SIGCONT)
