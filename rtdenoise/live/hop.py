@@ -199,6 +199,15 @@ def reuse_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarra
             enhanced[c, f, k, 1] = full[c, f, k, 1] * gains[c, k]
 
 
+@inline
+def pass_input(full: np.ndarray, enhanced: np.ndarray, f: int) -> None:
+    """By single values: an assignment of slices can fail, and compiling the words it would say takes seconds."""
+    for c in range(full.shape[0]):
+        for k in range(min(full.shape[2], enhanced.shape[2])):
+            enhanced[c, f, k, 0] = full[c, f, k, 0]
+            enhanced[c, f, k, 1] = full[c, f, k, 1]
+
+
 @jit
 def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray | None) -> None:
     """Finish the hops that `open_hops` began and hand them to the play callback and to the recording, one by one."""
@@ -218,7 +227,7 @@ def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray |
             control[ring.REUSED_GAINS] += 1
             reuse_gains(full, enhanced, 0, gains)
         else:
-            enhanced[:, :, : full.shape[2]] = full[:, :count, : enhanced.shape[2]]
+            pass_input(full, enhanced, 0)
     control[ring.FAULTS] += finish(full, enhanced, count, mix, cut, top_gain, y, 0, count * hop, istft)
     for f in range(count):
         if f:
