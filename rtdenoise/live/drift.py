@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtdenoise.live import ring
-from rtdenoise.native.fft import Bundle, inline
+from rtdenoise.native.fft import Bundle, inline, jit
 from rtdenoise.native.intrinsics import load_acquire, store_release
 
 # This kernel is flat to 0.85 of Nyquist and keeps images below -80 dB.
@@ -66,7 +66,7 @@ class Drift:
         return 1e6 * float(self.state[INTEGRAL])
 
 
-@inline
+@jit
 def resample(x: np.ndarray, drift: Bundle, memory: np.ndarray, head: int) -> int:
     """Append ``x`` ``[hop, channels]``, at ``state[RATIO]`` output frames an input frame, to a ring from ``head`` on.
 
@@ -128,7 +128,7 @@ def move(control: np.ndarray, memory: np.ndarray, frames: int) -> None:
         store_release(control, ring.CUT_WANTED, control[ring.CUT_WANTED] - frames)
 
 
-@inline
+@jit
 def restart(control: np.ndarray, drift: Bundle) -> None:
     """Forget what was measured (the clocks' difference stays known) and size the buffer anew."""
     state = drift[0]
@@ -171,7 +171,7 @@ def calibrate(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
     state[DELAY] = control[ring.TARGET]
 
 
-@inline
+@jit
 def steer(control: np.ndarray, drift: Bundle, memory: np.ndarray) -> None:
     """Once a hop measure the delay; once a window set the ratio, or jump where steering would take too long."""
     if control[ring.CUT_WANTED] != load_acquire(control, ring.CUT_DONE):

@@ -70,7 +70,7 @@ class HopBuffers(NamedTuple):
     meters: np.ndarray
 
 
-@inline
+@jit
 def anchor(control: np.ndarray, hop: int, drift: Bundle, played: np.ndarray) -> bool:
     """Tie the two timelines together when streams (re)start; false while a device is not yet running."""
     wanted = load_acquire(control, ring.ANCHOR)
@@ -179,7 +179,7 @@ def judge_step(control: np.ndarray, hop: int, count: int, took_ns: int, times: n
         control[ring.PATIENCE] = 0
 
 
-@inline
+@jit
 def remember_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarray) -> None:
     for c in range(gains.shape[0]):
         for k in range(min(full.shape[2], gains.shape[1])):
@@ -191,7 +191,7 @@ def remember_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.nda
             gains[c, k] += GAIN_MEMORY * (gain - gains[c, k])
 
 
-@inline
+@jit
 def reuse_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarray) -> None:
     for c in range(gains.shape[0]):
         for k in range(min(full.shape[2], gains.shape[1])):
@@ -199,7 +199,7 @@ def reuse_gains(full: np.ndarray, enhanced: np.ndarray, f: int, gains: np.ndarra
             enhanced[c, f, k, 1] = full[c, f, k, 1] * gains[c, k]
 
 
-@inline
+@jit
 def pass_input(full: np.ndarray, enhanced: np.ndarray, f: int) -> None:
     """By single values: an assignment of slices can fail, and compiling the words it would say takes seconds."""
     for c in range(full.shape[0]):
@@ -238,7 +238,7 @@ def close_hops(buffers: HopBuffers, action: int, count: int, trace: np.ndarray |
         hand_on(buffers, y[f * hop : (f + 1) * hop], action, trace)
 
 
-@inline
+@jit
 def mute(control: np.ndarray, y: np.ndarray) -> None:
     """Silence a hop of output while MUTED says so; in between lies a fade with the slope of a cosine."""
     fade = ring.MUTE_HOPS * y.shape[0]
@@ -255,7 +255,7 @@ def mute(control: np.ndarray, y: np.ndarray) -> None:
     control[ring.MUTE_FADE] = done
 
 
-@inline
+@jit
 def hand_on(buffers: HopBuffers, y: np.ndarray, action: int, trace: np.ndarray | None) -> None:
     """Give one hop of output to the recording and to the play callback, and count it."""
     control, played, recorded = buffers.control, buffers.played, buffers.recorded
