@@ -24,7 +24,7 @@ hypothesis.settings.register_profile("shared", deadline=None)  # An example wait
 hypothesis.settings.load_profile("shared")
 
 # Files that measure how long something takes: no two of them run at once. The first compiles; the others do not wait.
-# What needs the whole machine to itself is marked `steady`, and `make test` runs it after all others, alone.
+# What needs a machine without other work is marked `steady`, and `make test` runs it after all others, two at a time.
 MEASURING = """
     live/test_worker live/test_pulse live/test_pipewire live/test_jack live/test_one_core live/test_overload
     live/test_doctor test_latency_report test_bench""".split()
