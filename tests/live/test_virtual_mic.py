@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ import pytest
 from command import DEADLINE_S
 from hearing import hear
 from rtdenoise.live import server
-from rtdenoise.native import compilation
 from rtdenoise_bench.measure import correlation, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,21 +135,6 @@ def test_a_monitor_that_the_input_records_is_refused(env, plain_path):
     assert answer.returncode == 2
     assert "a feedback loop" in answer.stderr
     assert modules(env) == before
-
-
-@pytest.fixture
-def nearly_compiled(tmp_path, monkeypatch) -> str:
-    """A cache of what was compiled before, but for the worker's loop: seconds of compiling, not half a minute."""
-    rooms = [ROOT / "rtdenoise" / name for name in ("native", "core", "live")]
-    places = [compilation._place(room) for room in rooms]
-    monkeypatch.setattr(compilation.config, "CACHE_DIR", str(tmp_path))
-    place_now = compilation._place.__wrapped__  # what this process uses itself stays where it is
-    for room, place in zip(rooms, places, strict=True):
-        for path in place.glob("*.nb[ic]"):
-            shutil.copy(path, place_now(room))
-    for path in tmp_path.rglob("hop_loop.hop_loop-*"):
-        path.unlink()
-    return str(tmp_path)
 
 
 def test_a_first_start_says_that_it_compiles_and_lists_the_microphone_when_it_sounds(env, plain_path, nearly_compiled):
