@@ -64,7 +64,7 @@ class Program:
         self._numbers: list[tuple[float, float]] = []
         self._kept: list[np.ndarray] = []
         self._table: np.ndarray | None = None
-        self._scratch = aligned(kernels.MOST_ROWS * PANEL)
+        self._scratch = aligned(kernels.SCRATCH)
 
     def arguments(self) -> tuple[int, int, int, int]:
         """Addresses of rows and numbers, count of rows, address of scratch memory: valid while this object lives."""

@@ -38,8 +38,11 @@ def packed(weight: np.ndarray) -> tuple[np.ndarray, bool]:
     return np.ascontiguousarray(laid, np.float16 if exact else np.float32), exact
 
 
-def _product(rows: int, chains: int) -> Any:
-    """An intrinsic for ``rows`` rows times one panel, summed in ``chains`` parts, so that none waits for another."""
+def _product(rows: int, chains: int, wide: bool = False) -> Any:
+    """An intrinsic for ``rows`` rows times one panel, summed in ``chains`` parts, so that none waits for another.
+
+    Sums stand in registers, of which AVX-512 has 32; ``wide`` takes float32 alone.
+    """
 
     @intrinsic
     def product(
@@ -54,6 +57,9 @@ def _product(rows: int, chains: int) -> Any:
         half: types.Type,
     ) -> Typed:
         def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+            if wide:
+                _loop(builder, args, rows, chains, VECTOR)
+                return context.get_dummy_value()
             is_half = builder.icmp_signed("!=", args[7], WORD(0))
             with builder.if_else(is_half) as (yes, no):
                 with yes:
@@ -121,4 +127,22 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
             builder.store(total, at(out, where, VECTOR), align=4)
 
 
+@intrinsic
+def widen(typingctx: Any, to: types.Type, weight: types.Type, inner: types.Type) -> Typed:
+    """A panel in half precision as float32, for products of so many rows that to widen it for each costs more."""
+
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+        to, weight, inner = args
+        with cgutils.for_range(builder, builder.mul(inner, WORD(VECTORS))) as loop:
+            at = lambda base, size, kind: builder.inttoptr(
+                builder.add(base, builder.mul(loop.index, WORD(LANES * size))), kind.as_pointer()
+            )
+            half = builder.load(at(weight, 2, HALF_VECTOR), align=2)
+            builder.store(builder.fpext(half, VECTOR), at(to, 4, VECTOR), align=4)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 3), codegen
+
+
 product_of_one, product_of_two, product_of_four = _product(1, 4), _product(2, 2), _product(4, 1)
+product_of_eight, product_of_fourteen = _product(8, 1), _product(14, 1, wide=True)

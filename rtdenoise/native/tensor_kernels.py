@@ -16,12 +16,31 @@ from numba import carray, types
 from rtdenoise.native.compilation import callback
 from rtdenoise.native.elementwise import HALF, ONE, ZERO, binary, copy, floats, layer, reduce, tanh, unary
 from rtdenoise.native.intrinsics import pointer
-from rtdenoise.native.products import PANEL, product_of_four, product_of_one, product_of_two
+from rtdenoise.native.products import (
+    PANEL,
+    product_of_eight,
+    product_of_four,
+    product_of_fourteen,
+    product_of_one,
+    product_of_two,
+    widen,
+)
 
 # What a row of a program does; the columns after it are named where it is done.
 COPY, BINARY, UNARY, REDUCE, PRODUCT, GATES, NORM, SMALL_PRODUCT = range(8)
 COLUMNS = 24  # of a row
-MOST_ROWS = 4  # that a product takes at once
+MOST_ROWS = 14  # that a product takes at once
+MANY_ROWS = 28  # A panel is widened once for so many.
+MOST_WIDENED = 1024  # values of a column, as far as scratch memory reaches
+SCRATCH = (MOST_ROWS + MOST_WIDENED) * PANEL  # floats
+
+
+@layer
+def _at_once(rows: int, wide: bool) -> int:
+    """How many of the rows left a product takes now."""
+    if wide and (rows >= 28 or 14 <= rows < 16):
+        return 14
+    return 8 if rows >= 8 else 4 if rows >= 4 else 2 if rows >= 2 else 1
 
 
 @layer
@@ -35,19 +54,28 @@ def _product(p: np.ndarray, scratch: np.ndarray) -> None:
     half, relu = p[10], p[11]
     size = 2 if half else 4
     temp = scratch.ctypes.data
+    widened = half != 0 and rows >= MANY_ROWS and inner <= MOST_WIDENED
+    wide = half == 0 or widened
     for panel in range((columns + PANEL - 1) // PANEL):
         width = min(PANEL, columns - panel * PANEL)
         w = weight + panel * PANEL * inner * size
         b = bias + 4 * panel * PANEL
+        if widened:
+            w, half = temp + 4 * MOST_ROWS * PANEL, 0
+            widen(w, weight + panel * PANEL * inner * size, inner)
         r = 0
         while r < rows:
-            count = 4 if rows - r >= 4 else 2 if rows - r >= 2 else 1
+            count = _at_once(rows - r, wide)
             if width == PANEL:
                 to, to_row = out + 4 * (r * out_row + panel * PANEL), out_row
             else:
                 to, to_row = temp, PANEL
             at = a + 4 * r * a_row
-            if count == 4:
+            if count == 14:
+                product_of_fourteen(to, to_row, at, a_row, w, b, inner, 0)
+            elif count == 8:
+                product_of_eight(to, to_row, at, a_row, w, b, inner, half)
+            elif count == 4:
                 product_of_four(to, to_row, at, a_row, w, b, inner, half)
             elif count == 2:
                 product_of_two(to, to_row, at, a_row, w, b, inner, half)
@@ -119,7 +147,7 @@ def run(program: int, _1: int, numbers: int, _3: int, rows: int, scratch: int, _
     """Run ``rows`` rows of a program (see `rtdenoise.model.program`); returns 0. It is called as OrtApi's Run is."""
     table = carray(pointer(program), (rows, COLUMNS), np.int64)
     values = carray(pointer(numbers), (rows, 2), np.float32)
-    temp = carray(pointer(scratch), (MOST_ROWS * PANEL,), np.float32)
+    temp = carray(pointer(scratch), (SCRATCH,), np.float32)
     for i in range(rows):
         p = table[i]
         kind = p[0]
