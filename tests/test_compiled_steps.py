@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 onnx = pytest.importorskip("onnx")
 
 import graphs  # noqa: E402
+from rtdenoise.core import denoiser  # noqa: E402
+from rtdenoise.core.denoiser import Denoiser  # noqa: E402
 from rtdenoise.model import operators  # noqa: E402
 from rtdenoise.model.compiled_steps import CompiledSteps, native_steps  # noqa: E402
 from rtdenoise.model.native_session import NativeSteps, native_steps_available, step  # noqa: E402
@@ -241,6 +243,44 @@ def test_what_is_not_a_number_stays_so_and_is_noticed(tmp_path, kind):
     noisy[:] = np.nan
     assert run(steps.arguments, 1) == 0
     assert np.isnan(enhanced).all()
+
+
+def test_long_sounds_go_on_by_programs_without_a_trace(monkeypatch):
+    x = (0.1 * np.random.default_rng(3).standard_normal((30_000, 2))).astype(np.float32)
+    d = Denoiser("unet", 16_000, 2)
+    wanted = d.process(x)
+    monkeypatch.setattr(denoiser, "LONG", 70)
+    d.reset()
+    first = np.concatenate([d.process(x[:9_000]), d.process(x[9_000:])])  # A step of ONNX Runtime went before.
+    assert d._stream is d._compiled
+    assert 0 < np.abs(first - wanted).max() <= 1e-5
+    d.reset()
+    assert np.array_equal(np.concatenate([d.process(x[:9_000]), d.process(x[9_000:])]), first)
+
+
+def test_short_chunks_of_a_long_sound_are_not_held_up(monkeypatch):
+    monkeypatch.setattr(denoiser, "LONG", 0)
+    d = Denoiser("unet", 16_000)
+    for _ in range(20):
+        d.process(np.zeros(63 * 64, np.float32))
+    assert "_compiled" not in vars(d)
+
+
+def test_streams_of_one_model_share_nothing_but_weights():
+    model, random = load_model("unet"), np.random.default_rng(5)
+    streams = [model.stream(1) for _ in range(2)]
+    both = [native_steps(model, stream, 1) for stream in streams]
+    alone, noisy = {}, (0.03 * random.standard_normal((2, 6, BINS, 2))).astype(np.float32)
+    for turns in ([0] * 6, [1] * 6, [0, 1] * 6):
+        for stream in streams:
+            stream.reset()
+        done = [0, 0]
+        for k in turns:
+            given, enhanced = streams[k].buffers(1)
+            given[0, 0, :BINS] = noisy[k, done[k]]
+            assert run(both[k].arguments, 1) == 0
+            assert np.array_equal(alone.setdefault((k, done[k]), enhanced.copy()), enhanced)
+            done[k] += 1
 
 
 def test_a_stream_begins_in_silence_after_both_ways_were_compared():

@@ -22,7 +22,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.native": "intrinsics compilation fft elementwise products tensor_kernels",
     "rtdenoise.model": """
         wire weights onnx_runtime contract contract_file external registry native_session
-        graph_file program operators compiled_steps""",
+        graph_file placement program operators compiled_steps""",
     "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser async_denoiser",
     "rtdenoise.io": """
         atomic remote descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source

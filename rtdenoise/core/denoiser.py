@@ -11,7 +11,9 @@ the network comes from `rtdenoise.model.registry`.
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,9 +26,14 @@ from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import DEFAULT_MODEL, load_model
 from rtdenoise.native.fft import aligned
 
+if TYPE_CHECKING:
+    from rtdenoise.model.compiled_steps import CompiledStream
+
 # Frames in one call of the model, as many as lie ready: five cost little more than one, which is what chunks of 20 ms
 # live on. In between, 64 are taken in pieces, since each number has buffers of its own.
 BATCHES = (64, *range(16, 0, -1))
+# Long sounds in long chunks go on by programs of our own, which take a moment to be made; always from this frame on.
+LONG, COMPILED_BATCHES = 2_500, (8, 1)
 
 
 class Denoiser(Adjustable):
@@ -107,7 +114,9 @@ class Denoiser(Adjustable):
         self.geometry = Geometry(self.rate, self.model.info.framing)
         self._stft = StreamingSTFT(self.geometry, channels)
         self._istft = StreamingISTFT(self.geometry, channels, latency, max_frames=BATCHES[0])
-        self._stream = self.model.stream(channels)
+        self._stream = self._plain = self.model.stream(channels)
+        self._batches: tuple[int, ...] = BATCHES
+        self._frames = 0
         self._full = aligned(channels, BATCHES[0], self.geometry.bins, 2)
         self._top_gain = np.ones(channels, np.float32)
         self._rank = 1
@@ -162,12 +171,22 @@ class Denoiser(Adjustable):
         at = faults = 0
         while at < samples:
             complete = (int(counters[FILL]) + samples - at) // hop
-            frames = next((b for b in BATCHES if b <= complete), 0)
+            if self._stream is self._plain and self._frames >= LONG and complete >= BATCHES[0] and self._compiled:
+                self._compiled.take_over()
+                self._stream, self._batches = self._compiled, COMPILED_BATCHES
+            frames = next((b for b in self._batches if b <= complete), 0)
+            self._frames += frames
             at, bad = self._run(block, out, at, frames)
             faults += bad
         if faults:
             raise ModelError(f"model {self.model.name}: {faults} frames are not finite; try another model")
         return out.reshape(np.shape(x))
+
+    @cached_property
+    def _compiled(self) -> CompiledStream | None:
+        from rtdenoise.model.compiled_steps import compiled_stream  # Short sounds never need it.
+
+        return compiled_stream(self.model, self._plain, COMPILED_BATCHES)
 
     def _run(self, block: np.ndarray, out: np.ndarray, at: int, frames: int) -> tuple[int, int]:
         """Filter ``frames`` hops of ``block`` from ``at`` on, or take all of it in if no hop becomes complete.
@@ -217,6 +236,7 @@ class Denoiser(Adjustable):
     def reset(self) -> None:
         """Forget all audio, so that what follows is filtered as by a new object. Settings stay."""
         with self._turn:
+            self._stream, self._batches, self._frames = self._plain, BATCHES, 0
             for part in (self._stft, self._istft, self._stream):
                 part.reset()
             self._top_gain[:] = 1

@@ -84,7 +84,8 @@ class HopDenoiser(Denoiser):
             raise UsageError(
                 f"model {model.name} has another STFT or look-ahead than {self.model.name}; start anew with this model"
             )
-        self.model, self._stream = model, stream
+        self.model, self._stream, self._plain = model, stream, stream
+        self.__dict__.pop("_compiled", None)
         self._top_gain[:] = 1
 
     def shorten(self) -> None:

@@ -8,11 +8,14 @@ ONNX Runtime steps the model (`rtdenoise.model.native_session`), as it does wher
 from __future__ import annotations
 
 import logging
+import threading
+import weakref
+from collections.abc import Sequence
 
 import numpy as np
 
-from rtdenoise.model.contract import ContractStream, Model
-from rtdenoise.model.graph_file import read_graph
+from rtdenoise.model.contract import ContractStream, Model, ModelStream
+from rtdenoise.model.graph_file import Graph, read_graph
 from rtdenoise.model.native_session import (
     COUNT,
     INPUT_NAMES,
@@ -23,11 +26,12 @@ from rtdenoise.model.native_session import (
     NativeSteps,
 )
 from rtdenoise.model.operators import Tensor, Walk
+from rtdenoise.model.placement import PlacedProgram
 from rtdenoise.model.program import Program, Unsupported, Weights
 from rtdenoise.model.weights import single_file
 from rtdenoise.native import tensor_kernels as kernels
 
-TRIED_LEVELS = 3e-2, 1e-4  # Of the noise by which programs are compared; each for a step of every number of frames.
+TRIED_LEVELS = 3e-2, 1e-4, 3e-2  # Of the noise by which programs are compared, step by step.
 # Of the loudest bin, of input or output: rounding makes a thirtieth of it, another meaning of an operator far more.
 TOLERANCE = 1e-3
 
@@ -56,26 +60,12 @@ class CompiledSteps:
     """
 
     def __init__(self, model: Model, stream: ContractStream, most_frames: int = 1):
-        self._programs = _programs(model, stream, most_frames)
+        programs = _programs_of(model)
+        self._programs = [programs.on(stream, frames) for frames in range(1, most_frames + 1)]
         self.arguments = np.zeros((most_frames, PHASE + 1), np.int64)
         for row, program in zip(self.arguments, self._programs, strict=True):
             row[RUN] = int(kernels.run.address or 0)
             row[[SESSION, INPUT_NAMES, COUNT, OUTPUT_NAMES]] = program.arguments()
-        self._compare(model, stream, most_frames)
-
-    def _compare(self, model: Model, stream: ContractStream, most_frames: int) -> None:
-        """Raise `Unsupported` unless both ways give the same numbers. Leaves the stream as it begins."""
-        judge, random = model.stream(stream.channels), np.random.default_rng(0)
-        for level in TRIED_LEVELS:
-            for frames in range(1, most_frames + 1):
-                (noisy, enhanced), (same, wanted) = stream.buffers(frames), judge.buffers(frames)
-                noisy[:] = same[:] = level * random.standard_normal(noisy.shape)
-                judge.step(frames)
-                self._programs[frames - 1].run()
-                loudest = max(np.abs(noisy).max(), np.abs(wanted).max())
-                if not np.abs(enhanced - wanted).max() <= TOLERANCE * loudest:
-                    raise Unsupported("it gives other numbers than ONNX Runtime")
-        stream.reset()
 
     def close(self) -> None:
         """Nothing is held that would need it."""
@@ -83,6 +73,138 @@ class CompiledSteps:
     def failure(self, status: int) -> str:
         """A step of this kind does not fail."""
         return f"status {status}"
+
+
+class CompiledStream:
+    """A `ModelStream` that goes on by programs where a `ContractStream` stands.
+
+    Parameters
+    ----------
+    model : Model
+        Its model.
+    stream : ContractStream
+        Nobody else steps it from then on.
+    sizes : sequence of int
+        Numbers of frames that a step may have.
+
+    Raises
+    ------
+    Unsupported
+        As for `CompiledSteps`.
+    """
+
+    def __init__(self, model: Model, stream: ContractStream, sizes: Sequence[int]):
+        self._programs = {frames: _programs_of(model).on(stream, frames) for frames in sizes}
+        self._stream = stream
+
+    def take_over(self) -> None:
+        """Go on where the stream stands now."""
+        self._stream.settle()
+
+    def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `ModelStream.buffers`."""
+        return self._stream.buffers(frames)
+
+    def step(self, frames: int) -> None:
+        """As `ModelStream.step`."""
+        self._programs[frames].run()
+
+    def reset(self) -> None:
+        """As `ModelStream.reset`."""
+        self._stream.reset()
+
+
+class _Programs:
+    """A model's programs by channels and frames, each made and compared once; streams get copies."""
+
+    def __init__(self, model: Model):
+        self._path, self._open = model.info.path, model.stream
+        self._turn = threading.Lock()
+        self._graph: Graph | None = None
+        self._weights = Weights()
+        self._streams: dict[int, ContractStream] = {}
+        self._made: dict[tuple[int, int], PlacedProgram] = {}
+        self._refused: Exception | None = None
+
+    def on(self, stream: ContractStream, frames: int) -> PlacedProgram:
+        """Steps of so many frames for a stream, on its first set of states."""
+        key = stream.channels, frames
+        with self._turn:
+            if self._refused:
+                raise self._refused
+            if key not in self._made:
+                try:
+                    self._make(*key)
+                except Exception as reason:  # A stranger's graph may be anything.
+                    self._refused = reason
+                    raise
+            return self._made[key].on(_arrays(self._streams[stream.channels], frames), _arrays(stream, frames))
+
+    def _make(self, channels: int, frames: int) -> None:
+        if channels not in self._streams:
+            self._streams[channels] = self._new(channels)
+        program = self._program(self._streams[channels], frames)
+        self._compare(program, self._streams[channels], frames)
+        self._made[channels, frames] = program
+
+    def _new(self, channels: int) -> ContractStream:
+        stream = self._open(channels)
+        if not isinstance(stream, ContractStream):
+            raise Unsupported("a model that keeps another contract")
+        return stream
+
+    def _program(self, stream: ContractStream, frames: int) -> PlacedProgram:
+        if self._graph is None:
+            content = single_file(self._path)
+            if content is None:
+                raise Unsupported("weights lie in other files")
+            self._graph = read_graph(content)
+        program, states = Program(self._weights), stream.states[0]
+        noisy, enhanced = stream.buffers(frames)
+        # Lines of real parts and lines of imaginary ones are quicker to work on.
+        apart = program.new(*noisy.shape[:2], 2, noisy.shape[2])
+        program.copy(apart.swapaxes(2, 3), noisy)
+        given = {"noisy": Tensor(apart.swapaxes(2, 3)), **{name: Tensor(a) for name, a in states.items()}}
+        found = Walk(program).run(self._graph, given)
+        results = {name: found[name].array for name in ("enhanced", *(f"{state}_next" for state in states))}
+        for name, a in results.items():  # States change after all that may still look at them has been done.
+            if any(np.may_share_memory(a, state) for state in states.values()):
+                results[name] = program.new(*a.shape)
+                program.copy(results[name], a)
+        program.copy(enhanced, results.pop("enhanced"))
+        for state, a in zip(states.values(), results.values(), strict=True):
+            if a.shape != state.shape:
+                raise Unsupported("a state that changes its shape")
+            program.copy(state, a)
+        return program.placed()
+
+    def _compare(self, program: PlacedProgram, stream: ContractStream, frames: int) -> None:
+        """Raise `Unsupported` unless it gives ONNX Runtime's numbers, beginning in silence."""
+        judge, random = self._new(stream.channels), np.random.default_rng(0)
+        stream.reset()
+        (noisy, enhanced), (same, wanted) = stream.buffers(frames), judge.buffers(frames)
+        for level in TRIED_LEVELS:
+            noisy[:] = same[:] = level * random.standard_normal(noisy.shape)
+            judge.step(frames)
+            program.run()
+            loudest = max(np.abs(noisy).max(), np.abs(wanted).max())
+            if not np.abs(enhanced - wanted).max() <= TOLERANCE * loudest:
+                raise Unsupported("it gives other numbers than ONNX Runtime")
+
+
+def _arrays(stream: ContractStream, frames: int) -> list[np.ndarray]:
+    return [*stream.buffers(frames), *stream.states[0].values()]
+
+
+_known: weakref.WeakKeyDictionary[Model, _Programs] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def _programs_of(model: Model) -> _Programs:
+    with _making:
+        if model not in _known:
+            _known[model] = _Programs(model)
+        return _known[model]
 
 
 def native_steps(model: Model, stream: ContractStream, most_frames: int = 1) -> CompiledSteps | NativeSteps:
@@ -110,29 +232,22 @@ def native_steps(model: Model, stream: ContractStream, most_frames: int = 1) -> 
         return NativeSteps(model, stream, most_frames)
 
 
-def _programs(model: Model, stream: ContractStream, most_frames: int) -> list[Program]:
-    content = single_file(model.info.path)
-    if content is None:
-        raise Unsupported("weights lie in other files")
-    graph, weights, states = read_graph(content), Weights(), stream.states[0]
-    made = []
-    for frames in range(1, most_frames + 1):
-        program = Program(weights)
-        noisy, enhanced = stream.buffers(frames)
-        # Lines of real parts and lines of imaginary ones are quicker to work on.
-        apart = program.new(*noisy.shape[:2], 2, noisy.shape[2])
-        program.copy(apart.swapaxes(2, 3), noisy)
-        given = {"noisy": Tensor(apart.swapaxes(2, 3)), **{name: Tensor(a) for name, a in states.items()}}
-        found = Walk(program).run(graph, given)
-        results = {name: found[name].array for name in ("enhanced", *(f"{state}_next" for state in states))}
-        for name, a in results.items():  # States change after all that may still look at them has been done.
-            if any(np.may_share_memory(a, state) for state in states.values()):
-                results[name] = program.new(*a.shape)
-                program.copy(results[name], a)
-        program.copy(enhanced, results.pop("enhanced"))
-        for state, a in zip(states.values(), results.values(), strict=True):
-            if a.shape != state.shape:
-                raise Unsupported("a state that changes its shape")
-            program.copy(state, a)
-        made.append(program)
-    return made
+def compiled_stream(model: Model, stream: ModelStream, sizes: Sequence[int]) -> CompiledStream | None:
+    """A stream that may take over, or None where ONNX Runtime is needed.
+
+    Parameters
+    ----------
+    model, stream, sizes
+        As for `CompiledStream`.
+
+    Returns
+    -------
+    CompiledStream or None
+    """
+    if not isinstance(stream, ContractStream):
+        return None
+    try:
+        return CompiledStream(model, stream, sizes)
+    except Exception as reason:  # as above
+        logging.getLogger(__name__).info("model %s is stepped by ONNX Runtime (%s)", model.name, reason)
+        return None

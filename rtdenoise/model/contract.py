@@ -212,6 +212,13 @@ class ContractStream:
             raise ModelError(f"the model failed while running ({first_line(e)}); try another model") from e
         self._phase = 1 - self._phase
 
+    def settle(self) -> None:
+        """Have the states in their first set, and go on from there."""
+        if self._phase:
+            for a, b in zip(*(states.values() for states in self.states), strict=True):
+                a[:] = b
+            self._phase = 0
+
     def reset(self) -> None:
         """As `ModelStream.reset`."""
         for states in self.states:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rtdenoise.model.placement import PlacedProgram, Placement
 from rtdenoise.native import elementwise
 from rtdenoise.native import tensor_kernels as kernels
 from rtdenoise.native.fft import aligned
@@ -62,40 +63,41 @@ class Program:
         self._weights = weights
         self._rows: list[list[int]] = []
         self._numbers: list[tuple[float, float]] = []
-        self._kept: list[np.ndarray] = []
-        self._table: np.ndarray | None = None
-        self._scratch = aligned(kernels.SCRATCH)
+        self._given: list[np.ndarray] = []
+        self._made: list[np.ndarray] = []
+        self._filled: list[np.ndarray] = []
+        self._named: list[list[int]] = []  # columns of addresses in each row, what it writes first
 
-    def arguments(self) -> tuple[int, int, int, int]:
-        """Addresses of rows and numbers, count of rows, address of scratch memory: valid while this object lives."""
-        if self._table is None:
-            self._table = np.zeros((len(self._rows), kernels.COLUMNS), np.int64)
-            for row, given in zip(self._table, self._rows, strict=True):
-                row[: len(given)] = given
-            numbers = np.array(self._numbers, np.float32).reshape(-1, 2)
-            self._kept.append(numbers)
-            self._addresses = self._table.ctypes.data, numbers.ctypes.data, len(self._table), self._scratch.ctypes.data
-        return self._addresses
-
-    def run(self) -> None:
-        """Run the program once, from Python."""
-        table, numbers, rows, scratch = self.arguments()
-        kernels.run.ctypes(table, 0, numbers, 0, rows, scratch, 0, 0)
+    def placed(self) -> PlacedProgram:
+        """The program, ready to run."""
+        named = np.zeros((len(self._rows), kernels.COLUMNS), np.bool_)
+        table = np.zeros(named.shape, np.int64)
+        for k, (given, columns) in enumerate(zip(self._rows, self._named, strict=True)):
+            table[k, : len(given)] = given
+            named[k, columns] = True
+        addresses = [row[where].tolist() for row, where in zip(table, named, strict=True)]
+        placement = Placement(self._made, self._filled, addresses)
+        table[named] = [placement.address(address) for address in table[named].tolist()]
+        numbers = np.array(self._numbers, np.float32).reshape(-1, 2)
+        outside = [a for a in self._given if placement.address(a.ctypes.data) == a.ctypes.data]
+        return PlacedProgram(table, numbers, named, placement.memory, outside)
 
     def new(self, *shape: int) -> np.ndarray:
-        """An array of zeros that lives as long as the program."""
-        self._kept.append(aligned(*shape))
-        return self._kept[-1]
+        """An array for one result."""
+        self._made.append(aligned(*shape))
+        return self._made[-1]
 
     def _add(self, kind: int, *columns: object, numbers: tuple[float, float] = (0.0, 0.0)) -> None:
-        row = [kind]
+        row, named = [kind], []
         for value in columns:
             if isinstance(value, np.ndarray):
-                self._kept.append(value)
+                self._given.append(value)
+                named.append(len(row))
                 row.append(value.ctypes.data)
             else:
                 row.append(int(value))  # type: ignore[call-overload]
         self._rows.append(row)
+        self._named.append(named)
         self._numbers.append(numbers)
 
     def copy(self, to: np.ndarray, a: np.ndarray) -> None:
@@ -143,6 +145,7 @@ class Program:
             return a
         made = self.new(*(size + before + after for size, (before, after) in zip(a.shape, pads, strict=True)))
         made[:] = value or 0.0
+        self._filled.append(made)
         inner = tuple(slice(before, before + size) for size, (before, _) in zip(a.shape, pads, strict=True))
         self.copy(made[inner], a)
         for axis, (before, after) in enumerate(pads if value is None else ()):
