@@ -4,6 +4,7 @@
 # make test-integrations  the filter inside Pipecat, LiveKit and aiortc, which are large, in a VENV_INTEGRATIONS of its own
 # make test-fast      the tests that need no sound server and no training, in under 90 s
 # make test-remote    files in buckets, against an S3 server on loopback, which is installed for it
+# make test-ray       archives on Ray's clusters; Ray is large and is installed for it
 # make lint           ruff, ruff format, mypy, codespell
 # make docs           the site, into build/docs; a warning is an error
 # make bench          the latency report, exactness and speed on this machine
@@ -27,7 +28,7 @@ APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio p
 MINUTES ?= 2
 PROCESSES ?= 4
 
-.PHONY: help demo test test-integrations test-fast lint docs bench figures release-check baselines system clean
+.PHONY: help demo test test-integrations test-ray test-remote test-fast lint docs bench figures release-check baselines system clean
 help:
 	@sed -n 's/^# make/make/p' Makefile
 
@@ -69,6 +70,10 @@ test-integrations: $(VENV_INTEGRATIONS)/.test
 
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest --ignore=tests/live -m 'not slow'
+
+test-ray: $(VENV)/.test
+	$(BIN)/pip install -q -e '.[ray]'
+	$(BIN)/python -m pytest tests/test_ray.py
 
 test-remote: $(VENV)/.test
 	$(BIN)/pip install -q -e '.[test-remote]'

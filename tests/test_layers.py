@@ -27,7 +27,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.io": """
         atomic remote descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
         media media_source media_tracks media_sink loudness ends pipeline process_pool
-        executors cluster pieces jobs shard batch report manifest files""",
+        executors dask_cluster ray_cluster cluster pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
         drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker audio_streams

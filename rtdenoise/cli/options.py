@@ -139,7 +139,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files(
         "--cluster",
         metavar="dask://HOST:PORT",
-        help="filter a folder or manifest on a Dask cluster that sees the same files; dask://local:N: N processes here",
+        help="filter a folder or manifest on a Dask cluster that sees the same files, or a Ray one (ray://HOST:PORT); "
+        "dask://local:N: N processes here",
     )
     files("--manifest", metavar="FILE", help="filter the files that a JSON Lines file names, by the key audio_filepath")
     files("--report", metavar="FILE", help="with --manifest: what became of each line, as JSON Lines; resumable")

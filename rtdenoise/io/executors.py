@@ -10,8 +10,8 @@ One small interface for all of them, `Executor.run`. Owns back-pressure and retr
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Generator, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
 
 from rtdenoise import signals
 from rtdenoise.errors import RtdenoiseError
@@ -35,6 +35,16 @@ class Executor(Protocol):
     def run(
         self, function: Callable[..., Any], calls: Iterator[Call], cost: Callable[[Call], float]
     ) -> Generator[tuple[Call, Any]]: ...
+
+
+class Joined(NamedTuple):
+    """A cluster that this process has joined. ``ask`` does a function on every machine of it; ``is_lost`` tells whether
+    it will never answer again."""
+
+    executor: concurrent.futures.Executor
+    workers: int
+    ask: Callable[[Callable[[], Any]], Iterable[Any]]
+    is_lost: Callable[[], bool]
 
 
 class Here:

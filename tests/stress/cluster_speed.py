@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from conftest import modulated_noise
 from rtdenoise.io.batch import find_jobs, run_folder
 from rtdenoise.io.cluster import connected
+from rtdenoise.io.descriptors import only_python_speaks
 from rtdenoise.io.executors import Executor
 from rtdenoise.io.pipeline import Settings
 
@@ -45,6 +46,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=10, help="of sound in a file")
     args = parser.parse_args()
     with ExitStack() as stack:
+        stack.enter_context(only_python_speaks())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         (folder / "in").mkdir()
         sound = modulated_noise(np.random.default_rng(5), RATE * args.seconds, rate=RATE)
