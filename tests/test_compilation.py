@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -250,3 +251,28 @@ def test_every_source_that_a_module_imports_counts(module, monkeypatch):
 
 def test_no_function_is_kept_by_its_own_file_alone():
     assert not [name for name, path in FILES.items() if "cache=True" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is asked")
+@pytest.mark.parametrize("locked", [False, True])
+def test_the_compiler_s_memory_is_given_back_and_it_still_compiles(locked):
+    """In a process of its own, which has nothing else that uses the compiler; locked as live audio locks it."""
+    code = f"""
+        import ctypes, pathlib
+        from numba import njit
+        from rtdenoise.native.compilation import release_compiler
+        from rtdenoise.live.realtime import LOCK_CURRENT, LOCK_ON_FAULT
+        def held_kb():
+            parts = pathlib.Path("/proc/self/smaps").read_text().split("libllvmlite.so")[1:]
+            return sum(int(part.partition("Rss:")[2].split()[0]) for part in parts)
+        njit(lambda x: x + 1)(1)
+        if {locked}:
+            ctypes.CDLL(None).mlockall(LOCK_CURRENT | LOCK_ON_FAULT)
+        before = held_kb()
+        release_compiler()
+        print(held_kb() < before / 2, njit(lambda x: x + 2.5)(1.0))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert done.stdout.split() == ["True", "3.5"], done.stderr

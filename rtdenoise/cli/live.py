@@ -32,6 +32,7 @@ from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
 from rtdenoise.live.virtual_speaker import DESCRIPTION as SPEAKER_NAME
 from rtdenoise.live.virtual_speaker import VirtualSpeaker
 from rtdenoise.model.registry import DEFAULT_MODEL
+from rtdenoise.native.compilation import release_compiler
 from rtdenoise.profiles import in_words
 
 RECORD_S = 1.0  # The interval between two records of --json, and between two looks for changes.
@@ -61,8 +62,10 @@ def run_all(
         stack.enter_context(only_python_speaks())
         stack.enter_context(quiet_memory())
         stack.enter_context(signals.of_terminal_ignored())
+        release_compiler()  # Imports have compiled; most memory is needed when sessions are made.
         with signals.at_once():  # Nothing is created or opened yet, and compiling may take long.
             lives = make()
+        release_compiler()
         with signals.held():
             for live in lives:
                 stack.enter_context(live)
