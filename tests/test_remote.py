@@ -128,6 +128,21 @@ def test_names_that_fall_together_or_lead_elsewhere_are_errors_of_their_own(buck
         remote.name_below("s3://recordings/../../x.wav")
 
 
+def test_training_learns_from_a_bucket_as_from_a_folder(bucket, tmp_path):
+    """Of which a manifest may be a part too."""
+    pytest.importorskip("soxr", reason="pip install 'rtdenoise[train]'")
+    from rtdenoise.training.data.clips import open_bank
+
+    for k, name in enumerate(("a.wav", "b.wav")):
+        path = write(tmp_path / "speech" / name, voice(16_000, seed=k), 16_000)
+        bucket.put_file(str(path), f"recordings/speech/{name}")
+    bucket.pipe_file("recordings/speech/list.jsonl", b'{"audio_filepath": "b.wav", "offset": 0.5}\n')
+    places = [tmp_path / "speech"], ["s3://recordings/speech"], ["s3://recordings/speech/list.jsonl"]
+    here, there, listed = (open_bank(each, "speech", 16_000, tmp_path / "cache").samples for each in places)
+    assert here.tolist() == there.tolist()
+    assert listed.tolist() == here[24_000:].tolist()
+
+
 def refused(capfd, *line: object, code: int = 1) -> str:
     """What a failing request says, which is one line."""
     got, out, said = call(capfd, *line)

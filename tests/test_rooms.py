@@ -9,7 +9,7 @@ import soundfile as sf
 pra = pytest.importorskip("pyroomacoustics")
 
 from rtdenoise.cli.main import main  # noqa: E402
-from rtdenoise.training.data.clips import find_clips  # noqa: E402
+from rtdenoise.training.data.material import find_clips  # noqa: E402
 from rtdenoise.training.data.room_simulation import room  # noqa: E402
 
 pytestmark = pytest.mark.slow

@@ -13,8 +13,8 @@ pytest.importorskip("soxr")
 pytest.importorskip("scipy")
 
 from rtdenoise.cli.main import main
-from rtdenoise.training.data.clips import Clip
 from rtdenoise.training.data.devset import active_level
+from rtdenoise.training.data.material import Clip
 from rtdenoise.training.scoring.pair_scores import STATED_SNR
 
 pytestmark = pytest.mark.slow

@@ -123,17 +123,13 @@ class _Jobs:
 
     def _entries(self) -> Iterator[_Entry]:
         """Those that are ours and not done."""
-        with open(self._path, "rb") as file:
-            for number, line in enumerate(_lines(file), 1):
-                if line.isspace():
-                    continue
-                entry = _Entry(number, _fields(line))
-                name = entry.fields.get(PATH)
-                known = name if isinstance(name, str) else ""
-                if self._shard and not self._shard.holds(self._name(known) if known else f"line {number}"):
-                    continue
-                if not (known and self._report.holds(number, known)):
-                    yield entry
+        for number, fields in read_entries(self._path):
+            name = fields.get(PATH)
+            known = name if isinstance(name, str) else ""
+            if self._shard and not self._shard.holds(self._name(known) if known else f"line {number}"):
+                continue
+            if not (known and self._report.holds(number, known)):
+                yield _Entry(number, fields)
 
     def _name(self, path: str) -> str:
         """A recording's name below the manifest's folder, or its whole path or URL if it lies elsewhere."""
@@ -156,6 +152,16 @@ class _Jobs:
             return Job(source, source, 0, False, str(problem))
         target = joined(self._target, below)
         return find_job(source, target, self._overwrite, obstacle(source, named=True))
+
+
+def read_entries(path: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Number and keys of each line that is not empty; without any where it is no JSON object. UsageError if the file
+    cannot be read."""
+    _check(path)
+    with open(path, "rb") as file:
+        for number, line in enumerate(_lines(file), 1):
+            if not line.isspace():
+                yield number, _fields(line)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

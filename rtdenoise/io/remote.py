@@ -124,12 +124,34 @@ def at_hand(source: str, target: str) -> Iterator[tuple[str, str]]:
         ends = [_stand_in(os.path.join(home, side), url) for side, url in (("in", source), ("out", target))]
         if is_remote(source):
             _download(source, ends[0])
-        try:
+        with _named({ends[0]: source, ends[1]: target}):
             yield ends[0], ends[1]
-        except RtdenoiseError as problem:
-            raise type(problem)(str(problem).replace(ends[0], source).replace(ends[1], target)) from problem
         if is_remote(target):
             _upload(ends[1], target)
+
+
+@contextmanager
+def brought(source: str) -> Iterator[str]:
+    """The name of a local file that holds a source, for the block; errors speak of it by its own name."""
+    if not is_remote(source):
+        yield source
+        return
+    with _home() as home:
+        path = _stand_in(os.path.join(home, "in"), source)
+        _download(source, path)
+        with _named({path: source}):
+            yield path
+
+
+@contextmanager
+def _named(names: dict[str, str]) -> Iterator[None]:
+    try:
+        yield
+    except RtdenoiseError as problem:
+        text = str(problem)
+        for stand_in, name in names.items():
+            text = text.replace(stand_in, name)
+        raise type(problem)(text) from problem
 
 
 def _stand_in(folder: str, name: str) -> str:

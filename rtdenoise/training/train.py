@@ -17,6 +17,7 @@ from rtdenoise import console
 from rtdenoise.arguments import count
 from rtdenoise.errors import UsageError
 from rtdenoise.model.registry import models_folder
+from rtdenoise.training.data.material import place
 from rtdenoise.training.distributed import Ranks, is_restarted, run_together
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.trainer import Trainer, load_checkpoint, network_of
@@ -45,17 +46,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the learning rate fall from the trunk's to zero within STEPS",
     )
     parser.add_argument(
-        "--clean", type=Path, nargs="+", metavar="DIR", help="folders with clean speech, instead of the recipe's"
+        "--clean",
+        type=place,
+        nargs="+",
+        metavar="DIR",
+        help="folders or .jsonl manifests with clean speech, instead of the recipe's",
     )
     parser.add_argument(
-        "--noise", type=Path, nargs="+", metavar="DIR", help="folders with noise, instead of the recipe's"
+        "--noise",
+        type=place,
+        nargs="+",
+        metavar="DIR",
+        help="folders or .jsonl manifests with noise, instead of the recipe's",
     )
     parser.add_argument(
         "--rir",
-        type=Path,
+        type=place,
         nargs="+",
         metavar="DIR",
-        help="folders with room impulse responses, instead of the recipe's",
+        help="folders or .jsonl manifests with room impulse responses, instead of the recipe's",
     )
     parser.add_argument("--steps", type=count(), help="number of steps, instead of the recipe's")
     parser.add_argument(

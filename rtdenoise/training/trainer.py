@@ -22,6 +22,7 @@ from torch import nn
 from rtdenoise import signals
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import replacing
+from rtdenoise.training.data.material import place
 from rtdenoise.training.data.mixer import Banks, Mixer
 from rtdenoise.training.data.tape_mixer import TapeMixer, mixer_for
 from rtdenoise.training.distributed import Ranks
@@ -70,7 +71,7 @@ class Trainer:
         self.step, self.spent_s, self.best = 0, 0.0, -math.inf
         self.falling: tuple[int, int] | None = None  # steps between which a branch's rate falls
         data = recipe.data
-        clean, noise, rooms = ([Path(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
+        clean, noise, rooms = ([place(p) for p in folders] for folders in (data.clean, data.noise, data.rooms))
         with self.ranks.in_turn():
             banks = Banks.open(clean, noise, rooms, data.rate, cache, data.wide_hz)
         self.mixer = mixer_for(banks, data.seconds, recipe.schedule.seed, recipe.mix, reuse=data.reuse)

@@ -1,21 +1,20 @@
-"""A bank of decoded audio: every clip of some folders, once, as int16 on disk at one rate.
+"""A bank of decoded audio: every clip of some folders or manifests, once, as int16 on disk at one rate.
 
-Owns decoding, caching and the split into training and development clips. Knows nothing about mixing. The bank is two
-plain arrays (samples and a table), opened as memory maps: hours of audio cost no memory and no start-up time.
+Owns decoding and caching: what lies elsewhere is downloaded once, to be decoded. Knows nothing about mixing. The bank
+is two plain arrays (samples and a table), opened as memory maps: hours of audio cost no memory and no start-up time.
 """
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import soundfile as sf
@@ -23,29 +22,12 @@ import soxr
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import write_text
+from rtdenoise.training.data.material import AUDIO_SUFFIXES, Clip, Kind, Place, find_material
 
-Kind = Literal["speech", "noise", "rir"]
-AUDIO_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3", ".aiff", ".aif"}
 MIN_CLIP_S = 0.3  # A shorter file contains neither a word nor a texture.
 FULL_SCALE = 32767
 DECODED_AHEAD = 4  # The number of clips in memory while a bank is made.
 COPIED_BYTES = 1 << 20
-# Clips whose name hashes to this remainder, about 4 % of the audio, are kept out of training.
-DEV_SHARE, DEV_REST = 20, 9
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One audio file: where it is, its collection, and its speaker or kind of noise (column ``who`` of a manifest)."""
-
-    path: Path
-    source: str
-    speaker: str
-
-    @property
-    def is_dev(self) -> bool:
-        """Kept out of training, to choose between checkpoints: fixed by its name, so it never changes sides."""
-        return zlib.crc32(f"{self.source}/{self.speaker}".encode()) % DEV_SHARE == DEV_REST
 
 
 @dataclass(frozen=True)
@@ -74,33 +56,17 @@ class Bank:
         return piece.astype(np.float32) / np.float32(FULL_SCALE)
 
 
-def find_clips(folder: Path, kind: Kind, nc: str = "0") -> list[Clip]:
-    """Clips of a folder. A ``manifest.csv`` in it (path, kind, source, who, nc) names them; of its rows, those with
-    nc = 1 (non-commercial) are to choose by, never to train on. Without one, every audio file below the folder counts.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder; give a folder with audio files")
-    manifest = folder / "manifest.csv"
-    if manifest.exists():
-        with manifest.open(newline="") as file:
-            rows = [r for r in csv.DictReader(file) if r["kind"] == kind and r["nc"] == nc]
-        return [Clip(folder / r["path"], r["source"], r["who"]) for r in rows]
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    return [Clip(p, p.parent.name, p.stem) for p in files]
-
-
-def open_bank(folders: list[Path], kind: Kind, rate: int, cache: Path, wide_hz: int = 0, channels: int = 1) -> Bank:
-    """The bank of some folders at a rate, decoded into ``cache`` the first time. With ``wide_hz``, only files with at
-    least that sampling rate count. With two channels, mono files have both alike."""
-    clips = [c for folder in folders for c in find_clips(folder, kind)]
+def open_bank(places: Sequence[Place], kind: Kind, rate: int, cache: Path, wide_hz: int = 0, channels: int = 1) -> Bank:
+    """The bank of some folders or manifests at a rate, decoded into ``cache`` the first time. With ``wide_hz``, only
+    files with at least that sampling rate count. With two channels, mono files have both alike."""
+    clips = [c for place in places for c in find_material(place, kind)]
     if wide_hz:
-        clips = [c for c in clips if sf.info(c.path).samplerate >= wide_hz]
+        clips = [c for c in clips if _rate_of(c) >= wide_hz]
     if not clips:
         raise UsageError(
-            f"no {kind} audio in {', '.join(map(str, folders))}; expected {', '.join(sorted(AUDIO_SUFFIXES))}"
+            f"no {kind} audio in {', '.join(map(str, places))}; expected {', '.join(sorted(AUDIO_SUFFIXES))}"
         )
-    stamp = [[str(c.path), c.path.stat().st_size if c.path.exists() else 0] for c in clips]
+    stamp = [c.stamp for c in clips]
     name = f"{kind}-{rate}-{'stereo-' * (channels > 1)}{zlib.crc32(json.dumps(stamp).encode()):08x}"
     folder = Path(cache) / name
     if not (folder / "table.json").exists():
@@ -135,22 +101,32 @@ def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: in
 
 
 def _read_clips(clips: list[Clip], rate: int, channels: int) -> Iterator[np.ndarray]:
-    """Every clip in order, a few decoded ahead; more would fill the memory while a long one is waited for."""
+    """Every clip in order, a few files decoded ahead; more would fill the memory while a long one is waited for."""
     with ThreadPoolExecutor(2) as pool:
-        ahead: deque[Future[np.ndarray]] = deque()
-        for clip in clips:
-            ahead.append(pool.submit(_read_clip, clip.path, rate, channels))
+        ahead: deque[Future[list[np.ndarray]]] = deque()
+        for _, of_one_file in groupby(clips, lambda clip: (clip.path, clip.url)):
+            ahead.append(pool.submit(_read_file, list(of_one_file), rate, channels))
             if len(ahead) == DECODED_AHEAD:
-                yield ahead.popleft().result()
+                yield from ahead.popleft().result()
         while ahead:
-            yield ahead.popleft().result()
+            yield from ahead.popleft().result()
 
 
-def _read_clip(path: Path, rate: int, channels: int) -> np.ndarray:
-    """The first channel of a file at ``rate`` as int16 ``[samples]``, or the first ones as ``[samples, channels]``."""
-    audio = read_audio(path, rate)
-    audio = audio[:, 0] if channels == 1 else np.resize(audio.T, (channels, len(audio))).T
-    return (np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16)
+def _read_file(clips: list[Clip], rate: int, channels: int) -> list[np.ndarray]:
+    """Clips of one file at ``rate``: the first channel as int16 ``[samples]``, or the first ones as
+    ``[samples, channels]``."""
+    found = []
+    with clips[0].at_hand() as path:
+        for clip in clips:
+            audio = read_audio(path, rate, clip.begin_s, clip.seconds)
+            audio = audio[:, 0] if channels == 1 else np.resize(audio.T, (channels, len(audio))).T
+            found.append((np.clip(audio, -1, 1) * FULL_SCALE).astype(np.int16))
+    return found
+
+
+def _rate_of(clip: Clip) -> int:
+    with clip.at_hand() as path:
+        return int(sf.info(path).samplerate)
 
 
 def read_audio(path: Path, rate: int, begin_s: float = 0.0, seconds: float | None = None) -> np.ndarray:
@@ -162,5 +138,7 @@ def read_audio(path: Path, rate: int, begin_s: float = 0.0, seconds: float | Non
             wanted = -1 if seconds is None else round(seconds * source_rate)
             audio = file.read(wanted, dtype="float32", always_2d=True)
     except (sf.SoundFileError, OSError) as error:
-        raise RtdenoiseError(f"cannot read {path}: {error}; remove it from the folder or convert it to WAV") from error
+        raise RtdenoiseError(
+            f"cannot read {path}: {error}; remove it from the folder or manifest, or convert it to WAV"
+        ) from error
     return audio if source_rate == rate else soxr.resample(audio, source_rate, rate)

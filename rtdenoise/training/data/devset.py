@@ -28,7 +28,8 @@ from rtdenoise.arguments import count, number
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import write_text
 from rtdenoise.training.data import augment
-from rtdenoise.training.data.clips import FULL_SCALE, Bank, Clip, Kind, find_clips, read_audio
+from rtdenoise.training.data.clips import FULL_SCALE, Bank, read_audio
+from rtdenoise.training.data.material import Clip, Kind, find_clips
 from rtdenoise.training.data.mix import write
 from rtdenoise.training.data.sampling import dynamic_range_db
 from rtdenoise.training.metrics import frames_of, high_passed

@@ -15,6 +15,7 @@ from rtdenoise import console
 from rtdenoise.arguments import RATE, count, number
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import replacing, write_text
+from rtdenoise.training.data.material import place
 from rtdenoise.training.data.mixer import Banks, MixConfig
 from rtdenoise.training.data.tape_mixer import mixer_for
 
@@ -22,17 +23,29 @@ REPORT_EVERY = 100  # Progress is reported after this many pairs.
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--clean", type=Path, nargs="+", required=True, metavar="DIR", help="folders with clean speech")
     parser.add_argument(
-        "--noise",
-        type=Path,
+        "--clean",
+        type=place,
         nargs="+",
         required=True,
         metavar="DIR",
-        help="folders with noise, or `tape` for synthetic tape noise",
+        help="folders or .jsonl manifests with clean speech",
     )
     parser.add_argument(
-        "--rir", type=Path, nargs="+", default=[], metavar="DIR", help="folders with room impulse responses"
+        "--noise",
+        type=place,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="folders or .jsonl manifests with noise, or `tape` for synthetic tape noise",
+    )
+    parser.add_argument(
+        "--rir",
+        type=place,
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="folders or .jsonl manifests with room impulse responses",
     )
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="folder for noisy/, clean/ and manifest.csv"

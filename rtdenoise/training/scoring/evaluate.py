@@ -14,7 +14,7 @@ from typing import Any
 from rtdenoise.arguments import count
 from rtdenoise.errors import UsageError
 from rtdenoise.io.atomic import write_text
-from rtdenoise.training.data.clips import find_clips
+from rtdenoise.training.data.material import find_clips
 from rtdenoise.training.scoring import cards
 from rtdenoise.training.scoring.comparison import beside, keep_scores, read_kept, verdicts
 from rtdenoise.training.scoring.dnsmos import Dnsmos

@@ -17,7 +17,7 @@ from rtdenoise import console
 from rtdenoise.errors import UsageError
 from rtdenoise.io.atomic import write_text
 from rtdenoise.training import metrics
-from rtdenoise.training.data.clips import AUDIO_SUFFIXES
+from rtdenoise.training.data.material import AUDIO_SUFFIXES
 from rtdenoise.training.data.tape_noise import on_tape
 from rtdenoise.training.scoring.comparison import keep_scores
 from rtdenoise.training.scoring.pair_scores import Pair
