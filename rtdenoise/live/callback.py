@@ -69,9 +69,11 @@ def count_time(control: np.ndarray, times: int, took_ns: int) -> None:
 
 @inline
 def wake_worker(control: np.ndarray, frames: int) -> None:
-    """When the last ``frames`` completed a hop; last of all, since the worker may take this core at once."""
+    """When the last ``frames`` completed a hop, and it has all that it waits for; last of all, since the worker may
+    take this core at once."""
     head, hop = control[ring.IN_HEAD], control[ring.HOP]
-    if head // hop != (head - frames) // hop:
+    gathered = hop * max(1, control[ring.GATHER])
+    if head // hop != (head - frames) // hop and head - load_acquire(control, ring.IN_TAIL) >= gathered:
         call3(control[ring.POST], (control[ring.SEMAPHORE], 1, 0))
 
 

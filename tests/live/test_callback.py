@@ -144,3 +144,16 @@ def test_a_cut_is_done_only_once_the_tail_shows_it(rings):
     end.set()
     watcher.join()
     assert all(tail >= done + done // 1000 * BLOCK for done, tail in seen)
+
+
+@pytest.mark.parametrize(("gather", "wanted"), [(0, [2, 3, 5, 6, 8, 9]), (1, [2, 3, 5, 6, 8, 9]), (4, [6, 8, 9])])
+def test_the_worker_is_woken_only_for_what_it_waits_for(rings, gather, wanted):
+    """Blocks of 128 frames at hops of 192. Nobody takes any here, so once there is enough each hop wakes it."""
+    woken, at = [], rings.control
+    post = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_int64] * 3)(lambda *_: woken.append(at[ring.IN_HEAD] // 128) or 0)
+    rings.control[ring.POST] = ctypes.cast(post, ctypes.c_void_p).value
+    rings.control[ring.GATHER] = gather
+    feed = Feeder(rings, 128)
+    for _ in range(9):
+        feed(np.zeros(128))
+    assert woken == wanted
