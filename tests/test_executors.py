@@ -146,3 +146,21 @@ def test_jobs_and_an_executor_exclude_each_other(tree):
     with pytest.raises(UsageError, match="one of them"):
         denoise_folder(tree / "in", tree / "out", jobs=2, executor=pool)
     assert not os.path.exists(tree / "out")
+
+
+def test_short_files_travel_together_and_yet_all_workers_have_work(tmp_path):
+    """Half a minute of sound is a parcel: with larger ones, one worker of two would do two thirds of a small folder."""
+    parcels = []
+
+    class Noting(concurrent.futures.Executor):
+        def submit(self, function, do, chunk):
+            parcels.append(len(chunk))
+            future = concurrent.futures.Future()
+            future.set_result(function(do, chunk))
+            return future
+
+    for k in range(12):
+        write(tmp_path / f"in/{k}.wav", voice(160_000), 16_000)
+    denoise_folder(tmp_path / "in", tmp_path / "out", model=identity_model(), executor=Noting())
+    assert sum(parcels) == 12
+    assert 1 < max(parcels) <= 4

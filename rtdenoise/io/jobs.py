@@ -28,7 +28,7 @@ from rtdenoise.io.remote import is_remote
 
 _ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
 _MOST_KNOWN = 1_000  # outcomes that wait to be heard
-_PARCEL_BYTES = 8_000_000  # Files smaller than this travel together to a cluster.
+_PARCEL_BYTES = 1_000_000  # Smaller files travel together to a cluster; this takes a worker about a second.
 
 
 @dataclass(frozen=True, slots=True)
