@@ -25,8 +25,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         graph_file placement program operators compiled_steps""",
     "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser async_denoiser",
     "rtdenoise.io": """
-        atomic remote descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink sound_source
-        media media_source media_tracks media_sink loudness ends pipeline process_pool
+        atomic scratch remote descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink
+        sound_source media media_source media_tracks media_sink loudness ends pipeline process_pool
         executors dask_cluster ray_cluster cluster pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices

@@ -6,13 +6,13 @@ Owns the extra `cluster`, which is loaded here. Nothing listens on a network: a 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.io.executors import Joined
+from rtdenoise.io.scratch import scratch
 
 PATIENCE_S = 30  # for a scheduler to answer, and for its first worker
 # The last one is loaded with the first cluster, and advertises then.
@@ -35,7 +35,7 @@ def local(workers: int) -> Iterator[Joined]:
     import distributed
 
     with (
-        tempfile.TemporaryDirectory(prefix="rtdenoise-dask-", ignore_cleanup_errors=True) as folder,
+        scratch("rtdenoise-dask-") as folder,
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,

@@ -10,7 +10,6 @@ import concurrent.futures
 import os
 import secrets
 import signal
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.io.executors import Joined
+from rtdenoise.io.scratch import scratch
 
 LOGGERS = ("ray",)
 _LOOPBACK = "127.0.0.1"
@@ -63,7 +63,7 @@ def _variables(own: dict[str, str]) -> Iterator[None]:
 @contextmanager
 def local(workers: int) -> Iterator[Joined]:
     """So many processes here, which end with the block."""
-    with tempfile.TemporaryDirectory(prefix="rtdenoise-ray-", ignore_cleanup_errors=True) as folder:
+    with scratch("rtdenoise-ray-") as folder:
         options = {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_temp_dir": folder}
         with _begun("a Ray cluster does not start here", num_cpus=workers, **options) as (cluster, there):
             if there.address_info["node_ip_address"] != _LOOPBACK:

@@ -8,26 +8,21 @@ seen under its name only once it is whole, which the stores themselves see to.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from rtdenoise.errors import AudioFileError, RtdenoiseError, UsageError
-from rtdenoise.io.atomic import lock
+from rtdenoise.io.scratch import scratch
 
 _REMOTE = re.compile(r"(s3|gs|https?)://[^/]", re.IGNORECASE)
 _PART_BYTES = 8 << 20  # of an upload; two of them are in memory
 _HOMES = "rtdenoise-remote-"
-_LOCK = "lock"  # in each of them, held while its process lives
 
 
 class Entry(NamedTuple):
@@ -120,7 +115,7 @@ def at_hand(source: str, target: str) -> Iterator[tuple[str, str]]:
         raise UsageError(f"{target}: web servers are only read from; write to a file, s3:// or gs://")
     if source == target:
         raise UsageError(f"{target} is the input itself; give the output another name")
-    with _home() as home:
+    with scratch(_HOMES) as home:
         ends = [_stand_in(os.path.join(home, side), url) for side, url in (("in", source), ("out", target))]
         if is_remote(source):
             _download(source, ends[0])
@@ -136,7 +131,7 @@ def brought(source: str) -> Iterator[str]:
     if not is_remote(source):
         yield source
         return
-    with _home() as home:
+    with scratch(_HOMES) as home:
         path = _stand_in(os.path.join(home, "in"), source)
         _download(source, path)
         with _named({path: source}):
@@ -209,20 +204,3 @@ def _told(url: str, verb: str = "read") -> Iterator[None]:
         raise AudioFileError(
             f"cannot {verb} {url}: {why}; check the address and the network, and try again"
         ) from problem
-
-
-@contextmanager
-def _home() -> Iterator[str]:
-    """A folder for files under way, which goes with the block; those of killed processes go too."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_HOMES}*/{_LOCK}"):
-        with contextlib.suppress(OSError), left.open("rb+") as file:
-            if lock(file.fileno()):
-                shutil.rmtree(left.parent, ignore_errors=True)
-    while True:
-        with tempfile.TemporaryDirectory(prefix=_HOMES, ignore_cleanup_errors=True) as home:
-            place = os.path.join(home, _LOCK)
-            with open(place, "wb") as held:
-                if lock(held.fileno()) is False or not os.path.exists(place):
-                    continue  # It was swept between its birth and its lock.
-                yield home
-                return
