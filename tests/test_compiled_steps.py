@@ -16,6 +16,7 @@ onnx = pytest.importorskip("onnx")
 
 import graphs  # noqa: E402
 from rtdenoise.core import denoiser  # noqa: E402
+from rtdenoise.core.compiled_denoiser import CompiledDenoiser  # noqa: E402
 from rtdenoise.core.denoiser import Denoiser  # noqa: E402
 from rtdenoise.model import operators  # noqa: E402
 from rtdenoise.model.compiled_steps import CompiledSteps, native_steps  # noqa: E402
@@ -256,6 +257,17 @@ def test_long_sounds_go_on_by_programs_without_a_trace(monkeypatch):
     assert 0 < np.abs(first - wanted).max() <= 1e-5
     d.reset()
     assert np.array_equal(np.concatenate([d.process(x[:9_000]), d.process(x[9_000:])]), first)
+
+
+def test_short_chunks_may_be_stepped_by_programs_from_the_first_on():
+    x = (0.1 * np.random.default_rng(4).standard_normal(9_000)).astype(np.float32)
+    model = load_model("unet")
+    wanted, d = Denoiser(model, 16_000).process(x), CompiledDenoiser(model, 16_000)
+    first = np.concatenate([d.process(chunk) for chunk in np.split(x, 25)])
+    assert d._stream is d._compiled
+    assert np.abs(first - wanted).max() <= 1e-5
+    d.reset()
+    assert np.array_equal(np.concatenate([d.process(chunk) for chunk in np.split(x, 25)]), first)
 
 
 def test_short_chunks_of_a_long_sound_are_not_held_up(monkeypatch):

@@ -23,7 +23,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise.model": """
         wire weights onnx_runtime contract contract_file external registry native_session
         graph_file placement program operators compiled_steps""",
-    "rtdenoise.core": "stft frames low_cut adjustments denoiser hop_denoiser async_denoiser",
+    "rtdenoise.core": "stft frames low_cut adjustments denoiser compiled_denoiser hop_denoiser async_denoiser",
     "rtdenoise.io": """
         atomic scratch remote descriptors byte_views pcm chunks flac ogg mp3 metadata pipes segments sound_sink
         sound_source media media_source media_tracks media_sink loudness ends pipeline process_pool

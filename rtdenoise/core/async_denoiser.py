@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from rtdenoise.core.compiled_denoiser import CompiledDenoiser
 from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import Latency
@@ -87,7 +88,9 @@ class AsyncDenoiser:
         async with self._turn:
             if self._filter is None and not self._closed:
                 try:
-                    self._filter = await self._on_thread(lambda: Denoiser(*self._settings))
+                    # Who loaded the model mostly has several streams of it.
+                    kind = CompiledDenoiser if isinstance(self._settings[0], Model) else Denoiser
+                    self._filter = await self._on_thread(lambda: kind(*self._settings))
                 except BaseException:
                     self._end()
                     raise

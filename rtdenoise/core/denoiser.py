@@ -29,11 +29,9 @@ from rtdenoise.native.fft import aligned
 if TYPE_CHECKING:
     from rtdenoise.model.compiled_steps import CompiledStream
 
-# Frames in one call of the model, as many as lie ready: five cost little more than one, which is what chunks of 20 ms
-# live on. In between, 64 are taken in pieces, since each number has buffers of its own.
-BATCHES = (64, *range(16, 0, -1))
-# Long sounds in long chunks go on by programs of our own, which take a moment to be made; always from this frame on.
-LONG, COMPILED_BATCHES = 2_500, (8, 1)
+# Frames in a call of the model, as many as lie ready: five, of a chunk of 20 ms, cost little more than one.
+BATCHES: tuple[int, ...] = (64, *range(16, 0, -1))
+LONG = 2_500  # From this frame on, long chunks go on by programs of our own, which take a moment to be made.
 
 
 class Denoiser(Adjustable):
@@ -53,7 +51,6 @@ class Denoiser(Adjustable):
         Attenuation limit in dB: 0 leaves the input untouched (but delayed), None sets no limit.
     latency : {"normal", "low"}, optional
         Synthesis window of four hops or two: 16 or 8 ms, with the same model, where its hop is 4 ms.
-
     low_cut_hz : float, optional
         60 to 120: attenuate what lies below this frequency, such as rumble, whatever the model and the limit do; the
         frequency itself by 10 dB. None cuts nothing. It adds no latency.
@@ -94,6 +91,8 @@ class Denoiser(Adjustable):
     (256, (1000,), (256,))
     """
 
+    _sizes: tuple[int, ...] = (8, 1)  # frames in a step of a program
+
     def __init__(
         self,
         model: str | Path | Model = DEFAULT_MODEL,
@@ -115,12 +114,10 @@ class Denoiser(Adjustable):
         self._stft = StreamingSTFT(self.geometry, channels)
         self._istft = StreamingISTFT(self.geometry, channels, latency, max_frames=BATCHES[0])
         self._stream = self._plain = self.model.stream(channels)
-        self._batches: tuple[int, ...] = BATCHES
-        self._frames = 0
+        self._batches, self._frames = BATCHES, 0
         self._full = aligned(channels, BATCHES[0], self.geometry.bins, 2)
         self._top_gain = np.ones(channels, np.float32)
-        self._rank = 1
-        self._turn = threading.RLock()
+        self._rank, self._turn = 1, threading.RLock()
         super().__init__(strength_db, low_cut_hz)
         nothing = np.zeros((0, channels), np.float32)
         self._run(nothing, nothing, 0, 0)  # compiles, or loads what is compiled, before audio flows
@@ -171,9 +168,8 @@ class Denoiser(Adjustable):
         at = faults = 0
         while at < samples:
             complete = (int(counters[FILL]) + samples - at) // hop
-            if self._stream is self._plain and self._frames >= LONG and complete >= BATCHES[0] and self._compiled:
-                self._compiled.take_over()
-                self._stream, self._batches = self._compiled, COMPILED_BATCHES
+            if self._frames >= LONG and complete >= BATCHES[0]:
+                self._go_on_compiled()
             frames = next((b for b in self._batches if b <= complete), 0)
             self._frames += frames
             at, bad = self._run(block, out, at, frames)
@@ -182,11 +178,15 @@ class Denoiser(Adjustable):
             raise ModelError(f"model {self.model.name}: {faults} frames are not finite; try another model")
         return out.reshape(np.shape(x))
 
+    def _go_on_compiled(self) -> None:
+        if self._stream is self._plain and (compiled := self._compiled):
+            self._stream, self._batches = compiled.taking_over(), self._sizes
+
     @cached_property
     def _compiled(self) -> CompiledStream | None:
-        from rtdenoise.model.compiled_steps import compiled_stream  # Short sounds never need it.
+        from rtdenoise.model.compiled_steps import compiled_stream
 
-        return compiled_stream(self.model, self._plain, COMPILED_BATCHES)
+        return compiled_stream(self.model, self._plain, self._sizes)
 
     def _run(self, block: np.ndarray, out: np.ndarray, at: int, frames: int) -> tuple[int, int]:
         """Filter ``frames`` hops of ``block`` from ``at`` on, or take all of it in if no hop becomes complete.

@@ -97,9 +97,10 @@ class CompiledStream:
         self._programs = {frames: _programs_of(model).on(stream, frames) for frames in sizes}
         self._stream = stream
 
-    def take_over(self) -> None:
-        """Go on where the stream stands now."""
+    def taking_over(self) -> CompiledStream:
+        """This, going on where the stream stands now."""
         self._stream.settle()
+        return self
 
     def buffers(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
         """As `ModelStream.buffers`."""
@@ -244,7 +245,7 @@ def compiled_stream(model: Model, stream: ModelStream, sizes: Sequence[int]) -> 
     -------
     CompiledStream or None
     """
-    if not isinstance(stream, ContractStream):
+    if not isinstance(stream, ContractStream) or "step" in vars(stream):  # A step of somebody else's is to run.
         return None
     try:
         return CompiledStream(model, stream, sizes)

@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from rtdenoise import __version__
-from rtdenoise.core.denoiser import Denoiser
+from rtdenoise.core.compiled_denoiser import CompiledDenoiser
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.geometry import MIN_RATE_HZ
 from rtdenoise.model.contract import Model
@@ -32,6 +32,7 @@ from rtdenoise.serving.session import Service, Session
 LOG = logging.Logger(__name__, logging.CRITICAL + 1)  # What strangers send is not for the server's terminal.
 SHUTDOWN_S = 3.0
 BACKLOG = 1_024
+USUAL_CHANNELS = 1, 2
 KERNEL_BYTES = 32 * 1024  # each way: what a client sends too fast, or does not read, is to wait at its own end
 
 
@@ -74,7 +75,8 @@ class Server:
     async def __aenter__(self) -> Server:
         loop = asyncio.get_running_loop()
         # What is loaded and compiled once is not to hold up the first client.
-        await loop.run_in_executor(self._executor, Denoiser, self.service.model, MIN_RATE_HZ)
+        for channels in USUAL_CHANNELS:
+            await loop.run_in_executor(self._executor, CompiledDenoiser, self.service.model, MIN_RATE_HZ, channels)
         app = web.Application()
         app.router.add_get("/healthz", self._health)
         app.router.add_get("/metrics", self._metrics)
