@@ -5,6 +5,8 @@ What they do not know, or would compute otherwise, is left to ONNX Runtime.
 
 from __future__ import annotations
 
+import gc
+import weakref
 from functools import cache
 
 import numpy as np
@@ -23,6 +25,7 @@ from rtdenoise.model.compiled_steps import CompiledSteps, native_steps  # noqa: 
 from rtdenoise.model.native_session import NativeSteps, native_steps_available, step  # noqa: E402
 from rtdenoise.model.registry import load_model  # noqa: E402
 from rtdenoise.native.fft import jit  # noqa: E402
+from rtdenoise_bench.testbed import busy_model  # noqa: E402
 
 MOST = 4  # frames of a step
 BINS = 129
@@ -301,3 +304,14 @@ def test_a_stream_begins_in_silence_after_both_ways_were_compared():
     assert native_steps_available(stream)
     native_steps(model, stream, MOST)
     assert not any(a.any() for states in stream.states for a in states.values())
+
+
+@pytest.mark.parametrize("make", [graphs.identity, busy_model.write])
+def test_programs_and_what_was_refused_keep_neither_model_nor_stream(tmp_path, make):
+    model = load_model(make(tmp_path / "m.onnx"))
+    stream = model.stream(1)
+    native_steps(model, stream)
+    gone = weakref.ref(model), weakref.ref(stream)
+    del model, stream
+    gc.collect()
+    assert [ref() for ref in gone] == [None, None]

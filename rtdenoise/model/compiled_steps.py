@@ -125,19 +125,19 @@ class _Programs:
         self._weights = Weights()
         self._streams: dict[int, ContractStream] = {}
         self._made: dict[tuple[int, int], PlacedProgram] = {}
-        self._refused: Exception | None = None
+        self._refused: str | None = None  # not the exception, whose traceback would keep sessions alive
 
     def on(self, stream: ContractStream, frames: int) -> PlacedProgram:
         """Steps of so many frames for a stream, on its first set of states."""
         key = stream.channels, frames
         with self._turn:
-            if self._refused:
-                raise self._refused
+            if self._refused is not None:
+                raise Unsupported(self._refused)
             if key not in self._made:
                 try:
                     self._make(*key)
                 except Exception as reason:  # A stranger's graph may be anything.
-                    self._refused = reason
+                    self._refused = str(reason)
                     raise
             return self._made[key].on(_arrays(self._streams[stream.channels], frames), _arrays(stream, frames))
 
