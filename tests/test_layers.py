@@ -30,9 +30,9 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         executors dask_cluster ray_cluster cluster pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
-        drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker audio_streams
-        pipewire_library pipewire streams pipewire_filter graph_callback graph_links graph_streams backends carrier
-        player file_ends watch delay hop hop_loop worker settings session remote microphones""",
+        drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker echo_canceller
+        audio_streams pipewire_library pipewire streams pipewire_filter graph_callback graph_links graph_streams
+        backends carrier player file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences ends offer engine server desktop browser",
     "rtdenoise.serving": "protocol limits access metrics session server",
     "rtdenoise.integrations": "aiortc livekit pipecat",
@@ -57,7 +57,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         measure.serving
         measure.loopback testbed.fault_injection testbed.busy_model measure.files testbed.traced_callback
         measure.exactness measure.latency_breakdown testbed.harness testbed.subject measure.stages measure.peers
-        measure.cost measure.matrix measure.live measure.graph_stress measure.stress
+        measure.cost measure.matrix measure.live measure.echo measure.graph_stress
+        measure.stress
         measure.soak measure.load
         report.report report.compare report.tables report.advice report.charts report.terminal report.markdown
         measure.measure report.html commands cli __main__""",

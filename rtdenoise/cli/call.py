@@ -18,12 +18,13 @@ from rtdenoise.cli.ends import is_file
 from rtdenoise.errors import UsageError
 from rtdenoise.live.compilation import announced
 from rtdenoise.live.devices import refuse_loop
+from rtdenoise.live.echo_canceller import EchoCanceller
 from rtdenoise.live.programs import program_named
 from rtdenoise.live.remote import RemoteCall
 from rtdenoise.live.session import LiveDenoiser
 
 SHARED = ("model", "low_cut", "latency", "backend")  # options that both directions take as they are
-OWN = ("mic", "speakers", "strength", "ears_strength", "app")
+OWN = ("mic", "speakers", "strength", "ears_strength", "app", "echo_cancel")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="move the call's program to both, also what it begins to play or record later, and back at the end",
     )
+    options.add_echo(add)
     options.add_filter(parser)
     options.add_session(add)
 
@@ -61,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sessions(sides: Sequence[argparse.Namespace]) -> list[LiveDenoiser]:
-    microphone, ears = (live.session_of(side) for side in sides)
+    microphone = live.session_of(sides[0])
+    if sides[0].canceller is not None:
+        sides[1].target = sides[0].canceller.loudspeakers()
+    ears = live.session_of(sides[1])
     refuse_loop(microphone.input, ears.output)
     return [microphone, ears]
 
@@ -87,5 +92,7 @@ def _side(args: argparse.Namespace, name: str, app: str | None) -> argparse.Name
     side.source, side.target = (args.mic, VIRTUAL_MIC) if is_mic else (VIRTUAL_SPEAKER, args.speakers)
     side.strength = args.strength if is_mic else args.ears_strength
     side.app, side.app_later = app, True
+    if is_mic and args.echo_cancel:
+        side.echo_cancel, side.canceller = True, EchoCanceller(args.mic, args.speakers)
     side.said, side.configured = args.said, args.configured
     return side

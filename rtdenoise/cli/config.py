@@ -45,6 +45,7 @@ TEMPLATE = """\
 # worker = "native"
 # backend = "portaudio"     # also between two devices of PipeWire
 # monitor = true            # also play the virtual microphone on the default output
+# echo_cancel = true        # the sound server takes the loudspeakers' echo out of the microphone
 # control = false           # no socket for rtdenoise ctl
 
 [call]                      # rtdenoise call; what is not set here is as above and in [live]
@@ -80,6 +81,7 @@ class Live:
     worker: str | None = None
     backend: str | None = None
     monitor: bool | None = None
+    echo_cancel: bool | None = None
     control: bool | None = None
 
 
@@ -93,6 +95,7 @@ class Call:
     low_cut: float | None = None
     latency: str | float | None = None
     app: str | None = None
+    echo_cancel: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from rtdenoise import console, signals
 from rtdenoise.arguments import VIRTUAL_MIC, VIRTUAL_SPEAKER, values_of
@@ -24,6 +25,7 @@ from rtdenoise.control.server import Session
 from rtdenoise.io.descriptors import only_python_speaks
 from rtdenoise.live import microphones
 from rtdenoise.live.devices import ALIASES, find_device
+from rtdenoise.live.echo_canceller import EchoCanceller
 from rtdenoise.live.realtime import quiet_memory
 from rtdenoise.live.remote import RemoteSession
 from rtdenoise.live.session import LiveDenoiser
@@ -141,8 +143,9 @@ def session_of(args: argparse.Namespace, tap: bool = False) -> LiveDenoiser:
     _take_remembered(args)
     speaks = args.source == VIRTUAL_SPEAKER
     moved, unmoved = (args.app, args.app_later), (None, False)
+    canceller = args.canceller or (EchoCanceller(_device(args.source)) if args.echo_cancel else None)
     live = LiveDenoiser(
-        VirtualSpeaker(*moved) if speaks else _device(args.source),
+        VirtualSpeaker(*moved) if speaks else canceller or _device(args.source),
         VirtualMicrophone(bool(args.monitor), *(unmoved if speaks else moved))
         if args.target == VIRTUAL_MIC
         else _device(args.target),
@@ -177,7 +180,7 @@ def _take_remembered(args: argparse.Namespace) -> None:
         console.say(f"{name}: {in_words(settings)}, as set in the panel")
 
 
-def _device(end: str | Path) -> str | Path | None:
+def _device(end: Any) -> Any:
     return None if end == "default" else end
 
 
@@ -211,6 +214,7 @@ class _News:
 
     def __init__(self, live: LiveDenoiser, args: argparse.Namespace):
         self._quiet = args.quiet
+        self._cancels_echo = bool(args.echo_cancel)
         self._howls = (args.monitor or args.target in ALIASES) and not (live.input.is_file or live.input.own)
         self._said: tuple[object, ...] = ()
         self._file_problem: str | None = None
@@ -228,6 +232,8 @@ class _News:
             console.say(_line(s) if s.state == "running" else s.state)
             if not self._said and self._howls:
                 console.say(LOOPS)
+            if not self._said and self._cancels_echo:
+                console.say(_echo(s))
         if s.failure and (not self._said or not self._said[-1]):
             console.say(
                 f"warning: the model stopped ({s.failure}); the sound passes unfiltered; try another with --model"
@@ -241,6 +247,12 @@ def _line(s: Stats) -> str:
     return (
         f"{s.input} -> {heard}, {s.model}, {s.rate} Hz, latency {s.latency_ms:.1f} ms ({s.scheduling} priority{worker})"
     )
+
+
+def _echo(s: Stats) -> str:
+    if s.echo_cancel_ms is None:
+        return "what the echo canceller adds to that is unknown, since nothing was heard at the start that could tell"
+    return f"the echo canceller adds {s.echo_cancel_ms:.0f} ms to that, as measured now"
 
 
 def _say_end(s: Stats) -> None:

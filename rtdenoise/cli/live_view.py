@@ -147,6 +147,8 @@ def draw(s: Stats, note: str = "", keys: str = KEYS) -> Group:
     table.add_row("filter", effect, f"{s.model}, {s.worker} worker, {s.scheduling} priority, {way}")
     latency = f"{s.measured_latency_ms:.1f} ms, target {s.latency_ms:.1f}" if s.latency_ms else "measuring"
     device = "" if s.device_latency_ms is None else f"plus {s.device_latency_ms:.0f} ms reported by the devices"
+    echo = "what is unknown" if s.echo_cancel_ms is None else f"{s.echo_cancel_ms:.0f} ms"
+    device += f"  plus {echo} of the echo canceller" if s.echo_cancel else ""
     table.add_row("latency", latency, device)
     table.add_row(
         "model", f"{s.model_ms_p50:.2f} ms per hop, p99 {s.model_ms_p99:.2f} ms", f"CPU {s.cpu_percent:.0f} % of a core"

@@ -63,6 +63,14 @@ def add_session(live: Callable[..., argparse.Action]) -> None:
     )
 
 
+def add_echo(live: Callable[..., argparse.Action]) -> None:
+    live(
+        "--echo-cancel",
+        action=Flag,
+        help="let the sound server take the echo of the loudspeakers out of the microphone, before the filter",
+    )
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
@@ -106,6 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="channels of the devices (default 1) or of interleaved --raw input",
     )
+    add_echo(live)
     live(
         "--blocksize",
         type=VALUES["blocksize"],
@@ -127,7 +136,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     live("--tee", metavar="FILE", help="also record the output to a sound file")
     live("--monitor", action=Flag, help="with --out virtual-mic: also play it on the default output (use headphones)")
-    parser.set_defaults(app_later=False)  # whether what it names need not play or record yet
+    # Whether the program need not play or record yet, and a canceller whose sink somebody else plays to.
+    parser.set_defaults(app_later=False, canceller=None)
     live(
         "--app",
         metavar="NAME",

@@ -23,7 +23,18 @@ from rtdenoise.io.remote import is_remote
 if TYPE_CHECKING:
     from rtdenoise.io.pipeline import Settings
 
-LIVE_OPTIONS = ("blocksize", "fixed_latency", "worker", "backend", "tee", "monitor", "app", "seconds", "control")
+LIVE_OPTIONS = (
+    "blocksize",
+    "fixed_latency",
+    "worker",
+    "backend",
+    "tee",
+    "monitor",
+    "app",
+    "echo_cancel",
+    "seconds",
+    "control",
+)
 
 
 def read(parser: Parser, argv: list[str]) -> argparse.Namespace:
@@ -88,6 +99,8 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
         figures = [x for x in (said.fixed_latency, said.latency) if isinstance(x, float)]
         if name == "monitor":
             return bool(said.target == VIRTUAL_MIC)
+        if name == "echo_cancel":
+            return bool(said.target == VIRTUAL_MIC) and said.source != VIRTUAL_SPEAKER and not is_live_file(said.source)
         if name in ("rate", "channels"):
             return not is_live_file(said.source)
         if name == "fixed_latency" or (name == "latency" and isinstance(value, float)):
@@ -99,8 +112,8 @@ def _goes_with(name: str, value: object, said: argparse.Namespace, kind: Kind) -
 def as_options(settings: dict[str, object]) -> list[str]:
     flags = {True: "--{}", False: "--no-{}"}
     return [
-        flags[value].format(name) if isinstance(value, bool) else f"--{name.replace('_', '-')}={value}"
-        for name, value in settings.items()
+        flags[value].format(option) if isinstance(value, bool) else f"--{option}={value}"
+        for option, value in ((name.replace("_", "-"), value) for name, value in settings.items())
     ]
 
 
@@ -160,6 +173,14 @@ def _check_live(args: argparse.Namespace) -> None:
         raise UsageError("a device and a pipe cannot be combined; use a file, or two pipes: `--in - --out -`")
     if args.monitor and args.target != VIRTUAL_MIC:
         raise UsageError(f"--monitor is only valid with --out virtual-mic, not with --out {args.target}; remove it")
+    if args.echo_cancel and (
+        is_live_file(args.source)
+        or args.source == VIRTUAL_SPEAKER
+        or not (args.target == VIRTUAL_MIC or is_live_file(args.target))
+    ):
+        raise UsageError(
+            "--echo-cancel is only valid between a microphone and --out virtual-mic or a file, or with rtdenoise call"
+        )
     if args.app and args.source != VIRTUAL_SPEAKER and args.target != VIRTUAL_MIC:
         raise UsageError("--app is only valid with --in virtual-speaker or --out virtual-mic; remove it")
     if args.tee and is_live_file(args.target):

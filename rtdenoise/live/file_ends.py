@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rtdenoise.core.denoiser import Denoiser
 from rtdenoise.errors import UsageError
 from rtdenoise.live.devices import Device, file_end, find_device, refuse_loop
+from rtdenoise.live.echo_canceller import EchoCanceller
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.virtual_mic import VirtualMicrophone
 from rtdenoise.live.virtual_speaker import VirtualSpeaker
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def find_ends(
-    input: int | str | Path | VirtualSpeaker | None, output: int | str | Path | VirtualMicrophone | None
+    input: int | str | Path | VirtualSpeaker | EchoCanceller | None,
+    output: int | str | Path | VirtualMicrophone | Device | None,
 ) -> tuple[SoundFileSource | None, Device, Device]:
     """The file that is to be played, if the input is one, and both ends as devices; nothing is opened but that file.
 
@@ -37,9 +39,11 @@ def find_ends(
         source = SoundFileSource(str(input))
         begin = file_end(source.name, source.rate, source.channels)
     else:
-        begin = input.device() if isinstance(input, VirtualSpeaker) else find_device(input, "input")
+        begin = input.device() if isinstance(input, VirtualSpeaker | EchoCanceller) else find_device(input, "input")
     if isinstance(output, VirtualMicrophone):
         end = output.device(begin)
+    elif isinstance(output, Device):
+        end = output
     else:
         end = file_end(str(output)) if isinstance(output, Path) else find_device(output, "output")
     refuse_loop(begin, end)

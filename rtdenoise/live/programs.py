@@ -105,9 +105,17 @@ class Moves:
 
     def __init__(self, wanted: str, end: str, plays: bool):
         self._wanted, self._end, self._plays = wanted.strip(), end, plays
+        self._place: str | None = None  # All that play there are meant.
         self._origins: Origins = {}
         self._at: int | None = None  # the server's number for the end
         self._moved: set[int] = set()  # the streams that were moved there
+
+    @classmethod
+    def from_end(cls, place: str, end: str) -> Moves:
+        """For all that play on the sink ``place``."""
+        moves = cls("", end, plays=True)
+        moves._place = place
+        return moves
 
     def find(self, client: Any) -> None:
         """Settle which program is meant; `UsageError` as by `meant`."""
@@ -134,6 +142,8 @@ class Moves:
     def _meant(self, client: Any) -> list[Program]:
         text = self._wanted.casefold()
         able = [p for p in programs_of(client) if p.plays == self._plays]
+        if self._place is not None:
+            return [p for p in able if p.where in (self._place, self._end)]
         return [p for p in able if text in (str(p.id), p.name.casefold())]
 
     def restore(self, client: Any) -> None:
@@ -157,13 +167,23 @@ class Moves:
 def restore_left(client: Any) -> None:
     """Move back what processes moved that are gone."""
     with contextlib.suppress(OSError, sockets.ControlError):
+        notes: dict[str, Origins] = {}
         for path in (sockets.private_folder() / FOLDER).glob("*.json"):
-            if not is_alive(path.stem.rpartition("-")[0]):
+            if not is_alive("-".join(path.stem.split("-")[:2])):  # An end's name may have dashes too.
                 with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):  # It was damaged.
                     kept = json.loads(path.read_text(encoding="utf-8"))
                     origins = {int(id): (str(name), str(where)) for id, (name, where) in kept["origins"].items()}
-                    _restore(client, str(kept["end"]), origins)
+                    notes.setdefault(str(kept["end"]), {}).update(origins)
                 path.unlink(missing_ok=True)
+        for end, origins in notes.items():
+            _restore(client, end, {id: (name, _first(notes, id, where)) for id, (name, where) in origins.items()})
+
+
+def _first(notes: dict[str, Origins], id: int, where: str) -> str:
+    """Where a stream was before any of our ends: one may have been moved from the first of them to the second."""
+    for _ in notes:
+        where = notes.get(where, {}).get(id, ("", where))[1]
+    return where
 
 
 def _restore(client: Any, end: str, origins: Origins) -> None:

@@ -19,7 +19,8 @@ from rtdenoise.live import ring
 from rtdenoise.live.backends import Backend, Route, find_route
 from rtdenoise.live.carrier import Carrier
 from rtdenoise.live.delay import LiveLatency, SessionLatency, asked
-from rtdenoise.live.devices import play_channels
+from rtdenoise.live.devices import Device, play_channels
+from rtdenoise.live.echo_canceller import EchoCanceller
 from rtdenoise.live.file_ends import FileEnds, find_ends
 from rtdenoise.live.program_end import end_with_program, forget
 from rtdenoise.live.ring import Rings, percentile_us
@@ -44,8 +45,8 @@ class LiveDenoiser(LiveSettings):
     ----------
     input, output : int, str or Path, optional
         Device names, parts of names, or ids (see `list_devices`); None is the system's default. One may be a Path: a
-        sound file, played in real time or recorded. The input may be a `VirtualSpeaker`,
-        the output a `VirtualMicrophone`.
+        sound file, played in real time or recorded. The input may be a `VirtualSpeaker` or an `EchoCanceller`,
+        the output a `VirtualMicrophone` or a `Device`.
     model, strength_db, low_cut_hz : optional
         As for `Denoiser`.
     rate : int, optional
@@ -82,8 +83,8 @@ class LiveDenoiser(LiveSettings):
 
     def __init__(
         self,
-        input: int | str | Path | VirtualSpeaker | None = None,
-        output: int | str | Path | VirtualMicrophone | None = None,
+        input: int | str | Path | VirtualSpeaker | EchoCanceller | None = None,
+        output: int | str | Path | VirtualMicrophone | Device | None = None,
         model: str | Path | Model = DEFAULT_MODEL,
         rate: int | None = None,
         channels: int | None = None,
@@ -98,6 +99,7 @@ class LiveDenoiser(LiveSettings):
         low_cut_hz: float | None = None,
     ):
         source, self.input, self.output = find_ends(input, output)
+        self._canceller = input if isinstance(input, EchoCanceller) else None
         self._made = [end for end in (input, output) if isinstance(end, VirtualEnd)]
         route = find_route(self.input, self.output, rate, channels, backend)
         channels = (source.channels if source else 1) if channels is None else channels
@@ -271,6 +273,8 @@ class LiveDenoiser(LiveSettings):
             **settings(self._denoiser),
             latency_ms=self.latency_ms,
             measured_latency_ms=self.measured_latency_ms,
+            echo_cancel=self._canceller is not None,
+            echo_cancel_ms=self._canceller.added_ms if self._canceller else None,
             device_latency_ms=None if device_s is None else 1000 * device_s,
             backend=route.backend,
             fallback=route.reason,

@@ -38,6 +38,8 @@ class Stats:
     latency_ms: float  # from the input's callback to the output's, filter included, as it is held
     measured_latency_ms: float  # the same, as measured now
     device_latency_ms: float | None  # what PortAudio reports for the devices; None where it is not known
+    echo_cancel: bool  # whether the server's echo canceller is before the filter
+    echo_cancel_ms: float | None  # what that adds to the latency; None without one, or where nothing was heard to tell
     level_in_db: float  # RMS of the last 40 ms or so, in dBFS
     level_out_db: float  # the same of the output
     model_ms_p50: float  # median time of a model step

@@ -48,16 +48,6 @@ def test_a_program_goes_through_the_filter_and_back(env, plain_path):
         assert playing(env) == {"Player": "A", "Other": "A"}
 
 
-def test_after_a_crash_the_next_start_brings_it_back(env, plain_path):
-    with program(env, "Player", "--device=B"):
-        with session(env, plain_path, *EARS, "--app", "Player") as process:
-            wait_for(lambda: playing(env) == {"Player": HEARD})
-            process.kill()
-        with session(env, plain_path, "--in", "A.monitor", "--out", "virtual-mic"):
-            assert playing(env) == {"Player": "B"}
-            assert HEARD not in pactl(env, "list", "short", "sinks")
-
-
 def test_a_program_that_records_gets_the_virtual_microphone(env, plain_path):
     ends = ("--in", "A.monitor", "--out", "virtual-mic")
     with desk(env), program(env, "Recorder", "--record", "--device=desk"):
@@ -65,11 +55,6 @@ def test_a_program_that_records_gets_the_virtual_microphone(env, plain_path):
         with session(env, plain_path, *ends, "--app", "Recorder"):
             wait_for(lambda: recording(env) == {"Recorder": RECORDED})
         wait_for(lambda: recording(env) == {"Recorder": "desk"})
-        with session(env, plain_path, *ends, "--app", "Recorder") as process:
-            wait_for(lambda: recording(env) == {"Recorder": RECORDED})
-            process.kill()
-        with session(env, plain_path, *ends):
-            wait_for(lambda: recording(env) == {"Recorder": "desk"})
 
 
 @pytest.mark.parametrize("env", ["pulse_env"], indirect=True)

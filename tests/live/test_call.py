@@ -60,15 +60,36 @@ def test_one_command_cleans_both_directions_of_a_program_and_leaves_nothing(env,
     assert pactl(env, "list", "short", "modules") == before
 
 
+def test_after_a_crash_the_next_start_puts_all_in_order_again(env, plain_path):
+    before = pactl(env, "list", "short", "modules")
+    with desk(env), program(env, "Talker", "--device=B"), program(env, "Talker", "--record", "--device=desk"):
+        with running(env, call(plain_path, "--app", "talk", "--echo-cancel")) as process:
+            stats = record(process, is_up)
+            assert "without echo" in stats["input"]
+            assert "echo cancelled" in stats["ears"]["output"]
+            wait_for(lambda: playing(env) == {"Talker": SPEAKER} and recording(env) == {"Talker": MICROPHONE})
+            process.kill()
+        others = [*COMMAND, "--in", "A.monitor", "--out", "virtual-mic", "--json", "--model", str(plain_path)]
+        with running(env, others) as process:
+            record(process, lambda stats: stats["state"] == "running")
+            wait_for(lambda: playing(env) == {"Talker": "B"} and recording(env) == {"Talker": "desk"})
+            sinks = pactl(env, "list", "short", "sinks")
+            assert SPEAKER not in sinks
+            assert "echo" not in sinks
+    assert pactl(env, "list", "short", "modules") == before
+
+
 def test_the_configuration_has_a_section_for_calls(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     file = tmp_path / "rtdenoise" / "config.toml"
     file.parent.mkdir()
     live = '[live]\nmonitor = true\nbackend = "portaudio"\n'
-    file.write_text(f'strength = 30\n{live}[call]\nmic = "USB"\nears_strength = 9\nlow_cut = 90\nlatency = "low"\n')
+    of_call = '[call]\nmic = "USB"\nears_strength = 9\nlow_cut = 90\nlatency = "low"\necho_cancel = true\n'
+    file.write_text(f"strength = 30\n{live}{of_call}")
     args = with_configuration(argparse.Namespace(argv=["--low-cut", "off", "--latency=economy"]))
     assert (args.mic, args.speakers, args.backend) == ("USB", "speakers", "portaudio")
     assert (args.strength, args.ears_strength, args.low_cut, args.latency) == (30, 9, None, "economy")
+    assert args.echo_cancel is True
     file.write_text("[call]\nears_strength = -9\n")
     with pytest.raises(UsageError, match=r"config.toml \[call\]: ears_strength: '-9.0' is out of range"):
         with_configuration(argparse.Namespace(argv=[]))

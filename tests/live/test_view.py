@@ -109,6 +109,8 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
         "file_problem": "disk is full",
         "device_latency_ms": None,
         "low_cut_hz": 80.0,
+        "echo_cancel": True,
+        "echo_cancel_ms": 24.2,
     }
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(live_view.draw(Stats(**fields | texts | shown | nothing), "a note"))
@@ -121,10 +123,13 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
         "65 s recorded",
         "3 lost cycles",
         "+12 ppm",
+        "24 ms of the echo canceller",
         "disk is full",
         "a note",
     ):
         assert part in text
+    console.print(live_view.draw(Stats(**fields | texts | shown | nothing | {"echo_cancel_ms": None})))
+    assert "what is unknown of the echo canceller" in console.export_text()
 
 
 def test_a_call_shows_both_directions_and_marks_the_one_that_keys_are_for():

@@ -22,7 +22,7 @@ import numpy as np
 from rtdenoise import denoise
 from rtdenoise.arguments import SECONDS
 from rtdenoise.errors import RtdenoiseError
-from rtdenoise_bench.measure import correlation, graph_stress, probes, recordings
+from rtdenoise_bench.measure import correlation, echo, graph_stress, probes, recordings
 from rtdenoise_bench.measure.chromium import BROWSER, in_a_page
 from rtdenoise_bench.measure.correlation import Delay
 from rtdenoise_bench.measure.graph_stress import through_graph
@@ -220,5 +220,6 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "drift": drift,
     "load": load,
     "gain": gain,
+    **echo.ROWS,
     **graph_stress.ROWS,
 }
