@@ -13,7 +13,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rtdenoise.errors import RtdenoiseError
@@ -135,8 +135,12 @@ class _Executor(concurrent.futures.Executor):
     ) -> concurrent.futures.Future[Any]:
         reference = self._do.remote(function, arguments, options)
         future: concurrent.futures.Future[Any] = reference.future()
-        future.add_done_callback(lambda done: self._ray.cancel(reference) if done.cancelled() else None)
+        future.add_done_callback(lambda done: self._cancel(reference) if done.cancelled() else None)
         return future
+
+    def _cancel(self, reference: Any) -> None:
+        with suppress(Exception):  # A cluster that is lost does it no more anyway.
+            self._ray.cancel(reference)
 
 
 def _do(function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
