@@ -22,6 +22,7 @@ from rtdenoise.live.ring import Rings
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_end import VirtualEnd
 
+INSTEAD = "use --backend portaudio"
 Backend = Literal["portaudio", "pipewire"]
 # What the play callback should find left over in its worst usual moment: on two clocks, and on PipeWire's one, whose
 # cycles wake the worker a little late on a machine that has other work.
@@ -31,7 +32,7 @@ TWO_CLOCKS_RESERVE_MS, GRAPH_RESERVE_MS = 5.0, 2.0
 @dataclass(frozen=True)
 class Route:
     """How a session's sound goes: by which back end, at what rate in Hz, on two clocks or one. ``reason``: why not by
-    PipeWire's graph, although both ends are its devices. ``fixed``: whether the back end was asked for."""
+    PipeWire's graph, although both ends are its devices or files. ``fixed``: whether the back end was asked for."""
 
     source: Device
     target: Device
@@ -83,9 +84,7 @@ def find_route(
         try:
             return _by_graph(source, target, rate, channels)
         except (DeviceError, UsageError) as e:
-            # Beside a file latency matters to nobody.
-            reason = None if source.is_file or target.is_file else str(e)
-            return replace(_by_portaudio(source, target, rate), reason=reason)
+            return replace(_by_portaudio(source, target, rate), reason=str(e).removesuffix(f"; {INSTEAD}"))
     return _by_portaudio(source, target, rate)
 
 
@@ -103,17 +102,17 @@ def _by_graph(source: Device, target: Device, rate: int | None, channels: int | 
     """What can be known before a node is there; the rest is `Carrier`'s."""
     for device in (source, target):
         if not _are_in_graph(device):
-            raise UsageError(f"{device.label} is not a device of PipeWire's; use --backend portaudio")
+            raise UsageError(f"{device.label} is not a device of PipeWire's; {INSTEAD}")
     if rate is not None:
         HZ.check("rate", rate)
     wanted = rate
     if source.is_file:
         wanted, channels = rate or source.rate, channels or source.inputs
     if (channels or 1) > MOST_PORTS:
-        raise UsageError(f"PipeWire's graph takes at most {MOST_PORTS} channels of ours; use --backend portaudio")
+        raise UsageError(f"PipeWire's graph takes at most {MOST_PORTS} channels of ours; {INSTEAD}")
     pipewire_library.loaded()
     usual = pulse.usual_rate()
     if wanted not in (None, usual):
-        instead = "leave --rate out" if rate else "use --backend portaudio"
+        instead = "leave --rate out" if rate else INSTEAD
         raise UsageError(f"PipeWire's graph runs at {usual} Hz, not {wanted}; {instead}")
     return Route(source, target, "pipewire", usual, split=False)

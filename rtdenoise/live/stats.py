@@ -55,7 +55,7 @@ class Stats:
     drift_ppm: float | None  # output clock against input clock; None where one clock serves both ends
     cpu_percent: float  # of one core, whole process, over the last half second or since the previous snapshot
     backend: str  # what carries the sound: "portaudio" or "pipewire"
-    fallback: str | None  # why PortAudio carries the sound between devices of PipeWire; None where it need not say
+    fallback: str | None  # why PortAudio carries the sound although PipeWire could have; None where it need not say
     asleep: bool  # whether nothing runs, since no program records the virtual microphone
     worker: str  # "native" (without the GIL) or "python"
     scheduling: str  # priority of the worker: "fifo" (real-time), "nice" or "normal"
