@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from command import ENVIRONMENT, voice, wait_for, write
+from command import ENVIRONMENT, start, voice, wait_for, write
 
 FILES = 24
 
@@ -47,6 +47,21 @@ def a_worker(processes, folder, address: str) -> subprocess.Popen:
 
 def line_for(tree, address: str, *options: object):
     return "--in", tree / "in", "--out", tree / "out", "--cluster", address, *options
+
+
+def begun(tree, address: str) -> subprocess.Popen:
+    """The command at work on it: the first file is done."""
+    process = start(*line_for(tree, address))
+    wait_for(lambda: done(tree) or process.poll() is not None)
+    assert done(tree), process.communicate()[1]
+    return process
+
+
+def ended(process: subprocess.Popen) -> str:
+    """What a command said that has done all its work."""
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    return said.decode()
 
 
 def done(tree) -> list[Path]:

@@ -54,12 +54,14 @@ def pipe(data: bytes, *argv: object) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(process.args, process.returncode, out, err.decode())
 
 
-def wait_for(condition, seconds: float = DEADLINE_S) -> None:
-    """Return as soon as ``condition()`` is true; fail after the deadline."""
+def wait_for(
+    condition, seconds: float = DEADLINE_S, pause_s: float = 0.005, otherwise=lambda: "waited in vain"
+) -> None:
+    """Return as soon as ``condition()`` is true; fail after the deadline, with what ``otherwise()`` says."""
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.005)
+        assert time.monotonic() < end, otherwise()
+        time.sleep(pause_s)
 
 
 def parts(folder: Path, size: int = 100_000) -> list[Path]:

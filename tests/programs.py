@@ -17,7 +17,7 @@ from running import output_of
 
 
 def pactl(env, *argv: str) -> str:
-    return output_of(env, "pactl", *argv)
+    return output_of(env, "pactl", *argv).strip()
 
 
 def playing(env) -> dict[str, str]:

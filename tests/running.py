@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from command import DEADLINE_S, ROOT
+from command import DEADLINE_S, ROOT, wait_for
 
 
 @contextlib.contextmanager
@@ -34,16 +34,9 @@ def record(process: subprocess.Popen, until: Callable[[dict], object]) -> dict:
     return stats
 
 
-def wait_until(
-    condition: Callable[[], object],
-    seconds: float = DEADLINE_S,
-    otherwise: Callable[[], str] = lambda: "waited in vain",
-) -> None:
-    """As `command.wait_for`, for what takes a process to look at. ``otherwise()`` says how it was at the end."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, otherwise()
-        time.sleep(0.05)
+def wait_until(condition: Callable[[], object], otherwise: Callable[[], str] = lambda: "waited in vain") -> None:
+    """As `command.wait_for`, for what takes a process to look at."""
+    wait_for(condition, pause_s=0.05, otherwise=otherwise)
 
 
 def output_of(env: dict[str, str], *line: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from archives import FILES, a_cluster, a_worker, archive, done, family, line_for, listening, whole
-from command import call, identity_model, start, wait_for
+from archives import FILES, a_cluster, a_worker, archive, begun, done, ended, family, line_for, listening, whole
+from command import call, identity_model, wait_for
 
 pytest.importorskip("distributed")
 
@@ -55,8 +55,7 @@ def test_a_manifest_goes_to_a_cluster_too(tree, capfd):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 def test_a_cluster_of_this_machine_listens_nowhere_else_and_leaves_nothing(tree):
-    process = start(*line_for(tree, "dask://local:2"))
-    wait_for(lambda: done(tree))
+    process = begun(tree, "dask://local:2")
     below = family(process.pid)
     assert set(listening(below)) == {"127.0.0.1"}
     out, said = process.communicate()
@@ -67,19 +66,16 @@ def test_a_cluster_of_this_machine_listens_nowhere_else_and_leaves_nothing(tree)
 
 def test_a_worker_is_killed_and_nothing_is_lost(tree, processes):
     address, _, workers = a_cluster(processes, tree)
-    process = start(*line_for(tree, address))
-    wait_for(lambda: done(tree))
+    process = begun(tree, address)
     workers[0].kill()
     a_worker(processes, tree, address.replace("dask", "tcp"))
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    ended(process)
     assert whole(tree)
 
 
 def test_the_scheduler_is_killed_and_the_next_run_goes_on(tree, processes, capfd):
     address, scheduler, _ = a_cluster(processes, tree)
-    process = start(*line_for(tree, address))
-    wait_for(lambda: done(tree))
+    process = begun(tree, address)
     scheduler.kill()
     _, said = process.communicate()
     assert process.returncode == 1
@@ -98,8 +94,7 @@ def test_the_scheduler_is_killed_and_the_next_run_goes_on(tree, processes, capfd
 
 def test_the_client_is_killed_and_the_next_run_goes_on(tree, processes, capfd):
     address, *_ = a_cluster(processes, tree)
-    process = start(*line_for(tree, address))
-    wait_for(lambda: done(tree))
+    process = begun(tree, address)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert call(capfd, *line_for(tree, address))[0] == 0

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from archives import FILES, archive, done, family, line_for, listening, whole
+from archives import FILES, archive, begun, done, ended, family, line_for, listening, whole
 from command import ENVIRONMENT, call, start, wait_for
 
 pytest.importorskip("ray", reason="make test-ray")
@@ -109,8 +109,7 @@ def at_work(process: subprocess.Popen) -> list[int]:
 
 def test_a_cluster_of_this_machine_gives_the_same_bytes_listens_nowhere_else_and_leaves_nothing(tree, capfd):
     (tree / "in/bad.wav").write_text("not a sound")
-    process = start(*line_for(tree, "ray://local:2"))
-    wait_for(lambda: done(tree) or process.poll() is not None)
+    process = begun(tree, "ray://local:2")
     below = family(process.pid)
     assert set(listening(below)) == {"127.0.0.1"}
     out, said = process.communicate()
@@ -125,15 +124,12 @@ def test_a_cluster_of_this_machine_gives_the_same_bytes_listens_nowhere_else_and
 
 
 def test_the_command_is_killed_with_a_cluster_of_its_own_and_the_next_run_goes_on(tree):
-    process = start(*line_for(tree, "ray://local:2"))
-    wait_for(lambda: done(tree) or process.poll() is not None)
+    process = begun(tree, "ray://local:2")
     below = family(process.pid)
     process.kill()
     process.communicate()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in below))
-    process = start(*line_for(tree, "ray://local:2"))
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    ended(start(*line_for(tree, "ray://local:2")))
     assert whole(tree)
 
 
@@ -143,15 +139,13 @@ def test_a_worker_is_killed_and_nothing_is_lost(tree, cluster):
     wait_for(lambda: (done(tree) and at_work(head)) or process.poll() is not None)
     for pid in at_work(head)[:1]:
         os.kill(pid, signal.SIGKILL)
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    ended(process)
     assert whole(tree)
 
 
 def test_the_head_is_killed_and_the_next_run_goes_on(tree, cluster):
     address, head = cluster()
-    process = start(*line_for(tree, address))
-    wait_for(lambda: done(tree) or process.poll() is not None)
+    process = begun(tree, address)
     end(head)
     _, said = process.communicate()
     assert process.returncode == 1
@@ -159,22 +153,16 @@ def test_the_head_is_killed_and_the_next_run_goes_on(tree, cluster):
     assert b"Traceback" not in said
     before = len(done(tree))
     address, _ = cluster()
-    process = start(*line_for(tree, address))
-    _, said = process.communicate()
-    assert process.returncode == 0, said
-    assert f"{before} already done".encode() in said
+    assert f"{before} already done" in ended(start(*line_for(tree, address)))
     assert whole(tree, hidden=False)
 
 
 def test_the_client_is_killed_and_the_next_run_goes_on(tree, cluster):
     address, _ = cluster()
-    process = start(*line_for(tree, address))
-    wait_for(lambda: done(tree) or process.poll() is not None)
+    process = begun(tree, address)
     process.kill()
     process.communicate()
-    process = start(*line_for(tree, address))
-    _, said = process.communicate()
-    assert process.returncode == 0, said
+    ended(start(*line_for(tree, address)))
     assert whole(tree)
 
 

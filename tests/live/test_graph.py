@@ -16,6 +16,7 @@ import soundfile
 
 from command import DEADLINE_S
 from hearing import hear
+from programs import pactl
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pipewire, pipewire_library
 from rtdenoise_bench.measure import correlation, probes, recordings
@@ -40,10 +41,6 @@ def run(env: dict[str, str], *argv: object) -> subprocess.CompletedProcess:
     return subprocess.run(
         rtdenoise(env, *argv), env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=False
     )
-
-
-def pactl(env: dict[str, str], *argv: str) -> str:
-    return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def links(env: dict[str, str]) -> str:

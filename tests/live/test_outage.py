@@ -20,6 +20,7 @@ from hearing import hear
 from programs import pactl
 from rtdenoise_bench.measure import correlation, probes, recordings
 from rtdenoise_bench.testbed import servers
+from running import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 BACK_S = 10.0  # from the server's return to sound, while other tests have the processors: a second or two without
@@ -47,9 +48,7 @@ def command(env, *argv: object) -> Iterator[subprocess.Popen]:
 
 def seconds_until(condition: Callable[[], bool]) -> float:
     began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < DEADLINE_S, "waited in vain"
-        time.sleep(0.05)
+    wait_until(condition)
     return time.monotonic() - began
 
 

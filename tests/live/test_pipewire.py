@@ -70,7 +70,7 @@ def test_the_virtual_microphone_is_there_at_the_level_of_its_input_and_goes(pipe
 
 def test_a_sink_that_vanishes_is_taken_again(pipewire_env, plain_path):
     sink = ("load-module", "module-null-sink", "sink_name=plug", "rate=48000", "channels=1", "channel_map=mono")
-    module = pactl(pipewire_env, *sink).strip()
+    module = pactl(pipewire_env, *sink)
     playing = recordings.pulse_playing(pipewire_env, "A", correlation.noise(30))
     with playing, probes.product(pipewire_env, "A.monitor", "plug", plain_path) as product:
         time.sleep(1)

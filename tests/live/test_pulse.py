@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 
 import numpy as np
 import pytest
 
 from hearing import hear
+from programs import pactl
 from rtdenoise_bench.measure import correlation, probes, recordings
 from rtdenoise_bench.measure.correlation import Delay
 
@@ -51,15 +51,14 @@ def test_delay_returns_after_the_process_stood_still(pulse_env, plain_path):
 
 
 def test_a_sink_that_vanishes_is_taken_again(pulse_env, plain_path):
-    pactl = lambda *a: subprocess.run(["pactl", *a], env=pulse_env, capture_output=True, text=True, check=True).stdout
     sink = ("load-module", "module-null-sink", "sink_name=plug", "rate=48000", "channels=1")
-    module = pactl(*sink).strip()
+    module = pactl(pulse_env, *sink)
     playing = recordings.pulse_playing(pulse_env, "A", correlation.noise(30))
     with playing, probes.product(pulse_env, "A.monitor", "plug", plain_path) as product:
         time.sleep(1)
-        pactl("unload-module", module)
+        pactl(pulse_env, "unload-module", module)
         time.sleep(1.5)
-        pactl(*sink)
+        pactl(pulse_env, *sink)
         back = time.monotonic()
         recording = hear(pulse_env, "plug.monitor")
         stats = probes.finish(product)

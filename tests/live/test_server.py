@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from programs import pactl
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse, server
 from rtdenoise_bench.testbed import servers
@@ -28,10 +29,6 @@ def env(pulse_env, monkeypatch) -> dict[str, str]:
     for name, value in pulse_env.items():
         monkeypatch.setenv(name, value)
     return pulse_env | {"PYTHONPATH": str(ROOT)}
-
-
-def pactl(env, *argv: str) -> str:
-    return subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 
 from command import DEADLINE_S
 from hearing import hear
+from programs import pactl
 from rtdenoise.live import server
 from rtdenoise_bench.measure import correlation, recordings
 
@@ -115,16 +116,15 @@ def test_monitor_plays_it_on_the_default_output_and_goes_with_it(env, plain_path
 def test_it_is_heard_though_it_is_the_default_microphone(request, plain_path, server):
     """People choose it as the default; the server then moves to it who records the default before, us among them."""
     env = request.getfixturevalue(server) | {"PYTHONPATH": str(ROOT)}
-    pactl = lambda *argv: subprocess.run(["pactl", *argv], env=env, capture_output=True, text=True, check=True).stdout
-    pactl("set-default-source", "A.monitor")
+    pactl(env, "set-default-source", "A.monitor")
     with recordings.pulse_playing(env, "A", correlation.noise(60)):
         for _ in range(2):  # the second time it is the default from the start
             process = start(env, plain_path)
-            pactl("set-default-source", "rtdenoise_microphone")
+            pactl(env, "set-default-source", "rtdenoise_microphone")
             hear(env, "rtdenoise_microphone")
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=DEADLINE_S)
-    pactl("set-default-source", "A.monitor")
+    pactl(env, "set-default-source", "A.monitor")
 
 
 def test_a_monitor_that_the_input_records_is_refused(env, plain_path):
