@@ -89,10 +89,6 @@ class EchoCanceller(VirtualEnd):
 
     def load(self, client: Any) -> None:
         unload(client, list(self.modules.owners(client)))
-        if taken := self.parts & pulse.serials(client).keys():  # The server would take another name for ours.
-            raise DeviceError(
-                f"something else is called {min(taken)[0]}; remove it, so that an echo canceller can be made"
-            )
         mark, owner = self.modules.properties, this_process()
         arguments = [
             f"source_name={SOURCE} source_master={self._microphone} {mark(DESCRIPTION, owner, 'source')}",

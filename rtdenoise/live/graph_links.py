@@ -16,9 +16,15 @@ Pairs = list[tuple[Object, Object]]  # outputs and the inputs that they go to
 
 
 def find_node(graph: Connection, name: str) -> NodeId | None:
-    """The number of the node that was made last under this name."""
-    found = [o.id for o in graph.objects("Node") if o.properties.get("node.name") == name]
-    return found[-1] if found else None
+    """The number of the device's node that was made last under this name."""
+    found = _devices(graph, name)
+    return found[-1].id if found else None
+
+
+def _devices(graph: Connection, name: str) -> list[Object]:
+    """Sinks and sources of this name. A program may call its streams and filters so too, which no one means by it."""
+    nodes = [o for o in graph.objects("Node") if o.properties.get("node.name") == name]
+    return [o for o in nodes if o.properties.get("media.class", "").startswith("Audio/")]
 
 
 def make_node(graph: Connection, properties: Words) -> NodeId:
@@ -29,8 +35,7 @@ def make_node(graph: Connection, properties: Words) -> NodeId:
     name, before = properties["node.name"], {o.id for o in graph.objects("Node")}
 
     def named() -> list[Object]:
-        found = [o for o in graph.objects("Node") if o.properties.get("node.name") == name]
-        return sorted(found, key=lambda o: int(o.properties.get("object.serial", o.id)))
+        return sorted(_devices(graph, name), key=lambda o: int(o.properties.get("object.serial", o.id)))
 
     def mine() -> list[NodeId]:
         return [o.id for o in named() if o.id not in before and _owner(graph, o.id) in ("", str(os.getpid()))]

@@ -21,6 +21,7 @@ from rtdenoise.live.server import connection, listed
 FOREVER = "nobody"  # The owner of what outlives its maker.
 RATE_HZ = 48_000
 ANY_MARK = r"\brtdenoise\.\w+"  # a pattern of all marks
+NAMED = re.compile(r"\b(?:source|sink)_name=(\S+)")  # in a module's arguments: what it makes
 # Given wherever there is one channel, since PipeWire would otherwise make two, and 3 dB too loud.
 MONO = "channels=1 channel_map=mono"
 
@@ -64,14 +65,20 @@ class OwnModules:
 
     def load(self, client: Any, owner: str, modules: list[tuple[str, str]]) -> None:
         """Load ``(name, arguments)`` of all modules or none, and leave none of this owner's behind."""
+        self.refuse_taken(client, {name for _, arguments in modules for name in NAMED.findall(arguments)})
         for name, arguments in modules:
             try:
                 client.module_load(name, arguments)
             except Exception as e:  # pulsectl's errors share no useful base class.
                 unload(client, [m for m, o in self.owners(client).items() if o == owner])
-                taken = re.search(r"(?:source|sink)_name=(\S+)", arguments)
-                hint = f"; is {name} installed, and does `{taken[1]}` already exist?" if taken else ""
-                raise DeviceError(f"the sound server refuses {self.what} ({e}){hint}") from e
+                raise DeviceError(f"the sound server refuses {self.what} ({e}); is {name} installed?") from e
+
+    def refuse_taken(self, client: Any, names: set[str]) -> None:
+        """`DeviceError` while something else has one of these names: a server would list both, or rename ours."""
+        ends = [e for e in (*listed(client.sink_list), *listed(client.source_list)) if e.name in names]
+        foreign = [e for e in ends if self.mark not in e.proplist and e.proplist.get("device.class") != "monitor"]
+        if foreign:
+            raise DeviceError(f"something else is called {foreign[0].name}; remove it, so that {self.what} can be made")
 
     def unload_own(self, client: Any) -> None:
         """Take away all of this process's."""

@@ -34,8 +34,10 @@ class VirtualEnd(ABC):
         self._moves = None if app is None else Moves(app, self.end, plays=self.side == "input")
 
     def check(self, client: Any) -> None:
-        """`DeviceError` while another process runs one, `UsageError` without the program that is to be moved."""
+        """`DeviceError` while another process runs one, or something else has a name of its parts, `UsageError`
+        without the program that is to be moved."""
         self.modules.refuse_living_owner(client)
+        self.modules.refuse_taken(client, {name for name, _ in self.parts})
         if self._moves is not None and not self._later:
             self._moves.find(client)
 
