@@ -93,7 +93,8 @@ def _devices() -> tuple[bool, str]:
 
 
 def _server() -> tuple[bool, str]:
-    from rtdenoise.live import pulse
+    from rtdenoise.live import own_modules, pulse
+    from rtdenoise.live.server import connection
 
     if sys.platform != "linux":
         return True, "none needed on this system"
@@ -103,6 +104,12 @@ def _server() -> tuple[bool, str]:
             False,
             "neither PulseAudio nor PipeWire responds, so no virtual microphone; start one, or use JACK or hardware",
         )
+    with connection() as client:
+        if client is not None and own_modules.left(client):
+            return (
+                False,
+                f"{server}: a killed session left a virtual device; `rtdenoise apps` clears up",
+            )
     return True, f"{server} with {len(endpoints)} sources and sinks; a virtual microphone can be created"
 
 

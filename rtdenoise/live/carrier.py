@@ -61,6 +61,7 @@ class Carrier:
         other = self.route.instead(e)
         if other is None:
             raise e
+        self.streams.close()
         self._turn_to(other)
         self.route, self.streams = other, other.streams(self._rings, **self._settings)
         for end in self._made:

@@ -6,9 +6,9 @@ Where a file stands for one end, the node has ports on the other side alone.
 The node is linked by us to the very source and sink that were chosen, and to nothing else. A program that records
 behind it gets what we play in the same cycle: the node itself adds no latency.
 
-The virtual microphone is a node in the server that lives as long as our connection. Links to it, and from the source,
-are passive: they carry sound while a program records, else all of it sleeps, and the source is let go. At the start a
-listener of our own records until the latency is known.
+The virtual microphone and the virtual speaker are nodes in the server (`rtdenoise.live.own_nodes`). Links to the
+microphone, and from its source, are passive: they carry sound while a program records, else all of it sleeps, and the
+source is let go. At the start a listener of our own records until the latency is known.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from rtdenoise.live.audio_streams import THREADS, AudioStreams, Unfit
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
 from rtdenoise.live.graph_callback import IN_MIXED, OUT_MIXED, GraphPorts, graph_callback
-from rtdenoise.live.graph_links import NodeEnd, NodeId, find_node, link, make_node, outputs_at_an_input, pair
+from rtdenoise.live.graph_links import NodeEnd, NodeId, find_node, link, outputs_at_an_input, pair
+from rtdenoise.live.own_nodes import OwnNodes
 from rtdenoise.live.pipewire import Connection
 from rtdenoise.live.pipewire_filter import INPUT, OUTPUT, Filter
 from rtdenoise.live.pipewire_library import dsp_buffer_address
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.virtual_end import VirtualEnd
 from rtdenoise.live.virtual_mic import VirtualMicrophone
+from rtdenoise.live.virtual_speaker import VirtualSpeaker
 
 NODE, DESCRIPTION = "rtdenoise", "rtdenoise filter"
 CHANNELS: dict[int, tuple[str, ...]] = {0: (), 1: ("MONO",), 2: ("FL", "FR")}
@@ -40,8 +42,9 @@ WORTH_MS = 4.0
 class GraphStreams(AudioStreams):
     """One node, linked between ``source`` and ``target``; the graph is told the latency that ``latency_ms()`` gives.
 
-    A virtual microphone among ``made`` that is a node stands for ``target``. It does not sleep where the session is
-    ``watched``: people want to see their voice before any program records it.
+    What of ``made`` is a node stands for its end: a virtual speaker for ``source``, a virtual microphone for
+    ``target``, which does not sleep where the session is ``watched``: people want to see their voice before any program
+    records it.
     """
 
     def __init__(
@@ -56,9 +59,10 @@ class GraphStreams(AudioStreams):
     ):
         super().__init__(source, target, rings, *others)
         self._latency_ms, self._told_ns, self._watched = latency_ms, 0, watched
-        own = (end for end in made if end.in_graph and isinstance(end, VirtualMicrophone))
-        self._microphone = next(own, None)
-        self._microphone_node = 0
+        own = [end for end in made if end.in_graph]
+        self._microphone = next((end for end in own if isinstance(end, VirtualMicrophone)), None)
+        self._speaker = next((end for end in own if isinstance(end, VirtualSpeaker)), None)
+        self._own = OwnNodes()
         self._listener: Filter | None = None  # What records at the start, and as long as the session is watched.
         self._connection: Connection | None = None
         self._filter: Filter | None = None
@@ -71,15 +75,22 @@ class GraphStreams(AudioStreams):
     def opened(self) -> list[Kind]:
         return [] if self._connection is None else list(self.kinds)
 
+    def start(self) -> None:
+        try:
+            super().start()
+        except BaseException:
+            self.close()
+            raise
+
     def restart(self, kinds: Sequence[Kind]) -> None:
-        self.close()
+        self.close_one(kinds[0])
         self._ports = self._ports or GraphPorts(self.rings, dsp_buffer_address(), self.kinds[0])
         self._connection = Connection()
         try:
             self._connection.require_manager()
             self._start(self._connection, self._ports)
         except BaseException:
-            self.close()
+            self.close_one(kinds[0])
             raise
 
     def _start(self, graph: Connection, ports: GraphPorts) -> None:
@@ -102,7 +113,8 @@ class GraphStreams(AudioStreams):
         ends = []
         if ports.ins:
             self._hear(graph, ports, self._filter.id)
-            ends.append((self.source.endpoint or "", True))
+            if self._speaker is None:
+                ends.append((self.source.endpoint or "", True))
         if self._microphone is not None:
             self._make_microphone(graph, (self._filter.id, ports.outs), self._microphone)
         elif ports.outs:
@@ -113,8 +125,9 @@ class GraphStreams(AudioStreams):
         self._note_serials(self.kinds[0], *ends)
 
     def _hear(self, graph: Connection, ports: GraphPorts, own: NodeId) -> None:
-        source = _node(graph, self.source), self.source.inputs
-        pairs = pair(graph, source, (own, ports.ins), self.source.name, mix=True)
+        count = self.source.inputs
+        node = self._made(self._speaker, count) if self._speaker else _node(graph, self.source)
+        pairs = pair(graph, (node, count), (own, ports.ins), self.source.name, mix=True)
         ports.state[IN_MIXED] = outputs_at_an_input(pairs)
         link(graph, pairs, self.source.name, passive=self._may_sleep)
 
@@ -130,23 +143,25 @@ class GraphStreams(AudioStreams):
         return self._microphone is not None and not self._watched and not self.source.is_file
 
     def _make_microphone(self, graph: Connection, ours: NodeEnd, microphone: VirtualMicrophone) -> None:
-        channels = CHANNELS[ours[1]]
-        words = microphone.node | {"audio.position": ",".join(channels), "audio.channels": str(len(channels))}
-        self._microphone_node = node = make_node(graph, words)
-        link(graph, pair(graph, ours, (node, len(channels)), self.target.name), self.target.name, passive=True)
+        node = self._made(microphone, ours[1])
+        link(graph, pair(graph, ours, (node, ours[1]), self.target.name), self.target.name, passive=True)
         if microphone.heard_on and (sink := find_node(graph, microphone.heard_on)) is not None:
             link(graph, pair(graph, ours, (sink, 1), microphone.heard_on), microphone.heard_on)
         words = {"node.name": f"{NODE}-start", "media.type": "Audio", "media.category": "Filter", "media.role": "DSP"}
         self._listener = Filter(graph, words, [(INPUT, "input", "MONO")])
         link(graph, pair(graph, (node, 1), (self._listener.id, 1), self.target.name), self.target.name)
 
+    def _made(self, end: VirtualEnd, channels: int) -> NodeId:
+        position = ",".join(CHANNELS[channels])
+        return self._own.node(end.node | {"audio.position": position, "audio.channels": str(channels)})
+
     @property
     def asleep(self) -> bool:
         return self._microphone is not None and self._filter is not None and not self._filter.runs
 
     def needed(self, kinds: Sequence[Kind]) -> list[Device]:
-        found = super().needed(kinds)
-        return found if self._microphone is None else [d for d in found if d is self.source and not d.is_file]
+        made = self._speaker and self.source, self._microphone and self.target
+        return [device for device in super().needed(kinds) if device not in made]
 
     def _require_rate(self) -> None:
         now, rate = self._ports.rate if self._ports else 0, int(self.rings.control[ring.RATE])
@@ -186,8 +201,8 @@ class GraphStreams(AudioStreams):
         if self._connection is None or self._filter is None or self._ports is None:
             return list(self.kinds)
         fits = self._ports.rate in (0, int(self.rings.control[ring.RATE]))
-        there = self._microphone is None or any(o.id == self._microphone_node for o in self._connection.objects("Node"))
-        return [] if fits and there and not (self._connection.gone or self._filter.ended) else list(self.kinds)
+        goes = fits and self._own.are_whole and not (self._connection.gone or self._filter.ended)
+        return [] if goes else list(self.kinds)
 
     def close_one(self, kind: Kind) -> None:
         connection, self._connection = self._connection, None
@@ -195,6 +210,10 @@ class GraphStreams(AudioStreams):
         self._serials.pop(kind, None)
         if connection is not None:
             connection.close()
+
+    def close(self) -> None:
+        super().close()
+        self._own.close()
 
 
 def _node(graph: Connection, device: Device) -> int:

@@ -90,8 +90,9 @@ class OwnModules:
         return next((int(o.split("-")[0]) for o in owners if o != FOREVER and is_alive(o)), None)
 
     def node_owners(self, client: Any) -> list[str]:
-        """Whose the marked sources are, which a process may also have made without a module."""
-        return [s.proplist[self.mark] for s in listed(client.source_list) if self.mark in s.proplist]
+        """Whose the marked sinks and sources are, which a process may also have made without a module."""
+        ends = *listed(client.sink_list), *listed(client.source_list)
+        return [e.proplist[self.mark] for e in ends if self.mark in e.proplist]
 
     def refuse_living_owner(self, client: Any, but: int | None = None) -> None:
         """`DeviceError` while another process than ``but`` has some."""
@@ -100,10 +101,15 @@ class OwnModules:
             raise DeviceError(f"{self.what.replace('a ', 'the ', 1)} is in use by process {owner}; stop that one first")
 
 
-def sweep(client: Any) -> None:
-    """Take away the modules of every kind that processes left that were killed."""
+def left(client: Any) -> list[int]:
+    """The modules of every kind that processes left that were killed."""
     owners = {m.index: _marked(m, ANY_MARK) for m in listed(client.module_list)}
-    unload(client, [m for m, owner in sorted(owners.items()) if _is_stale(owner)])
+    return [m for m, owner in sorted(owners.items()) if _is_stale(owner)]
+
+
+def sweep(client: Any) -> None:
+    """Take them away."""
+    unload(client, left(client))
 
 
 def unload(client: Any, modules: list[int]) -> None:

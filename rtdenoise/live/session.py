@@ -154,6 +154,8 @@ class LiveDenoiser(LiveSettings):
                 stack.enter_context(end)
             self._carrier.start()
             stack.callback(self._carrier.close)
+            for end in self._made:
+                stack.callback(end.move_back)
             self._watch.start()
             stack.callback(self._watch.stop)
             self._files.play(self._carrier.streams.latency_s())

@@ -10,11 +10,19 @@ from typing import Any, Literal, TypeVar
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse
-from rtdenoise.live.own_modules import OwnModules, sweep
+from rtdenoise.live.own_modules import OwnModules, left, sweep, this_process
 from rtdenoise.live.programs import Moves, restore_left
 from rtdenoise.live.server import connection
 
 Self = TypeVar("Self", bound="VirtualEnd")
+
+
+def put_in_order(client: Any) -> bool:
+    """Take away what killed sessions left in the server, and move their programs back; whether there was anything."""
+    restore_left(client)
+    there = bool(left(client))
+    sweep(client)
+    return there
 
 
 class VirtualEnd(ABC):
@@ -28,6 +36,8 @@ class VirtualEnd(ABC):
     side: Literal["input", "output"]  # Which end of the session it is.
     in_graph = False  # Whether it is no modules, but a node of PipeWire's graph, which the session's streams make.
     end: str  # The sink that programs play to, or the source that they record.
+    description: str  # what people read for that,
+    media_class: str  # and what it is as a node of PipeWire's graph
 
     def __init__(self, app: str | None = None, later: bool = False) -> None:
         self._later = later
@@ -41,8 +51,19 @@ class VirtualEnd(ABC):
         if self._moves is not None and not self._later:
             self._moves.find(client)
 
-    def enter_graph(self, wanted: bool) -> None:  # noqa: B027  # Most cannot.
+    def enter_graph(self, wanted: bool) -> None:  # noqa: B027  # An echo canceller cannot.
         """Be such a node from now on, if that is wanted and possible; else modules, which `ensure` makes."""
+
+    @property
+    def node(self) -> dict[str, str]:
+        """What it is as such a node, but for its channels."""
+        return {
+            "factory.name": "support.null-audio-sink",
+            "node.name": self.end,
+            "node.description": self.description,
+            "media.class": self.media_class,
+            self.modules.mark: this_process(),
+        }
 
     @property
     @abstractmethod
@@ -56,8 +77,7 @@ class VirtualEnd(ABC):
     def __enter__(self: Self) -> Self:
         if sys.platform == "linux":
             with self.modules.server() as client:
-                restore_left(client)
-                sweep(client)
+                put_in_order(client)
                 self.modules.refuse_living_owner(client)
             try:
                 self.ensure()
@@ -68,11 +88,17 @@ class VirtualEnd(ABC):
 
     def __exit__(self, *_: object) -> None:
         """Everything that bears our mark goes, whatever happened since it was made."""
+        self.move_back()
         with contextlib.suppress(DeviceError), connection() as client:  # Without a server, all of it is gone.
             if client is not None:
-                if self._moves is not None:
-                    self._moves.restore(client)
                 self.modules.unload_own(client)
+
+    def move_back(self) -> None:
+        """Move the program back to where it was: while this is still there, or a server would move it anywhere."""
+        if self._moves is not None:
+            with contextlib.suppress(DeviceError), connection() as client:
+                if client is not None:
+                    self._moves.restore(client)
 
     def attend(self, client: Any) -> None:
         """Bring the program here, and what it begins to play or record later."""

@@ -51,6 +51,7 @@ class VirtualMicrophone(VirtualEnd):
     """
 
     modules, side, end = OWN, "output", SOURCE
+    description, media_class = DESCRIPTION, "Audio/Source/Virtual"
 
     def __init__(self, monitor: bool = False, app: str | None = None, later: bool = False) -> None:
         super().__init__(app, later)
@@ -83,17 +84,6 @@ class VirtualMicrophone(VirtualEnd):
 
     def enter_graph(self, wanted: bool) -> None:
         self.in_graph = wanted and not self._stays
-
-    @property
-    def node(self) -> dict[str, str]:
-        """What it is as a node of PipeWire's graph: a source for all programs, which plays what it is given."""
-        return {
-            "factory.name": "support.null-audio-sink",
-            "node.name": SOURCE,
-            "node.description": DESCRIPTION,
-            "media.class": "Audio/Source/Virtual",
-            OWN.mark: this_process(),
-        }
 
     @property
     def parts(self) -> set[tuple[str, bool]]:

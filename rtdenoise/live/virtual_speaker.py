@@ -2,8 +2,8 @@
 
     programs ─▶ null sink `rtdenoise_speaker` ─▶ its monitor ─▶ our input ─▶ filter ─▶ loudspeakers
 
-Exists as long as the session that records it, like the virtual microphone. Who it is chosen for plays to nobody once it
-is gone, so the server moves those programs back to its default output by itself.
+Exists as long as the session that records it, like the virtual microphone, and as that is a node in PipeWire's graph
+where it can be. Once it is gone, the server moves the programs that play there to its default output by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class VirtualSpeaker(VirtualEnd):
     """As `VirtualEnd`: an output for other programs, and the input of a session."""
 
     modules, side, end = OwnModules("rtdenoise.speaker", "a virtual speaker"), "input", SINK
+    description, media_class = DESCRIPTION, "Audio/Sink"
 
     def device(self) -> Device:
         """What a session will record; nothing is made yet. Raises as the context would."""
@@ -32,6 +33,14 @@ class VirtualSpeaker(VirtualEnd):
             server = pulse.endpoints_of(client)[0]
         end = pulse.Endpoint(-1, MONITOR, DESCRIPTION, True, RATE_HZ, CHANNELS, False, monitor=True, own=True)
         return server_device(end, server, server_bridge())
+
+    def enter_graph(self, wanted: bool) -> None:
+        self.in_graph = wanted
+
+    @property
+    def node(self) -> dict[str, str]:
+        """With a volume that is heard, as a server's own null sink has it."""
+        return super().node | {"monitor.channel-volumes": "true"}
 
     @property
     def parts(self) -> set[tuple[str, bool]]:

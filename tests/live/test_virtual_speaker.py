@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from command import DEADLINE_S
+from command import DEADLINE_S, wait_for
 from hearing import hear
-from programs import pactl
+from programs import pactl, playing, program
 from rtdenoise_bench.measure import correlation, recordings
+from running import output_of, record
 
 ROOT = Path(__file__).resolve().parents[2]
 SINK = "rtdenoise_speaker"
@@ -50,6 +51,11 @@ def refused(env, model, *argv: str, **ends) -> subprocess.CompletedProcess:
     assert done.returncode != 0
     assert done.stderr.count("\n") == 1, done.stderr
     return done
+
+
+def said(env, command: str) -> subprocess.CompletedProcess:
+    argv = [sys.executable, "-m", "rtdenoise", command]
+    return subprocess.run(argv, env=env, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
 
 
 @contextmanager
@@ -98,15 +104,56 @@ def test_it_is_heard_within_thirty_milliseconds(env, plain_path, capsys):
     assert delay.median_ms <= MOST_MS
 
 
-@both
-def test_a_killed_run_is_cleared_away_by_the_next(env, plain_path):
+@pytest.mark.parametrize("by", ["the next start", "the list of programs"])
+def test_a_killed_run_is_cleared_away_by(env, plain_path, by):
     before = modules(env)
-    with running(env, plain_path) as process:
-        process.kill()
-    assert len(modules(env)) == len(before) + 1
-    with running(env, plain_path):
+    with program(env, "Player", "--device=A"):
+        with running(env, plain_path, "--app", "Player") as process:
+            wait_for(lambda: playing(env) == {"Player": SINK})
+            process.kill()
         assert len(modules(env)) == len(before) + 1
-    assert modules(env) == before
+        if by == "the next start":
+            with running(env, plain_path):
+                assert len(modules(env)) == len(before) + 1
+        else:
+            assert "a killed session left a virtual device" in said(env, "doctor").stdout
+            assert "a killed session had left" in said(env, "apps").stderr
+            assert said(env, "apps").stderr == ""
+        assert modules(env) == before
+        assert playing(env) == {"Player": "A"}
+
+
+@on_pipewire
+def test_a_killed_run_leaves_nothing_and_its_programs_are_heard(env, plain_path):
+    """By the server alone, without another start: the speaker is a node that goes with the process."""
+    before = modules(env)
+    with program(env, "Player", "--device=A"), running(env, plain_path, "--app", "Player") as process:
+        wait_for(lambda: playing(env) == {"Player": SINK})
+        process.kill()
+        process.wait()
+        wait_for(lambda: playing(env) == {"Player": "B"})  # the default
+        assert SINK not in pactl(env, "list", "short", "sinks")
+        wait_for(lambda: "rtdenoise" not in output_of(env, "pw-link", "-l"))
+        assert modules(env) == before
+        with running(env, plain_path):
+            assert playing(env) == {"Player": "A"}  # where it was
+
+
+@on_pipewire
+def test_programs_stay_there_while_the_loudspeakers_are_away(env, plain_path):
+    number = lambda: [s.split()[0] for s in pactl(env, "list", "short", "sinks").splitlines() if SINK in s]
+    plug = ("load-module", "module-null-sink", "sink_name=plug")
+    module = pactl(env, *plug)
+    with running(env, plain_path, ends=("--in", "virtual-speaker", "--out", "plug")) as process:
+        wait_for(number)
+        before = number()
+        pactl(env, "unload-module", module)
+        record(process, lambda stats: stats["state"].startswith("waiting for plug"))
+        assert number() == before
+        module = pactl(env, *plug)
+        record(process, lambda stats: stats["state"] == "running")
+        assert number() == before
+    pactl(env, "unload-module", module)
 
 
 def test_a_second_one_says_who_runs_and_a_microphone_may_run_beside_it(env, plain_path):
@@ -131,17 +178,13 @@ def test_it_plays_on_though_it_is_the_default_output(env, plain_path):
 
 @on_pipewire
 def test_it_is_made_again_where_somebody_took_it_away(env, plain_path):
-    before = modules(env)
     with running(env, plain_path):
-        own = next(m.split()[0] for m in modules(env) if SINK in m)
-        pactl(env, "unload-module", own)
-        until = time.monotonic() + DEADLINE_S
-        while SINK not in pactl(env, "list", "short", "sinks"):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        number = lambda: [s.split()[0] for s in pactl(env, "list", "short", "sinks").splitlines() if SINK in s]
+        before = number()
+        output_of(env, "pw-cli", "destroy", SINK)
+        wait_for(lambda: number() not in ([], before))
         with recordings.pulse_playing(env, SINK, correlation.noise(30)):
             hear(env, "B.monitor")
-    assert modules(env) == before
 
 
 @pytest.mark.parametrize(
