@@ -63,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sessions(sides: Sequence[argparse.Namespace]) -> list[LiveDenoiser]:
-    microphone = live.session_of(sides[0])
+    drawn = live.is_drawn(sides[0])
+    microphone = live.session_of(sides[0], tap=drawn)
     if sides[0].canceller is not None:
         sides[1].target = sides[0].canceller.loudspeakers()
-    ears = live.session_of(sides[1])
+    ears = live.session_of(sides[1], tap=drawn)
     refuse_loop(microphone.input, ears.output)
     return [microphone, ears]
 

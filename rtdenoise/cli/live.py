@@ -45,7 +45,7 @@ LOOPS = "use headphones: a microphone that picks up the loudspeakers howls"
 
 def run(args: argparse.Namespace) -> int:
     """Filter from device to device until interrupted; 0 after Ctrl-C, since that is how one ends it."""
-    return run_all([args], lambda: [session_of(args, tap=_is_drawn(args))], lambda lives: remote_of(lives[0], args))
+    return run_all([args], lambda: [session_of(args, tap=is_drawn(args))], lambda lives: remote_of(lives[0], args))
 
 
 def remote_of(live: LiveDenoiser, args: argparse.Namespace) -> RemoteSession:
@@ -121,7 +121,7 @@ def _watch(lives: Sequence[LiveDenoiser], sides: Sequence[argparse.Namespace], o
     """The view while a terminal is ours, lines otherwise; a shell moves its jobs into the background and back."""
 
     def watched() -> bool:
-        return _is_drawn(sides[0]) and console.in_foreground(sys.stdin)
+        return is_drawn(sides[0]) and console.in_foreground(sys.stdin)
 
     while not over():
         if watched():
@@ -133,7 +133,7 @@ def _watch(lives: Sequence[LiveDenoiser], sides: Sequence[argparse.Namespace], o
             _report_changes(lives, sides, lambda: over() or watched())
 
 
-def _is_drawn(args: argparse.Namespace) -> bool:
+def is_drawn(args: argparse.Namespace) -> bool:
     terminal = sys.platform != "win32" and sys.stdin.isatty() and sys.stderr.isatty()
     return terminal and not (args.quiet or args.json)
 

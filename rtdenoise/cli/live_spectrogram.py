@@ -18,17 +18,21 @@ from rtdenoise.panel.history import ROWS, History
 
 COLUMNS_PER_S = 10
 LINES, GAP = 8, 2
-NARROWEST, LOWEST = 60, 24  # columns and lines of a terminal that has room for it
+NARROWEST, LOWEST = 60, 24  # columns and lines of a terminal that has room for one beside what else is shown
+DIRECTION_LINES = 10  # which is this much longer for each further direction of a call
 ROWS_IN_ONE = ROWS // (2 * LINES)
 DARKEST = 80  # Bytes up to here are black: -69 dB, where the noise of a good room lies.
 # From black by violet and red to yellow, by the numbers that terminals give to their 256 colours.
 COLOURS = (16, 17, 53, 54, 90, 126, 125, 161, 167, 203, 209, 215, 222, 229)
 
 
-def fits(console: Console) -> bool:
-    """Whether the terminal has the colours, the characters and the room."""
+def room(console: Console, directions: int = 1) -> int:
+    """For how many of so many directions the terminal has the colours, the characters and the room."""
     coloured = console.color_system in ("256", "truecolor") and console.encoding.startswith("utf")
-    return coloured and console.width >= NARROWEST and console.height >= LOWEST
+    if not coloured or console.width < NARROWEST:
+        return 0
+    free = console.height - LOWEST - DIRECTION_LINES * (directions - 1)
+    return max(0, min(directions, 1 + free // (1 + LINES)))
 
 
 class Spectrograms:

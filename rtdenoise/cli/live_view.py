@@ -10,7 +10,7 @@ import sys
 import termios
 import time
 import tty
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from rtdenoise import console
 from rtdenoise.cli.keys import ESCAPE, Keys
-from rtdenoise.cli.live_spectrogram import COLUMNS_PER_S, Spectrograms, fits
+from rtdenoise.cli.live_spectrogram import COLUMNS_PER_S, Spectrograms, room
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.geometry import Framing
 from rtdenoise.live.session import LiveDenoiser
@@ -35,6 +35,7 @@ QUIETEST_DB, METER_CELLS = -60.0, 24
 STRENGTH_STEP_DB, STRONGEST_DB = 3.0, 60.0  # Beyond the strongest there is no limit.
 TAB = "\t"
 DIRECTIONS, OTHER = ("microphone", "what you hear"), "tab: keys for this one"
+NONE: Mapping[int, RenderableType] = {}
 KEYS = "f filter   m mute   + - attenuation limit   n next model   q quit"
 
 
@@ -56,14 +57,14 @@ def show(lives: Sequence[LiveDenoiser], over: Callable[[], bool]) -> bool:
 def _drawn(lives: Sequence[LiveDenoiser], over: Callable[[], bool]) -> bool:
     """False if a key ended it, true at ``over()``."""
     note, keys, console, chosen = "", Keys(), Console(stderr=True), 0
-    tap = lives[0].tap
-    pictures = Spectrograms(History(tap, lives[0].stats().rate, COLUMNS_PER_S)) if tap else None
+    histories = [History(live.tap, live.stats().rate, COLUMNS_PER_S) for live in lives if live.tap]
+    pictures = [Spectrograms(history) for history in histories]
     with _keys_unseen(), Live(console=console, auto_refresh=False, transient=True) as screen:
         while not over():
-            seen = draw_all([live.stats() for live in lives], chosen, note)
-            if pictures is not None:
-                pictures.look(console.width)
-            screen.update(Group(seen, pictures) if pictures and fits(console) else seen, refresh=True)
+            for picture in pictures:
+                picture.look(console.width)
+            beneath = shown(pictures, chosen, room(console, len(lives)))
+            screen.update(draw_all([live.stats() for live in lives], chosen, note, beneath), refresh=True)
             for key in keys.feed(_typed(), time.monotonic()):
                 try:
                     note = ""
@@ -122,14 +123,21 @@ def next_model(name: str, framing: Framing) -> str:
     return names[(names.index(name) + 1) % len(names)] if name in names else names[0]
 
 
-def draw_all(stats: Sequence[Stats], chosen: int, note: str = "") -> Group:
-    """One look at each direction; with two, the keys are the chosen one's."""
-    if len(stats) == 1:
-        return draw(stats[0], note)
+def shown(pictures: Sequence[Spectrograms], chosen: int, count: int) -> dict[int, Spectrograms]:
+    """The pictures of so many directions, by number: all of them, or the chosen one's."""
+    return {k: picture for k, picture in enumerate(pictures) if count >= len(pictures) or (count and k == chosen)}
+
+
+def draw_all(
+    stats: Sequence[Stats], chosen: int, note: str = "", pictures: Mapping[int, RenderableType] = NONE
+) -> Group:
+    """One look at each direction, by its number; with two, the keys are the chosen one's."""
     parts: list[RenderableType] = []
-    for k, (name, s) in enumerate(zip(DIRECTIONS, stats, strict=True)):
+    for k, (name, s) in enumerate(zip(DIRECTIONS, stats, strict=False)):
         mark, style = ("▸", "bold") if k == chosen else (" ", "dim")
-        parts += [Text(f"{mark} {name}", style), draw(s, note if k == chosen else "", KEYS if k == chosen else OTHER)]
+        parts += [Text(f"{mark} {name}", style)] if len(stats) > 1 else []
+        parts += [draw(s, note if k == chosen else "", KEYS if k == chosen else OTHER)]
+        parts += [pictures[k]] if k in pictures else []
     return Group(*parts)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from conftest import SHIPPED
 from rtdenoise.cli import live_view
-from rtdenoise.cli.live_spectrogram import COLOURS, COLUMNS_PER_S, LINES, Spectrograms, fits
+from rtdenoise.cli.live_spectrogram import COLOURS, COLUMNS_PER_S, LINES, Spectrograms, room
 from rtdenoise.errors import UsageError
 from rtdenoise.geometry import CONTRACT_FRAMING, Framing
 from rtdenoise.live.stats import Stats
@@ -132,15 +132,20 @@ def test_it_shows_names_latency_dropouts_file_and_what_went_wrong():
     assert "what is unknown of the echo canceller" in console.export_text()
 
 
-def test_a_call_shows_both_directions_and_marks_the_one_that_keys_are_for():
+def drawn_call(chosen: int, *note: str, **pictures) -> str:
+    """What a call's view shows in a wide terminal."""
     numbers = dict.fromkeys(Stats.__dataclass_fields__, 0)
     numbers |= {"state": "running", "output": "b", "model": "m", "worker": "native"}
     numbers |= {"scheduling": "fifo", "backend": "pipewire"}
     numbers |= {"failure": None, "fallback": None, "file_problem": None, "device_latency_ms": None}
     mine, heard = Stats(**numbers | {"input": "a mike"}), Stats(**numbers | {"input": "the others"})
     console = Console(width=120, record=True, file=io.StringIO())
-    console.print(live_view.draw_all([mine, heard], 1, "a note"))
-    text = console.export_text()
+    console.print(live_view.draw_all([mine, heard], chosen, *note, **pictures))
+    return console.export_text()
+
+
+def test_a_call_shows_both_directions_and_marks_the_one_that_keys_are_for():
+    text = drawn_call(1, "a note")
     positions = [
         text.index(part) for part in ("  microphone", "a mike", "tab:", "▸ what you hear", "the others", "a note")
     ]
@@ -198,4 +203,19 @@ def test_what_is_loud_is_bright_and_silence_is_black():
 def test_a_terminal_without_the_colours_the_characters_or_the_room_has_none(options, expected):
     utf = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     usual = {"file": utf, "width": 60, "height": 24, "force_terminal": True, "color_system": "256"}
-    assert fits(Console(**usual | options)) is expected
+    assert room(Console(**usual | options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "chosen", "seen"), [(33, 0, ""), (34, 0, "m"), (34, 1, "h"), (42, 1, "h"), (43, 0, "mh")]
+)
+def test_a_call_shows_those_of_the_direction_that_is_marked_or_of_both_where_there_is_room(height, chosen, seen):
+    utf = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    console = Console(file=utf, width=60, height=height, force_terminal=True, color_system="256")
+    pictures = live_view.shown("mh", chosen, room(console, 2))
+    assert "".join(pictures.values()) == seen
+    text = drawn_call(chosen, pictures={k: f"picture {k}" for k in pictures})
+    names = ["microphone", "a mike", *["picture 0"][: 0 in pictures], "what you hear", "the others"]
+    positions = [text.index(part) for part in [*names, *["picture 1"][: 1 in pictures]]]
+    assert positions == sorted(positions)
+    assert text.count("picture") == len(seen)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtdenoise import console
 from rtdenoise_bench.measure import probes
 from rtdenoise_bench.measure.correlation import Delay
 from rtdenoise_bench.report.table import Row, at_most
@@ -22,6 +23,7 @@ GRAPH, PORTAUDIO = ("--backend", "pipewire"), ("--backend", "portaudio")
 MOST_MS = {"normal": 26.0, "low": 18.0}
 STEADY_MS, LEAST_STEADY = 0.1, 0.95
 CYCLES = 64, 128, 256, 1024
+PARTS = 4  # Eight measurements, each of which starts the product and two probes, shall take a minute and a half in all.
 MOST_ASLEEP_PERCENT, ASLEEP_S = 1.0, 20.0
 
 
@@ -55,14 +57,15 @@ def pipewire(args: argparse.Namespace) -> list[Row]:
 
 def cycles(args: argparse.Namespace) -> list[Row]:
     """Lost cycles of the graph with the filter in it, against the same node that only copies."""
-    rows = []
+    rows, seconds = [], args.seconds / PARTS
     with servers.pipewire() as env:
         for frames in CYCLES:
+            console.say(f"cycles of {frames} frames ...")
             with _forced(env, frames):
-                alone = probes.across_graph(env, args.plain, args.seconds, *GRAPH, "--pass-through")
-                filtered = probes.across_graph(env, args.plain, args.seconds, *GRAPH)
+                alone = probes.across_graph(env, args.plain, seconds, *GRAPH, "--pass-through")
+                filtered = probes.across_graph(env, args.plain, seconds, *GRAPH)
             measured = f"{filtered.lost}; {alone.lost} with a node that only copies; {filtered.delay.summary()}"
-            what = f"PipeWire, cycles of {frames} frames, {args.seconds:.0f} s: lost cycles"
+            what = f"PipeWire, cycles of {frames} frames, {seconds:.0f} s: lost cycles"
             rows.append(Row(what, measured, "no more", filtered.lost <= alone.lost))
     return rows
 

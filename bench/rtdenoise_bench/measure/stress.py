@@ -14,12 +14,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from rtdenoise import denoise
+from rtdenoise import console, denoise
 from rtdenoise.arguments import SECONDS
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise_bench.measure import correlation, echo, graph_stress, probes, recordings
@@ -28,6 +29,7 @@ from rtdenoise_bench.measure.correlation import Delay
 from rtdenoise_bench.measure.graph_stress import through_graph
 from rtdenoise_bench.report.table import Row, at_most, show
 from rtdenoise_bench.testbed import busy_model, servers
+from rtdenoise_bench.testbed.stressors import ALONE, BUSY_CORE, disturbed
 
 IDLE_AHEAD_S = 2.5  # An idle null sink has played up to 2 s ahead, so the probes run until it has caught up.
 JACK_BLOCKS = (256, 64)
@@ -38,7 +40,10 @@ LEAST_GAIN_DB = 3.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"of: {', '.join(ROWS)} (default: all)")
     parser.add_argument(
-        "--server", action="append", choices=THROUGH, help="of rows hog, stop and slow; may be repeated (default: all)"
+        "--server",
+        action="append",
+        choices=THROUGH,
+        help="of hog, busy, stop and slow; may be repeated (default: all)",
     )
     parser.add_argument("--seconds", type=SECONDS, default=20, help="length of a row's measurement (default 20)")
     parser.add_argument("--json", action="store_true")
@@ -54,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
         args.plain = busy_model.write(Path(folder) / "plain.onnx")
         args.folder = Path(folder)
         for name in args.rows or ROWS:
+            console.say(f"stress {name} ...")
             rows += ROWS[name](args)
     return show(rows, args.json)
 
@@ -116,17 +122,41 @@ def pulse(args: argparse.Namespace) -> list[Row]:
 
 
 def hog(args: argparse.Namespace) -> list[Row]:
-    rows = []
-    for server, through in wanted(args):
-        alone = 0
-        for name, argv in (("none", ()), ("Python", ("--hog", "python")), ("C calls", ("--hog", "c"))):
-            delay, stats, _ = through(args.plain, args.seconds, *argv)
-            count = stats["underruns"] - stats["settled_underruns"]
-            alone = count if name == "none" else alone
-            measured = f"{dropouts(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
-            rows.append(
-                Row(f"{server}, GIL hog: {name}", measured, f"<= {2 * alone + 3} underruns", count <= 2 * alone + 3)
-            )
+    kinds = {"none": (), "Python": ("--hog", "python"), "C calls": ("--hog", "c")}
+    return [
+        row
+        for server, through in wanted(args)
+        for row in beside(
+            f"{server}, GIL hog", {name: partial(through, args.plain, args.seconds, *kinds[name]) for name in kinds}
+        )
+    ]
+
+
+def busy(args: argparse.Namespace) -> list[Row]:
+    """Another program that computes without end, at usual priority, on one of the cores."""
+
+    def under(condition: str, through: Callable) -> tuple[Delay, dict, float]:
+        with disturbed(condition):
+            return through(args.plain, args.seconds)
+
+    return [
+        row
+        for server, through in wanted(args)
+        for row in beside(
+            f"{server}, busy cores", {"none": partial(under, ALONE, through), "one": partial(under, BUSY_CORE, through)}
+        )
+    ]
+
+
+def beside(what: str, crossings: dict[str, Callable[[], tuple[Delay, dict, float]]]) -> list[Row]:
+    """A row for each crossing, by its disturbance; the first has none, and what it lost is the measure of the rest."""
+    rows, alone = [], None
+    for name, cross in crossings.items():
+        delay, stats, _ = cross()
+        count = stats["underruns"] - stats["settled_underruns"]
+        alone = count if alone is None else alone
+        measured = f"{dropouts(stats)}; {100 * delay.clean_share:.0f} % of windows clean"
+        rows.append(Row(f"{what}: {name}", measured, f"<= {2 * alone + 3} underruns", count <= 2 * alone + 3))
     return rows
 
 
@@ -215,6 +245,7 @@ ROWS: dict[str, Callable[[argparse.Namespace], list[Row]]] = {
     "jack": jack,
     "pulse": pulse,
     "hog": hog,
+    "busy": busy,
     "stop": stop,
     "slow": slow,
     "drift": drift,
