@@ -30,9 +30,9 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         executors dask_cluster ray_cluster cluster pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
         compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
-        drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker echo_canceller
-        audio_streams pipewire_library pipewire streams pipewire_filter graph_callback graph_links own_nodes
-        graph_streams
+        drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker
+        audio_streams pipewire_library pipewire graph_canceller echo_canceller
+        streams pipewire_filter graph_callback graph_links own_nodes graph_streams
         backends carrier player file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences ends offer engine server desktop browser",
     "rtdenoise.serving": "protocol limits access metrics session server",

@@ -1,10 +1,11 @@
 """An echo canceller of the sound server between the microphone and a session, so that loudspeakers need no headphones.
 
     programs ─▶ sink `rtdenoise-echo-sink` ─▶ loudspeakers ─▶ the room ─▶ microphone
-                        └─▶ module-echo-cancel (WebRTC) ◀─────────────────────┘ ─▶ source `rtdenoise-echo-source` ─▶ us
+                        └─▶ the server's canceller (WebRTC) ◀─────────────────┘ ─▶ source `rtdenoise-echo-source` ─▶ us
 
-The sink is the canceller's reference: it knows only of what is played there, so the programs that play on the
-loudspeakers are moved to it, and back at the end. Its names do not begin as those of our virtual devices do, since what
+On PulseAudio it is a module, on PipeWire a process (`rtdenoise.live.graph_canceller`). The sink is the canceller's
+reference: it knows only of what is played there, so the programs that play on the loudspeakers are moved to it, and
+back at the end. Its names do not begin as those of our virtual devices do, since what
 it gives is a microphone, which a session may record.
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse
 from rtdenoise.live.devices import Device, find_device, server_bridge, server_device
+from rtdenoise.live.graph_canceller import GraphCanceller
 from rtdenoise.live.own_modules import MONO, RATE_HZ, OwnModules, this_process, unload
 from rtdenoise.live.portaudio import changing, portaudio
 from rtdenoise.live.programs import Moves
@@ -31,12 +33,10 @@ SINK_DESCRIPTION, DESCRIPTION = "Loudspeakers with echo cancelled", "Microphone 
 # The filter behind it takes the noise away, and a level that changes by itself would hinder both. The extended filter
 # reaches 128 ms back instead of 48. Without it about 1 dB more of a near voice stays while the other speaks, but of
 # an echo that comes 100 ms late, as by many loudspeakers, 4 to 8 dB go instead of 48 to 66.
-ENGINE = {
-    "PulseAudio": "analog_gain_control=0 digital_gain_control=0 noise_suppression=0 high_pass_filter=0 "
-    "extended_filter=1",
-    "PipeWire": "webrtc.gain_control=false webrtc.noise_suppression=false webrtc.high_pass_filter=false "
-    "webrtc.extended_filter=true",
-}
+ENGINE = "analog_gain_control=0 digital_gain_control=0 noise_suppression=0 high_pass_filter=0 extended_filter=1"
+GRAPH_ENGINE = {f"webrtc.{n}": "false" for n in ("gain_control", "noise_suppression", "high_pass_filter")}
+GRAPH_ENGINE["webrtc.extended_filter"] = "true"
+MADE_S, LOOK_FOR_S = 5.0, 0.02  # PipeWire makes it within half a second, and must have done so after this.
 PIECE = 480  # frames that a stream brings at a time
 COMPARED_S, LOOK_S = 1.0, 0.4  # how much of both is compared, and how often
 MOST_LISTENED_S, SILENT_S = 4.0, 1.2  # A start may wait so long for sound that tells, and so long in silence.
@@ -59,6 +59,7 @@ class EchoCanceller(VirtualEnd):
         self._wanted = microphone, speakers
         self._microphone = self._speakers = ""  # the server's names
         self._host = ""
+        self._in_graph: GraphCanceller | None = None
         self.added_ms: float | None = None
 
     def device(self) -> Device:
@@ -88,14 +89,38 @@ class EchoCanceller(VirtualEnd):
         return {(SINK, False), (SOURCE, True)}
 
     def load(self, client: Any) -> None:
+        self._end_in_graph()  # of a server that has gone
         unload(client, list(self.modules.owners(client)))
+        if self._host == pulse.PIPEWIRE:
+            self._load_in_graph(client)
+            return
         mark, owner = self.modules.properties, this_process()
         arguments = [
             f"source_name={SOURCE} source_master={self._microphone} {mark(DESCRIPTION, owner, 'source')}",
             f"sink_name={SINK} sink_master={self._speakers} {mark(SINK_DESCRIPTION, owner, 'sink')}",
-            f'rate={RATE_HZ} {MONO} aec_method=webrtc aec_args="{ENGINE[self._host]}"',
+            f'rate={RATE_HZ} {MONO} aec_method=webrtc aec_args="{ENGINE}"',
         ]
         self.modules.load(client, owner, [(MODULE, " ".join(arguments))])
+
+    def _load_in_graph(self, client: Any) -> None:
+        owner = {self.modules.mark: this_process()}
+        source = owner | {"node.name": SOURCE, "node.description": DESCRIPTION}
+        sink = owner | {"node.name": SINK, "node.description": SINK_DESCRIPTION}
+        made = self._in_graph = GraphCanceller(self._microphone, self._speakers, source, sink, GRAPH_ENGINE)
+        until = time.monotonic() + MADE_S
+        while not self.is_in(pulse.serials(client)):
+            if made.ended or time.monotonic() > until:
+                self._end_in_graph()
+                raise DeviceError(
+                    f"PipeWire does not make {self.modules.what}; are the programs and modules of PipeWire installed, "
+                    "with its WebRTC canceller?"
+                )
+            time.sleep(LOOK_FOR_S)
+
+    def _end_in_graph(self) -> None:
+        if self._in_graph is not None:
+            self._in_graph.close()
+            self._in_graph = None
 
     def __enter__(self) -> EchoCanceller:
         if sys.platform != "linux":
@@ -104,6 +129,10 @@ class EchoCanceller(VirtualEnd):
         with contextlib.suppress(DeviceError):
             self.added_ms = _added_ms(self._microphone, SOURCE)
         return self
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self._end_in_graph()
 
 
 def _added_ms(before: str, after: str) -> float | None:

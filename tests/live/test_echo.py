@@ -81,6 +81,8 @@ def test_programs_go_through_the_reference_and_back_and_a_killed_one_is_cleared_
         with running(env, line) as process:
             wait_for(lambda: playing(env) == {"Player": SINK, "Other": "B"})
             process.kill()
+        if "PipeWire" in pactl(env, "info"):
+            wait_for(lambda: SINK not in pactl(env, "list", "short", "sinks"))  # without a next start
         with running(env, [*COMMAND, *EARS, "--model", str(plain_path)]) as process:
             record(process, lambda stats: stats["state"] == "running")
             assert playing(env) == {"Player": "A", "Other": "B"}
@@ -113,8 +115,8 @@ def test_where_it_cannot_be_one_line_says_why(env, plain_path, tmp_path):
 WITHOUT_MODULE = """
 import sys
 from rtdenoise.cli.main import main
-from rtdenoise.live import echo_canceller
-echo_canceller.MODULE = "module-not-there"
+from rtdenoise.live import echo_canceller, graph_canceller
+echo_canceller.MODULE = graph_canceller.MODULE = "module-not-there"
 sys.exit(main())
 """
 
@@ -122,6 +124,6 @@ sys.exit(main())
 def test_a_server_without_the_module_is_told_so(env, plain_path):
     before = modules(env)
     said = refused(env, [sys.executable, "-c", WITHOUT_MODULE, *ENDS, "--model", str(plain_path)])
-    assert "refuses an echo canceller" in said
-    assert "is module-not-there installed" in said
+    assert "an echo canceller" in said
+    assert "installed" in said
     assert modules(env) == before
