@@ -103,6 +103,7 @@ class EchoCanceller(VirtualEnd):
         self.modules.load(client, owner, [(MODULE, " ".join(arguments))])
 
     def _load_in_graph(self, client: Any) -> None:
+        self.modules.refuse_taken(client, {SINK, SOURCE})
         owner = {self.modules.mark: this_process()}
         source = owner | {"node.name": SOURCE, "node.description": DESCRIPTION}
         sink = owner | {"node.name": SINK, "node.description": SINK_DESCRIPTION}

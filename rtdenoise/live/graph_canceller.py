@@ -65,7 +65,7 @@ class GraphCanceller:
 
 
 def _file(words: str) -> int:
-    """A file in memory, which a killed process leaves nowhere; its number is not one that a shell uses itself."""
+    """A file in memory, which a killed process leaves nowhere; it has a number that the shell's script does not use."""
     import fcntl  # as `os.memfd_create`, for Linux only
 
     with open(os.memfd_create("rtdenoise-echo.conf"), "w", encoding="utf-8") as file:

@@ -106,9 +106,17 @@ def test_where_it_cannot_be_one_line_says_why(env, plain_path, tmp_path):
     assert "only valid between a microphone and" in said("--in", "B.monitor", "--out", "A", "--echo-cancel")
     assert "is no microphone" in said("--in", "A.monitor", "--out", "virtual-mic", "--echo-cancel")
     assert "an echo canceller needs" in said(*ENDS, env=env | {"PULSE_SERVER": f"unix:{tmp_path}/nothing"})
+    assert modules(env) == before
+
+
+def test_a_name_that_something_else_has_is_refused(env, plain_path):
+    before = modules(env)
     taken = pactl(env, "load-module", "module-null-sink", f"sink_name={SINK}").strip()
-    assert f"something else is called {SINK}" in said(*ENDS)
-    pactl(env, "unload-module", taken)
+    try:
+        said = refused(env, [*COMMAND, *ENDS, "--model", str(plain_path)])
+        assert f"something else is called {SINK}" in said
+    finally:
+        pactl(env, "unload-module", taken)
     assert modules(env) == before
 
 
