@@ -59,7 +59,7 @@ class EchoCanceller(VirtualEnd):
         self._wanted = microphone, speakers
         self._microphone = self._speakers = ""  # the server's names
         self._host = ""
-        self._in_graph: GraphCanceller | None = None
+        self._process: GraphCanceller | None = None
         self.added_ms: float | None = None
 
     def device(self) -> Device:
@@ -107,7 +107,7 @@ class EchoCanceller(VirtualEnd):
         owner = {self.modules.mark: this_process()}
         source = owner | {"node.name": SOURCE, "node.description": DESCRIPTION}
         sink = owner | {"node.name": SINK, "node.description": SINK_DESCRIPTION}
-        made = self._in_graph = GraphCanceller(self._microphone, self._speakers, source, sink, GRAPH_ENGINE)
+        made = self._process = GraphCanceller(self._microphone, self._speakers, source, sink, GRAPH_ENGINE)
         until = time.monotonic() + MADE_S
         while not self.is_in(pulse.serials(client)):
             if made.ended or time.monotonic() > until:
@@ -119,9 +119,9 @@ class EchoCanceller(VirtualEnd):
             time.sleep(LOOK_FOR_S)
 
     def _end_in_graph(self) -> None:
-        if self._in_graph is not None:
-            self._in_graph.close()
-            self._in_graph = None
+        if self._process is not None:
+            self._process.close()
+            self._process = None
 
     def __enter__(self) -> EchoCanceller:
         if sys.platform != "linux":
