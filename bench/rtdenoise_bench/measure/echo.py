@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ ECHO_DB, LEAST_DB, MOST_LOST_DB = -6.0, 20.0, 2.0
 ALONE_S, BOTH_S = 12.0, 9.5
 ADAPTS_S, MARGIN_S = 6.0, 0.3  # Attenuation is judged by what comes after so long, and ends before the near voice.
 FRAME, CREEP = 1024, 960  # samples
+WINDOW_S = 0.5  # of which the latency is the median
 NOISE_LIKE_HZ = 3500, 8000  # where what a voice does is mostly breath: s, f, t
 NEAR_ABOVE_FAR = 10.0  # in power: where the near voice is so much louder, what comes out is it
 
@@ -57,8 +59,9 @@ def voices() -> tuple[np.ndarray, np.ndarray]:
     return near[: int(BOTH_S * RATE)], np.tile(resample_poly(near[::-1], 5, 4), 2).astype(np.float32)
 
 
-def heard(env: dict[str, str], *argv: str) -> list[np.ndarray]:
-    """The microphone, behind the canceller, and behind the filter as well."""
+def heard(env: dict[str, str], *argv: str) -> tuple[list[np.ndarray], float | None, float]:
+    """The microphone, behind the canceller, and behind the filter as well; how much the canceller adds, in ms, as the
+    product found and printed it, and as these recordings have it."""
     near, far = voices()
     ends = ["--in", SOURCES[0], "--out", "virtual-mic", "--echo-cancel", "--json", *argv]
     line = [sys.executable, "-m", "rtdenoise", *ends]
@@ -68,15 +71,19 @@ def heard(env: dict[str, str], *argv: str) -> list[np.ndarray]:
     ):
         try:
             assert process.stdout
-            while '"running"' not in process.stdout.readline():
-                assert process.poll() is None, "the product did not start"
+            with recordings.pulse_playing(env, MICROPHONE, near, times=10):  # By what it hears the latency is found.
+                while '"running"' not in (said := process.stdout.readline()):
+                    assert process.poll() is None, "the product did not start"
             with recordings.pulse_playing(env, LOUDSPEAKERS, far):
                 time.sleep(1)
                 recorders = [recordings.Recorder(env, source) for source in SOURCES]
                 time.sleep(ALONE_S)
+                both = time.monotonic()
                 with recordings.pulse_playing(env, MICROPHONE, near):
                     time.sleep(BOTH_S + 2)
-                return [recorder.stop().samples for recorder in recorders]
+            taken = [recorder.stop() for recorder in recorders]
+            delay = recordings.align(taken[0], taken[1], both, both + BOTH_S, WINDOW_S)
+            return [each.samples for each in taken], json.loads(said)["echo_cancel_ms"], delay.median_ms
         finally:
             process.terminate()
             process.communicate(timeout=30)
@@ -90,7 +97,7 @@ def echo(args: argparse.Namespace) -> list[Row]:
         if servers.missing(name):
             continue
         with getattr(servers, name)() as env:
-            microphone, *stages = heard(env, *argv)
+            (microphone, *stages), printed_ms, added_ms = heard(env, *argv)
         began = lag(near, microphone)
         alone = slice(began - int(ADAPTS_S * RATE), began - int(MARGIN_S * RATE))
         both = microphone[began : began + len(near)]
@@ -108,6 +115,9 @@ def echo(args: argparse.Namespace) -> list[Row]:
                 limit = f">= {LEAST_DB:g} dB, near voice >= -{MOST_LOST_DB:g} dB"
                 ok = bool(down_db >= LEAST_DB and whole >= -MOST_LOST_DB)
             rows.append(Row(f"{name}, echo behind {stage}", f"{down_db:.1f} dB down; {besides}", limit, ok))
+        printed = "unknown" if printed_ms is None else f"{printed_ms:.1f} ms"
+        measured = f"{printed} as the product prints it; {added_ms:.1f} ms between two recordings"
+        rows.append(Row(f"{name}, latency that the canceller adds", measured))
         of = "near voice {:+.1f} dB ({:+.1f} where noise-like)".format
         besides = f"while both speak; {of(*kept_alone)} alone"
         rows.append(Row(f"{name}, the filter without a canceller", f"{of(*filtered)} {besides}"))
