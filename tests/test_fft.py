@@ -1,20 +1,19 @@
 """Both FFT backends are the FFT, forwards and backwards, and compiled code can call them."""
 
-import numba
 import numpy as np
 import pytest
 
-from rtdenoise.native.fft import RealFFT, fftw_library, inverse_transform, transform
+from rtdenoise.native.fft import RealFFT, fftw_library, inverse_transform, jit, transform
 
 LENGTHS = [24, 128, 256, 352, 704, 706, 768, 1412]  # powers of two, 11s, 3s, and a prime of 353
 
 
-@numba.njit
+@jit
 def forward(plan, time, freq):
     transform(plan, time, freq)
 
 
-@numba.njit
+@jit
 def backward(plan, time, freq):
     inverse_transform(plan, time, freq)
 

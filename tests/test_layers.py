@@ -19,7 +19,9 @@ PUBLIC = "rtdenoise.__init__"  # the names that users import: they reach into ev
 ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": "errors arguments geometry signals home toml_dataclass profiles console",
     "rtdenoise.control": "messages sockets server client",
-    "rtdenoise.native": "intrinsics compilation fft elementwise products tensor_kernels",
+    "rtdenoise.native": """
+        code_cache machine_code arguments compilation panels instructions vector_products intrinsics fft elementwise
+        tensor_kernels""",
     "rtdenoise.model": """
         wire weights onnx_runtime contract contract_file external registry native_session
         graph_file placement program operators compiled_steps""",

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from command import ENVIRONMENT, ROOT, voice, write
+from rtdenoise.native.code_cache import SUFFIX
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ def run(home: Path, *line: str, **environment: str) -> subprocess.CompletedProce
 
 
 def files_of(home: Path) -> list[str]:
-    return [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and p.suffix not in (".nbi", ".nbc")]
+    return [str(p.relative_to(home)) for p in home.rglob("*") if p.is_file() and p.suffix != SUFFIX]
 
 
 @pytest.fixture

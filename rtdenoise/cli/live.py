@@ -34,7 +34,7 @@ from rtdenoise.live.virtual_mic import DESCRIPTION, VirtualMicrophone
 from rtdenoise.live.virtual_speaker import DESCRIPTION as SPEAKER_NAME
 from rtdenoise.live.virtual_speaker import VirtualSpeaker
 from rtdenoise.model.registry import DEFAULT_MODEL
-from rtdenoise.native.compilation import release_compiler
+from rtdenoise.native.machine_code import release_compiler
 from rtdenoise.profiles import in_words
 
 RECORD_S = 1.0  # The interval between two records of --json, and between two looks for changes.

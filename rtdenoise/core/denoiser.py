@@ -24,6 +24,7 @@ from rtdenoise.errors import ModelError, UsageError
 from rtdenoise.geometry import MAX_CHANNELS, MAX_RATE_HZ, MIN_RATE_HZ, Geometry, Latency
 from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import DEFAULT_MODEL, load_model
+from rtdenoise.native.arguments import prepared
 from rtdenoise.native.fft import aligned
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Denoiser(Adjustable):
         self._top_gain = np.ones(channels, np.float32)
         self._rank, self._turn = 1, threading.RLock()
         super().__init__(strength_db, low_cut_hz)
+        self._prepared_full = prepared(self._full)
+        self._prepared_blend = prepared(self._mix), prepared(self._cut), prepared(self._top_gain)
         nothing = np.zeros((0, channels), np.float32)
         self._run(nothing, nothing, 0, 0)  # compiles, or loads what is compiled, before audio flows
 
@@ -194,11 +197,11 @@ class Denoiser(Adjustable):
         Returns the next index and the count of faulty model frames.
         """
         noisy, enhanced = self._stream.buffers(frames or 1)
-        stop = begin(block, at, frames or 1, self._full, noisy, self._stft.arguments)
+        stop = begin(block, at, frames or 1, self._prepared_full, noisy, self._stft.prepared)
         if frames:
             self._stream.step(frames)
-        blending = self._full, enhanced, frames, self._mix, self._cut, self._top_gain
-        return stop, finish(*blending, out, at, stop, self._istft.arguments)
+        blending = self._prepared_full, enhanced, frames, *self._prepared_blend
+        return stop, finish(*blending, out, at, stop, self._istft.prepared)
 
     def _block(self, x: np.ndarray) -> np.ndarray:
         """Return ``x`` as contiguous float32 ``[samples, channels]``."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtdenoise.geometry import Geometry, Latency
+from rtdenoise.native.arguments import prepared
 from rtdenoise.native.fft import Bundle, RealFFT, aligned, inline, inverse_transform, transform
 
 LOUDEST = np.float32(1e6)  # +120 dBFS: a sample beyond it is a fault, as NaN and Inf are, and becomes zero
@@ -148,6 +149,7 @@ class StreamingSTFT:
         self.history = aligned(channels, geometry.window)
         self.held = aligned(channels, geometry.framing.look_ahead, geometry.bins, 2)
         self.arguments = (self.counters, self.history, window, fft.plan, fft.time, fft.freq, self.held)
+        self.prepared = prepared(self.arguments)  # for calls from Python
         self._fft = fft  # owns the FFTW plans behind the addresses in `arguments`
 
     @property
@@ -185,6 +187,7 @@ class StreamingISTFT:
         self.overlap = aligned(channels, geometry.synthesis_hops(latency) * geometry.hop)
         self.ready = aligned(channels, (1 + max_frames) * geometry.hop)
         self.arguments = (self.counters, self.overlap, self.ready, window, fft.plan, fft.time, fft.freq)
+        self.prepared = prepared(self.arguments)
         self._fft = fft
 
     def reset(self) -> None:

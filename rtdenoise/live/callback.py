@@ -10,11 +10,11 @@ import ctypes
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from numba import carray, from_dtype, types
 
 from rtdenoise.live import ring
 from rtdenoise.live.ring import Rings, count_duration, now_ns
 from rtdenoise.native import compilation
+from rtdenoise.native.compilation import carray
 from rtdenoise.native.fft import inline
 from rtdenoise.native.intrinsics import call3, load_acquire, pointer, store_release
 
@@ -55,7 +55,7 @@ def capture(control: np.ndarray, source: Address, frames: int) -> int:
 def control_of(user: Address, slot: int) -> np.ndarray:
     """The control block that a callback was given. The first call notes in ``slot`` which thread calls, so that it can
     be given priority; later ones only look."""
-    control = carray(user, (ring.SLOTS,), np.int64)
+    control: np.ndarray = carray(user, (ring.SLOTS,), np.int64)
     if control[slot] == 0 and control[ring.THREAD_ID] != 0:
         store_release(control, slot, call3(control[ring.THREAD_ID], (0, 0, 0)) & 0x7FFFFFFF)
     return control
@@ -129,8 +129,8 @@ def play(control: np.ndarray, target: Address, frames: int) -> int:
     return began
 
 
-ULONG = from_dtype(np.dtype(ctypes.c_ulong))  # 64 bits, on Windows 32
-SIGNATURE = types.intc(types.voidptr, types.voidptr, ULONG, types.voidptr, ULONG, types.voidptr)
+ULONG = f"uint{8 * ctypes.sizeof(ctypes.c_ulong)}"  # 64 bits, on Windows 32
+SIGNATURE = f"intc(voidptr, voidptr, {ULONG}, voidptr, {ULONG}, voidptr)"
 # Frames come as C's unsigned long, whose sums with signed numbers would be floats: hence np.int64 in each callback.
 native = compilation.callback(SIGNATURE, error_model="numpy")
 
@@ -173,7 +173,7 @@ CALLBACKS = {"duplex": duplex_callback, "input": input_callback, "output": outpu
 
 def entry(kind: Kind, rings: Rings) -> tuple[int, int]:
     """The address of a callback over ``rings``, and the user data it is to be given."""
-    return CALLBACKS[kind].address or 0, rings.address
+    return CALLBACKS[kind].address, rings.address
 
 
 def open_stream(kind: Kind, rings: Rings, **settings: Any) -> sd._StreamBase:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from numba.core import event
+from rtdenoise.native import compilation
 
 LINE = "compiling the filter for this machine; the first start takes a while"
 
@@ -15,14 +15,13 @@ def announced(say: Callable[[str], None]) -> Iterator[None]:
     """``say(LINE)`` when something is first compiled meanwhile; what comes out of the cache is not."""
     said: list[str] = []
 
-    class Listener(event.Listener):
-        def on_start(self, event: event.Event) -> None:
-            if not said:
-                said.append(LINE)
-                say(LINE)
+    def tell(name: str) -> None:
+        if not said:
+            said.append(LINE)
+            say(LINE)
 
-        def on_end(self, event: event.Event) -> None:
-            pass
-
-    with event.install_listener("numba:compile", Listener()):
+    compilation.listeners.append(tell)
+    try:
         yield
+    finally:
+        compilation.listeners.remove(tell)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import carray, types
 
 from rtdenoise.live import callback, ring
 from rtdenoise.live.ring import Rings
 from rtdenoise.native import compilation
+from rtdenoise.native.compilation import carray
 from rtdenoise.native.fft import inline
 from rtdenoise.native.intrinsics import call3, call8, pointer
 
@@ -58,7 +58,7 @@ def move(state: np.ndarray, woven: int, first: int, ports: int, mixed: int, cycl
                 frames[i * ports + p] = share * samples[i] if buffer != 0 else np.float32(0)
 
 
-@compilation.callback(types.void(types.voidptr, types.voidptr), error_model="numpy")
+@compilation.callback("void(voidptr, voidptr)", error_model="numpy")
 def graph_callback(data: Address, position: Address) -> None:
     state = carray(data, (SLOTS,), np.int64)
     clock = carray(position, (CLOCK_WORDS,), np.int64)

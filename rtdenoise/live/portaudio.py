@@ -11,8 +11,6 @@ import threading
 from functools import cache
 from types import ModuleType
 
-from numba import types
-
 from rtdenoise.errors import DeviceError
 from rtdenoise.native.compilation import callback
 
@@ -26,12 +24,12 @@ changing = threading.RLock()  # PortAudio's list and streams are the whole proce
 open_streams: set[object] = set()  # The streams of all sessions, changed under the lock.
 
 
-@callback(types.void(types.voidptr, types.intc, types.voidptr, types.intc, types.voidptr))
+@callback("void(voidptr, intc, voidptr, intc, voidptr)")
 def _no_alsa_message(file: int, line: int, function: int, error: int, format: int) -> None:
     pass
 
 
-@callback(types.void(types.voidptr))
+@callback("void(voidptr)")
 def _no_jack_message(text: int) -> None:
     pass
 

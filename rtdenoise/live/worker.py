@@ -28,6 +28,7 @@ from rtdenoise.live.trace import ANALYSED, OPENED, STEPPED, record_time
 from rtdenoise.model.compiled_steps import CompiledSteps, native_steps
 from rtdenoise.model.contract import ContractStream, Model
 from rtdenoise.model.native_session import NativeSteps, native_steps_available
+from rtdenoise.native.arguments import prepared
 
 Kind = Literal["native", "python"]
 
@@ -258,7 +259,7 @@ class Worker:
             self._python_loop()
 
     def _python_loop(self) -> None:
-        buffers, control = self._buffers(), self.rings.control
+        buffers, control = prepared(self._buffers()), self.rings.control
         stream, hop, trace = self.denoiser.stream, self.denoiser.geometry.hop, self._trace
         with realtime.eager_switching():
             while not wait(control):

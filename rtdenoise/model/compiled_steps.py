@@ -64,7 +64,7 @@ class CompiledSteps:
         self._programs = [programs.on(stream, frames) for frames in range(1, most_frames + 1)]
         self.arguments = np.zeros((most_frames, PHASE + 1), np.int64)
         for row, program in zip(self.arguments, self._programs, strict=True):
-            row[RUN] = int(kernels.run.address or 0)
+            row[RUN] = kernels.run.address
             row[[SESSION, INPUT_NAMES, COUNT, OUTPUT_NAMES]] = program.arguments()
 
     def close(self) -> None:

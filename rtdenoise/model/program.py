@@ -16,7 +16,7 @@ from rtdenoise.model.placement import PlacedProgram, Placement
 from rtdenoise.native import elementwise
 from rtdenoise.native import tensor_kernels as kernels
 from rtdenoise.native.fft import aligned
-from rtdenoise.native.products import PANEL, packed
+from rtdenoise.native.panels import PANEL, packed
 
 FLOAT_BYTES = 4
 SHORT = 8  # A line of fewer elements costs more than its elements do.

@@ -1,250 +1,251 @@
-"""Compiled functions, and where they are kept from one start to the next.
+"""Functions that are machine code: compiled by numba once, kept, and called from then on without it.
 
-numba keeps what it compiled under the stamp of the file that a function stands in. Ours are woven together from several
-files by inlining, so a kept one counts only as long as every source that can be part of it is the same: its own file,
-and those of ours that it imports, however far.
-
-A cache is a help, never a need: one that is damaged is compiled anew, and one that cannot be written goes to the next
-place, or nowhere. It is also code that is run, so a place of ours belongs to this user alone. The places, in order:
-`NUMBA_CACHE_DIR`, if set; `__pycache__` beside the sources, as trustworthy as they are; the user's cache folder.
+To import numba takes longer than to filter ten seconds of sound, so nothing here does until something must be compiled.
+What our functions are made of besides (`Later`) waits too. Python calls a function by its machine code's own interface,
+with each array taken apart into numbers (`rtdenoise.native.arguments`).
 """
 
 from __future__ import annotations
 
+import builtins
 import ctypes
-import hashlib
-import logging
-import multiprocessing
-import os
-import re
-import stat
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from types import CodeType, FunctionType
 from typing import Any, TypeAlias, TypeVar, cast
 
-import llvmlite
-from numba import njit
-from numba.core import config, sigutils
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataCacheFile, _CacheLocator
-from numba.core.ccallback import CFunc
-from numba.core.runtime import rtsys
-
-from rtdenoise.home import user_folder
-
-_IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([^\n#]*))", re.M)
+from rtdenoise.native.arguments import INTEGER, Kinds, flatten, type_of, words_of
+from rtdenoise.native.code_cache import Shelf
+from rtdenoise.native.machine_code import NUMBAS, MachineCode, caller_of, machine
 
 Function: TypeAlias = Callable[..., Any]
 F = TypeVar("F", bound=Function)
 
-DONT_NEED = 4  # of madvise
+OK = (0, -2)  # what numba's functions return unless they raised an error; the second is for None
+MOST_RESULTS = 4
+NEVER_WRAPPED = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+C_TYPES: dict[str, Any] = {
+    "void": None,
+    "voidptr": ctypes.c_void_p,
+    "intc": ctypes.c_int,
+    "int64": ctypes.c_int64,
+    "uint32": ctypes.c_uint32,
+    "uint64": ctypes.c_uint64,
+}
 
-_ours = {"rtdenoise"}  # packages with functions that are woven together
+_compiling = threading.RLock()
+listeners: list[Callable[[str], None]] = []  # are told the name of each function that is compiled, before
+
+
+class Later:
+    """Something that only compiling needs. It is made when it comes to that.
+
+    Parameters
+    ----------
+    make : callable
+        Makes it.
+    """
+
+    def __init__(self, make: Callable[[], Any]):
+        self._make = make
+
+    @cached_property
+    def value(self) -> Any:
+        """The thing itself."""
+        return self._make()
+
+
+def _carray() -> Any:
+    from numba import carray
+
+    return carray
+
+
+carray: Any = Later(_carray)
+
+
+class Kernel(Later):
+    """A function that numba compiles for the kinds of its arguments. Python may call it too, from several threads.
+
+    Arguments are as `rtdenoise.native.arguments` has them; results are numbers.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    options : dict
+        Numba's.
+    """
+
+    def __init__(self, function: Function, options: dict[str, Any]):
+        super().__init__(self._dispatcher)
+        self.__name__, self.__qualname__, self.__module__ = (
+            function.__name__,
+            function.__qualname__,
+            function.__module__,
+        )
+        self.__doc__, self.__wrapped__ = function.__doc__, function
+        self._options, self._shelf = options, Shelf(function.__code__, function.__module__)
+        self._entries: dict[Kinds, Callable[[bytes], Any]] = {}
+
+    def __call__(self, *given: Any) -> Any:
+        words: list[bytes] = []
+        kinds: list[Any] = []
+        for value in given:
+            flatten(value, words, kinds)
+        key = tuple(kinds)
+        entry = self._entries.get(key) or self._load(key, given)
+        return entry(b"".join(words))
+
+    def _load(self, kinds: Kinds, given: Sequence[Any]) -> Callable[[bytes], Any]:
+        with _compiling:
+            if kinds not in self._entries:
+                code = _kept(self._shelf, repr(kinds), lambda: self._compiled(given))
+                self._entries[kinds] = _entry(code, self.__qualname__)
+            return self._entries[kinds]
+
+    def _dispatcher(self) -> Any:
+        from numba import njit
+
+        jit: Any = njit
+        return jit(**self._options, **NEVER_WRAPPED)(resolved(self.__wrapped__))
+
+    def _compiled(self, given: Sequence[Any]) -> MachineCode:
+        from numba.core.registry import cpu_target
+
+        _tell(self.__qualname__)
+        types = tuple(map(type_of, given))
+        self.value.compile(types)
+        made = self.value.overloads[types]
+        kinds = [kind for value in given for kind in words_of(value)]
+        if len(cpu_target.target_context.get_arg_packer(types).argument_types) != len(kinds):
+            raise TypeError(f"{self.__qualname__} takes its arguments in another form than they are given in")
+        result = _result(made.signature.return_type, self.__qualname__)
+        symbol, caller = caller_of(made.fndesc.mangled_name, kinds)
+        return _code(made.library, symbol, result, caller)
+
+
+class Callback:
+    """A function that numba compiles for C to call.
+
+    Parameters
+    ----------
+    function : callable
+        What is compiled.
+    signature : str
+        Result and arguments, by numba's names for C's types.
+    options : dict
+        Numba's.
+    """
+
+    def __init__(self, function: Function, signature: str, options: dict[str, Any]):
+        self.__name__, self.__doc__, self.__wrapped__ = function.__name__, function.__doc__, function
+        self._signature, self._options = signature, options
+        self._shelf = Shelf(function.__code__, function.__module__)
+
+    @cached_property
+    def address(self) -> int:
+        """Where its machine code lies."""
+        with _compiling:
+            return _kept(self._shelf, self._signature, self._compiled).address()
+
+    @cached_property
+    def ctypes(self) -> Any:
+        """The same as a function for Python."""
+        result, _, arguments = self._signature.removesuffix(")").partition("(")
+        kinds = [C_TYPES[name.strip()] for name in arguments.split(",")]
+        return ctypes.CFUNCTYPE(C_TYPES[result], *kinds)(self.address)
+
+    def _compiled(self) -> MachineCode:
+        from numba.core import sigutils
+        from numba.core.ccallback import CFunc
+
+        _tell(self.__name__)
+        signature = sigutils.normalize_signature(self._signature)
+        made: Any = CFunc(resolved(self.__wrapped__), signature, locals={}, options=self._options)
+        made.compile()
+        return _code(made._library, made.native_name, "none")
 
 
 def compiled(**options: Any) -> Callable[[F], F]:
-    """A decorator as `numba.njit`, whose code is kept; ``options`` are numba's."""
+    """A decorator that makes a `Kernel`, with numba's ``options``."""
 
     def decorate(function: F) -> F:
-        dispatcher: Any = njit(**options)(function)
-        dispatcher._cache = _cache_for(function) or dispatcher._cache
-        return cast(F, dispatcher)  # which is called as the function is
+        return cast(F, Kernel(function, options))  # which is called as the function is
 
     return decorate
 
 
-def callback(signature: Any, **options: Any) -> Callable[[Function], CFunc]:
-    """A decorator as `numba.cfunc`, whose code is kept."""
-
-    def decorate(function: Function) -> CFunc:
-        made: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
-        made._cache = _cache_for(function) or made._cache
-        made.compile()
-        return cast("CFunc", made)
-
-    return decorate
+def callback(signature: str, **options: Any) -> Callable[[Function], Callback]:
+    """A decorator that makes a `Callback`."""
+    return lambda function: Callback(function, signature, options)
 
 
-def release_compiler() -> None:
-    """Give the memory back that holds the compiler's own instructions, on Linux: tens of megabytes, of no use once all
-    is compiled. Whoever compiles again has them read from their file again."""
-    if sys.platform != "linux":
-        return
-    library, libc = Path(llvmlite.__file__).parent.as_posix(), ctypes.CDLL(None)
-    for line in Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines():
-        place, rights, *_, path = line.split(maxsplit=5)
-        if path.startswith(library) and rights == "r-xp":  # Nothing else is sure to be as it is in the file.
-            begin, end = (int(address, 16) for address in place.split("-"))
-            where = ctypes.c_void_p(begin), ctypes.c_size_t(end - begin)
-            libc.munlock(*where)  # What is locked cannot be given back.
-            libc.madvise(*where, DONT_NEED)
+def resolved(function: Function) -> Function:
+    """The same function, with the values of all that waits among the names it uses."""
+    known = function.__globals__
+    used = {name: known[name] for name in _names(function.__code__) if name in known}
+    used = {name: v.value if isinstance(v, Later) else v for name, v in used.items()}
+    used |= {"__name__": function.__module__, "__builtins__": builtins}
+    made = FunctionType(function.__code__, used, function.__name__, function.__defaults__, function.__closure__)
+    made.__qualname__, made.__annotations__ = function.__qualname__, function.__annotations__
+    return made
 
 
-def _cache_for(function: Function) -> FunctionCache | None:
-    source = Path(function.__code__.co_filename)
-    _ours.add(function.__module__.partition(".")[0])
-    try:
-        return _Cache(function) if _place(source.parent) else None
-    except OSError:  # no source file, as in a frozen program
-        return None
+def _names(code: CodeType) -> set[str]:
+    return {*code.co_names}.union(*(_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
-class _Locator(_CacheLocator):
-    def __init__(self, function: Function, source: Path):
-        self._py_file, self._lineno = str(source), function.__code__.co_firstlineno
-        self._stamp = _stamp(source)
-
-    def get_cache_path(self) -> str:
-        return str(_place(Path(self._py_file).parent))
-
-    def get_source_stamp(self) -> str:
-        return self._stamp
-
-    def get_disambiguator(self) -> str:
-        return str(self._lineno)
-
-    @classmethod
-    def from_function(cls, py_func: Function, py_file: str) -> _Locator:
-        return cls(py_func, Path(py_file))
+def _tell(name: str) -> None:
+    for listener in list(listeners):
+        listener(name)
 
 
-class _Implementation(CompileResultCacheImpl):
-    _locator_classes = [_Locator]  # noqa: RUF012
+def _kept(shelf: Shelf, kind: str, compile: Callable[[], MachineCode]) -> MachineCode:
+    variant = f"{machine()} {kind}"
+    if found := shelf.find(variant):
+        return MachineCode.unpacked(found)
+    made = compile()
+    shelf.keep(variant, made.packed())
+    return made
 
 
-class _Files(IndexDataCacheFile):
-    """The index of one function and its code, whose names hold the stamp: an index that was written before its code,
-    by a process that died or a disk that filled up, can then not point to the code of older sources."""
-
-    def __init__(self, cache_path: str, filename_base: str, source_stamp: str):
-        super().__init__(cache_path, filename_base, source_stamp)
-        self._base = filename_base
-        self._data_name_pattern = f"{filename_base}.{source_stamp[:12]}.{{number:d}}.nbc"
-
-    def _load_index(self) -> dict[Any, Any]:
-        try:
-            return dict(super()._load_index())
-        except Exception:  # a damaged pickle raises almost anything
-            return {}
-
-    def save(self, key: Any, data: Any) -> None:
-        super().save(key, data)
-        for path in Path(self._cache_path).glob(f"{self._base}.*.nbc"):
-            if not path.name.startswith(self._data_name_pattern.removesuffix("{number:d}.nbc")):
-                path.unlink(missing_ok=True)  # of sources that are gone
+def _code(library: Any, symbol: str, result: str, *more: bytes) -> MachineCode:
+    """What a library of numba's holds, and more object files."""
+    content = library.serialize_using_object_code()[2][0]
+    named = (f.name for f in library._final_module.functions if f.is_declaration)
+    return MachineCode(symbol, [name for name in named if name.startswith(NUMBAS)], result, [content, *more])
 
 
-class _Cache(FunctionCache):
-    _impl_class = _Implementation
-
-    def __init__(self, function: Function):
-        super().__init__(function)
-        locator = self._impl.locator
-        self._cache_file = _Files(self._cache_path, self._impl.filename_base, locator.get_source_stamp())
-
-    def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """As numba's, which first gets ready to compile: for half a second it installs every function it knows, with
-        SciPy's linear algebra if that is there. What is kept is linked and needs only the symbols of numba's run-time
-        library. A compilation gets numba ready by itself."""
-        try:
-            rtsys.initialize(target_context)
-            with self._guard_against_spurious_io_errors():
-                return self._load_overload(sig, target_context)
-        except Exception:  # damaged: compiled anew
-            return None
-
-    def save_overload(self, sig: Any, data: Any) -> None:
-        try:
-            super().save_overload(sig, data)
-        except OSError as problem:
-            _say_once(f"{self._cache_path}: {problem.strerror or problem}")
+def _result(kind: Any, name: str) -> str:
+    """What `MachineCode` says of a result of numba's type."""
+    known = {"none": "none", "int64": "int", "bool": "bool", "float64": "float"}
+    if (text := str(kind)) in known:
+        return known[text]
+    parts = [str(part) for part in getattr(kind, "types", ())]
+    if 0 < len(parts) <= MOST_RESULTS and set(parts) == {"int64"}:
+        return f"ints {len(parts)}"
+    raise TypeError(f"{name} returns {text}, which only compiled code can take")
 
 
-@cache
-def _place(folder: Path) -> Path | None:
-    """Where code compiled from the sources of ``folder`` is kept; None if nowhere."""
-    name = f"{folder.name}-{hashlib.sha256(str(folder).encode(errors='surrogateescape')).hexdigest()[:16]}"
-    chosen = config.CACHE_DIR  # type: ignore[attr-defined]
-    if chosen:
-        places = [Path(chosen, name)]
-    else:
-        places = [folder / "__pycache__"]
-        if home := user_folder("cache"):
-            places.append(home / name)
-    for place in places:
-        if _is_usable(place, place.parent == folder):
-            return place
-    _say_once(f"no private folder to write in: tried {' and '.join(map(str, places))}")
-    return None
+def _entry(code: MachineCode, name: str) -> Callable[[bytes], Any]:
+    """The function of Python that calls it with arguments as they lie in memory."""
+    native = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p)(code.address())
+    kind, _, count = code.result.partition(" ")
+    results_of = ctypes.c_int64 * (MOST_RESULTS + 1)  # The last is where an error would be.
+    error = MOST_RESULTS * INTEGER.size
 
+    def call(words: bytes) -> Any:
+        results = results_of()
+        if native(words, results, ctypes.addressof(results) + error) not in OK:
+            raise RuntimeError(f"{name} failed")
+        if kind == "int":
+            return results[0]
+        if kind == "bool":
+            return bool(results[0] & 1)
+        if kind == "float":
+            return ctypes.c_double.from_buffer(results).value
+        return tuple(results[: int(count)]) if kind == "ints" else None
 
-def _is_usable(place: Path, beside_sources: bool) -> bool:
-    """Whether we can write there and, unless whoever writes there could change the sources too, nobody else can."""
-    try:
-        place.mkdir(mode=0o777 if beside_sources else 0o700, parents=not beside_sources, exist_ok=True)
-        tempfile.TemporaryFile(dir=place).close()
-        seen = os.stat(place)
-    except OSError:
-        return False
-    if beside_sources or sys.platform == "win32":
-        return True
-    return seen.st_uid == os.geteuid() and not seen.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-_said: list[str] = []  # the problem that was told: those of further folders are of the same kind
-
-
-def _say_once(problem: str) -> None:
-    if not _said and multiprocessing.parent_process() is None:  # of many worker processes, none says it again
-        _said.append(problem)
-        logging.getLogger(__name__).warning(
-            "compiled code is not kept (%s); every start takes seconds longer, until NUMBA_CACHE_DIR names a private "
-            "folder with room",
-            problem,
-        )
-
-
-def _stamp(source: Path) -> str:
-    """A hash of this file and of all of ours that it imports, directly or not."""
-    found, waiting = {source}, [source]
-    while waiting:
-        for path in _imported(waiting.pop()):
-            if path not in found:
-                found.add(path)
-                waiting.append(path)
-    whole = hashlib.sha256()
-    for path in sorted(found):
-        whole.update(_content(path).encode(errors="surrogateescape") + b"\0")
-    return whole.hexdigest()
-
-
-@cache
-def _content(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="surrogateescape")
-
-
-@cache
-def _imported(source: Path) -> list[Path]:
-    """Files of ours that a file imports; one too many, out of a docstring, does no harm."""
-    return [path for name in _names(_content(source)) if (path := _file_of(name))]
-
-
-def _names(text: str) -> Iterator[str]:
-    for home, some, modules in _IMPORT.findall(text):
-        if home:
-            yield home
-            yield from (f"{home}.{name}" for name in re.findall(r"\w+", some))
-        yield from re.findall(r"[\w.]+", modules)
-
-
-@cache
-def _file_of(name: str) -> Path | None:
-    """The file of a module that lies in one of our packages."""
-    package, *below = name.split(".")
-    front = getattr(sys.modules.get(package), "__file__", None)
-    if not front or package not in _ours:
-        return None
-    path = Path(front).parent.joinpath(*below)
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+    return call

@@ -7,12 +7,10 @@ A row of a program names the function, addresses, sizes and strides in floats. A
 from __future__ import annotations
 
 import math
-from typing import Any, cast
 
 import numpy as np
-from numba import carray, njit
 
-from rtdenoise.native.compilation import F
+from rtdenoise.native.compilation import F, carray, compiled
 from rtdenoise.native.intrinsics import move4, move8, pointer
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM = range(6)
@@ -33,11 +31,10 @@ REASSOCIATED = {"reassoc", "contract", "nsz", "arcp"}  # Sums in any order; what
 
 def layer(function: F) -> F:
     """Compiled as part of `tensor_kernels.run`."""
-    only_inside: Any = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return cast(F, njit(nogil=True, error_model="numpy", fastmath=REASSOCIATED, **only_inside)(function))
+    return compiled(nogil=True, error_model="numpy", fastmath=REASSOCIATED)(function)
 
 
-@njit(nogil=True, error_model="numpy", fastmath=REASSOCIATED, inline="always")
+@compiled(nogil=True, error_model="numpy", fastmath=REASSOCIATED, inline="always")
 def tanh(x: np.float32) -> np.float32:
     """Tanh, to a few units of float32; NaN stays NaN."""
     x = -REACH if x < -REACH else x
@@ -50,7 +47,8 @@ def tanh(x: np.float32) -> np.float32:
 @layer
 def floats(address: int, count: int) -> np.ndarray:
     """The floats at an address, as an array."""
-    return carray(pointer(address), (count,), np.float32)
+    samples: np.ndarray = carray(pointer(address), (count,), np.float32)
+    return samples
 
 
 @layer

@@ -14,20 +14,17 @@ import weakref
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numba import njit, types
-from numba.extending import overload
 
-from rtdenoise.native.compilation import compiled
+from rtdenoise.native.compilation import Later, compiled, resolved
 from rtdenoise.native.intrinsics import call3
 
-F = TypeVar("F", bound=Callable[..., Any])
 Bundle: TypeAlias = tuple[Any, ...]  # Arrays of one object that travel through compiled code together.
 
 jit = compiled(nogil=True, error_model="numpy")
-inline: Callable[[F], F] = cast(Any, njit(nogil=True, error_model="numpy", inline="always"))  # Part of its caller.
+inline = compiled(nogil=True, error_model="numpy", inline="always")  # Part of its caller.
 
 FORWARD, INVERSE, FORWARD_PLAN, INVERSE_PLAN, TIME, FREQ = range(6)  # slots of an FFTW plan array
 FFTW_ESTIMATE = 64  # always the same plan for a length, so two runs give equal output
@@ -153,28 +150,6 @@ def _mixed_radix(x: np.ndarray, twiddles: np.ndarray) -> np.ndarray:
     return x
 
 
-def transform(plan: np.ndarray, time: np.ndarray, freq: np.ndarray) -> None:
-    """Transform ``time`` into ``freq``, unscaled. For compiled code only.
-
-    Parameters
-    ----------
-    plan, time, freq
-        Those of a `RealFFT`.
-    """
-    raise NotImplementedError
-
-
-def inverse_transform(plan: np.ndarray, time: np.ndarray, freq: np.ndarray) -> None:
-    """Transform ``freq`` into ``time``, unscaled: n times the samples. For compiled code only.
-
-    Parameters
-    ----------
-    plan, time, freq
-        Those of a `RealFFT`. Imaginary parts at 0 Hz and Nyquist are ignored.
-    """
-    raise NotImplementedError
-
-
 def _fftw_forward(plan: Any, time: Any, freq: Any) -> None:
     call3(plan[FORWARD], (plan[FORWARD_PLAN], plan[TIME], plan[FREQ]))
 
@@ -201,14 +176,25 @@ def _numba_inverse(plan: Any, time: Any, freq: Any) -> None:
         time[i] = z[i].real
 
 
-def _implement(function: Callable[..., None], fftw: Callable[..., None], in_numba: Callable[..., None]) -> None:
-    """Compiled code that calls ``function`` gets one of two implementations, by the type of its plan."""
+def _choice(fftw: Callable[..., None], in_numba: Callable[..., None]) -> Any:
+    """What compiled code calls as ``transform(plan, time, freq)``: one of two functions, by the type of its plan."""
+    from numba import types
+    from numba.extending import overload
+
+    def transform(plan: Any, time: Any, freq: Any) -> None:
+        raise NotImplementedError
+
+    implementations = resolved(fftw), resolved(in_numba)
 
     # numba wants the implementations to have the parameters of their overload, annotations included.
-    @overload(function, inline="always")
+    @overload(transform, inline="always")
     def choose(plan: Any, time: Any, freq: Any) -> Callable[..., None]:
-        return fftw if plan.dtype == types.int64 else in_numba
+        return implementations[plan.dtype != types.int64]
+
+    return transform
 
 
-_implement(transform, _fftw_forward, _numba_forward)
-_implement(inverse_transform, _fftw_inverse, _numba_inverse)
+# For compiled code only, with the plan and buffers of a `RealFFT`: transform ``time`` into ``freq``, unscaled.
+transform: Any = Later(lambda: _choice(_fftw_forward, _numba_forward))
+# The other way: n times the samples. Imaginary parts at 0 Hz and Nyquist are ignored.
+inverse_transform: Any = Later(lambda: _choice(_fftw_inverse, _numba_inverse))

@@ -1,103 +1,37 @@
-"""What compiled code needs beyond numba: C calls by run-time address, and ordered memory access.
+"""What compiled code needs beyond numba: C calls by run-time address, ordered memory access, vectors.
 
-Addresses are arguments, not constants, so that functions using them can be cached on disk. Knows no audio.
+The instructions themselves are in `instructions` and `vector_products`, which are loaded once something is compiled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
-from llvmlite import ir
-from numba import extending, types
-from numba.core import cgutils
-from numba.core.base import BaseContext
-from numba.core.typing.templates import Signature
-
-WORD = ir.IntType(64)
-
-Values: TypeAlias = list[ir.Value]
-Code: TypeAlias = Callable[[BaseContext, ir.IRBuilder, Signature, Values], Any]  # Builds the instructions.
-Typed: TypeAlias = tuple[Signature, Code]
+from rtdenoise.native.compilation import Later
 
 
-def intrinsic(function: Callable[..., Typed]) -> Callable[..., Any]:
-    """`numba.extending.intrinsic`, typed as it is called: without the typing context, with values in place of types."""
-    made: Callable[..., Any] = extending.intrinsic(function)
-    return made
+def _instruction(name: str) -> Any:
+    def make() -> Any:
+        from rtdenoise.native import instructions
+
+        return getattr(instructions, name)
+
+    return Later(make)
 
 
-def c_call(arguments: int) -> Callable[..., Any]:
-    """An intrinsic for ``int64 f(int64, ...)`` at an address: ``call(address, (a, b, ...))``.
+def _product(name: str) -> Any:
+    def make() -> Any:
+        from rtdenoise.native import vector_products
 
-    Pointers and smaller integers travel as int64, which 64-bit calling conventions allow; C ignores surplus arguments
-    and a caller may ignore the result, so one shape serves many functions.
-    """
+        return getattr(vector_products, name)
 
-    @intrinsic
-    def call(typingctx: Any, address: types.Type, values: types.Type) -> Typed:
-        def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-            function = builder.inttoptr(args[0], ir.FunctionType(WORD, [WORD] * arguments).as_pointer())
-            return builder.call(function, cgutils.unpack_tuple(builder, args[1], arguments))
-
-        return types.int64(types.int64, types.UniTuple(types.int64, arguments)), codegen
-
-    return call
+    return Later(make)
 
 
-call3, call8 = c_call(3), c_call(8)
-
-
-def _slot(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-    array = context.make_array(signature.args[0])(context, builder, args[0])
-    return cgutils.get_item_pointer(context, builder, signature.args[0], array, [args[1]], wraparound=False)
-
-
-@intrinsic
-def load_acquire(typingctx: Any, array: types.Type, index: types.Type) -> Typed:
-    """``array[index]`` (int64); what its writer wrote before `store_release` is visible afterwards."""
-
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-        return builder.load_atomic(_slot(context, builder, signature, args), "acquire", 8, typ=WORD)
-
-    return types.int64(array, types.intp), codegen
-
-
-@intrinsic
-def store_release(typingctx: Any, array: types.Type, index: types.Type, value: types.Type) -> Typed:
-    """``array[index] = value`` (int64), after everything written before it."""
-
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-        builder.store_atomic(args[2], _slot(context, builder, signature, args), "release", 8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, types.int64), codegen
-
-
-@intrinsic
-def pointer(typingctx: Any, address: types.Type) -> Typed:
-    """An int64 address as a C pointer (for ``carray``)."""
-
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-        return builder.inttoptr(args[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.int64), codegen
-
-
-def move(floats: int) -> Callable[..., Any]:
-    """An intrinsic that copies so many neighbouring floats: ``move(to, at)``, of addresses."""
-    line = ir.VectorType(ir.FloatType(), floats).as_pointer()
-
-    @intrinsic
-    def moved(typingctx: Any, to: types.Type, at: types.Type) -> Typed:
-        def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-            value = builder.load(builder.inttoptr(args[1], line), align=4)
-            builder.store(value, builder.inttoptr(args[0], line), align=4)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64), codegen
-
-    return moved
-
-
-move4, move8 = move(4), move(8)
+call3, call8 = _instruction("call3"), _instruction("call8")
+load_acquire, store_release = _instruction("load_acquire"), _instruction("store_release")
+pointer = _instruction("pointer")
+move4, move8 = _instruction("move4"), _instruction("move8")
+product_of_one, product_of_two, product_of_four = _product("of_one"), _product("of_two"), _product("of_four")
+product_of_eight, product_of_fourteen = _product("of_eight"), _product("of_fourteen")
+widen = _product("widen")

@@ -11,13 +11,11 @@ file; whoever writes a program (`rtdenoise.model.program`) answers for its addre
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, types
 
-from rtdenoise.native.compilation import callback
+from rtdenoise.native.compilation import callback, carray
 from rtdenoise.native.elementwise import HALF, ONE, ZERO, binary, copy, floats, layer, reduce, tanh, unary
-from rtdenoise.native.intrinsics import pointer
-from rtdenoise.native.products import (
-    PANEL,
+from rtdenoise.native.intrinsics import (
+    pointer,
     product_of_eight,
     product_of_four,
     product_of_fourteen,
@@ -25,6 +23,7 @@ from rtdenoise.native.products import (
     product_of_two,
     widen,
 )
+from rtdenoise.native.panels import PANEL
 
 # What a row of a program does; the columns after it are named where it is done.
 COPY, BINARY, UNARY, REDUCE, PRODUCT, GATES, NORM, SMALL_PRODUCT = range(8)
@@ -47,7 +46,7 @@ def _at_once(rows: int, wide: bool) -> int:
 def _product(p: np.ndarray, scratch: np.ndarray) -> None:
     """out, a, weight, bias, rows, inner, columns, stride of a's rows, of out's, half, relu.
 
-    ``out = a @ weight + bias``; weight as `products.packed` lays it.
+    ``out = a @ weight + bias``; weight as `panels.packed` lays it.
     """
     out, a, weight, bias = p[1], p[2], p[3], p[4]
     rows, inner, columns, a_row, out_row = p[5], p[6], p[7], p[8], p[9]
@@ -142,7 +141,7 @@ def _small_product(p: np.ndarray) -> None:
                     y[r * columns + c] += s * b[k * columns + c]
 
 
-@callback(types.int64(*[types.int64] * 8), nogil=True, error_model="numpy")
+@callback(f"int64({', '.join(['int64'] * 8)})", nogil=True, error_model="numpy")
 def run(program: int, _1: int, numbers: int, _3: int, rows: int, scratch: int, _6: int, _7: int) -> int:
     """Run ``rows`` rows of a program (see `rtdenoise.model.program`); returns 0. It is called as OrtApi's Run is."""
     table = carray(pointer(program), (rows, COLUMNS), np.int64)

@@ -12,7 +12,7 @@ import pytest
 from rtdenoise.live.ring import Rings
 from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import load_model
-from rtdenoise.native import compilation
+from rtdenoise.native import code_cache
 from rtdenoise_bench.testbed import busy_model, servers
 from rtdenoise_bench.testbed.harness import Harness
 
@@ -44,11 +44,11 @@ def compiled(plain, tmp_path_factory) -> None:
 def nearly_compiled(tmp_path, monkeypatch) -> str:
     """A cache of what was compiled before, but for the worker's loop: seconds of compiling, not half a minute."""
     rooms = [ROOT / "rtdenoise" / name for name in ("native", "core", "model", "live")]
-    places = [compilation._place(room) for room in rooms]
-    monkeypatch.setattr(compilation.config, "CACHE_DIR", str(tmp_path))
-    place_now = compilation._place.__wrapped__  # what this process uses itself stays where it is
+    places = [code_cache._place(room) for room in rooms]
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    place_now = code_cache._place.__wrapped__  # what this process uses itself stays where it is
     for room, place in zip(rooms, places, strict=True):
-        for path in place.glob("*.nb[ic]"):
+        for path in place.glob(f"*{code_cache.SUFFIX}"):
             shutil.copy(path, place_now(room))
     for path in tmp_path.rglob("hop_loop.hop_loop-*"):
         path.unlink()

@@ -12,16 +12,23 @@ import sys
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import carray, types
 
 from rtdenoise.errors import DeviceError
-from rtdenoise.live import graph_callback
-from rtdenoise.live.graph_callback import CLOCK_FRAMES, CLOCK_POSITION, CLOCK_WORDS, DSP_BUFFER, FIRST_IN, IN_FRAMES
+from rtdenoise.live.graph_callback import (
+    CLOCK_FRAMES,
+    CLOCK_POSITION,
+    CLOCK_WORDS,
+    DSP_BUFFER,
+    FIRST_IN,
+    IN_FRAMES,
+    move,
+)
+from rtdenoise.live.graph_callback import SLOTS as GRAPH_SLOTS
 from rtdenoise.live.graph_links import find_node, link, pair
 from rtdenoise.live.pipewire import Connection
 from rtdenoise.live.pipewire_filter import INPUT, Filter
 from rtdenoise.live.pipewire_library import dsp_buffer_address
-from rtdenoise.native import compilation
+from rtdenoise.native.compilation import callback, carray
 from rtdenoise.native.intrinsics import pointer
 from rtdenoise_bench.measure.correlation import RATE
 
@@ -30,18 +37,18 @@ ENDS = 2
 MOST_FRAMES, MOST_CYCLES = 75 * RATE, 75 * RATE // 32  # as much as is kept, in cycles of 32 frames
 CLOCK_NS = 9  # The word of PipeWire's `spa_io_clock` with the time at which the cycle began, by the monotonic clock.
 # What the callback is given, after what `graph_callback.move` needs: addresses, and how much of both is filled.
-SOUND, CYCLES, FRAMES, COUNT, SLOTS = range(graph_callback.SLOTS, graph_callback.SLOTS + 5)
+SOUND, CYCLES, FRAMES, COUNT, SLOTS = range(GRAPH_SLOTS, GRAPH_SLOTS + 5)
 POSITION, AT_NS, FIRST, COLUMNS = range(4)  # of a cycle: the graph's position, when, and the first frame
 
 
-@compilation.callback(types.void(types.voidptr, types.voidptr), error_model="numpy")
+@callback("void(voidptr, voidptr)", error_model="numpy")
 def _record(data: Address, position: Address) -> None:
     state, clock = carray(data, (SLOTS,), np.int64), carray(position, (CLOCK_WORDS,), np.int64)
     cycles = carray(pointer(state[CYCLES]), (MOST_CYCLES, COLUMNS), np.int64)
     at, count, cycle = state[FRAMES], state[COUNT], clock[CLOCK_FRAMES]
     if at + cycle <= MOST_FRAMES and count < MOST_CYCLES:
         state[IN_FRAMES] = state[SOUND] + at * ENDS * 4
-        graph_callback.move(state, IN_FRAMES, FIRST_IN, ENDS, 1, cycle, False)
+        move(state, IN_FRAMES, FIRST_IN, ENDS, 1, cycle, False)
         cycles[count, POSITION], cycles[count, AT_NS], cycles[count, FIRST] = clock[CLOCK_POSITION], clock[CLOCK_NS], at
         state[FRAMES], state[COUNT] = at + cycle, count + 1
 
@@ -57,7 +64,7 @@ def _until_input_ends(graph: Connection, names: list[str]) -> tuple[np.ndarray, 
 
     words = {"node.name": "probe", "media.type": "Audio", "media.category": "Filter", "media.role": "DSP"}
     ends = [(INPUT, "reference", "FL"), (INPUT, "heard", "FR")]
-    node = Filter(graph, words, ends, int(_record.address or 0), state.ctypes.data, take)
+    node = Filter(graph, words, ends, _record.address, state.ctypes.data, take)
     for end, name in enumerate(names):
         if (found := find_node(graph, name)) is None:
             raise DeviceError(f"PipeWire does not list {name}")

@@ -10,15 +10,14 @@ import contextlib
 from collections.abc import Iterator
 
 import numpy as np
-from numba import carray, types
 
 from rtdenoise.model.native_session import RUN, SESSION
-from rtdenoise.native.compilation import callback
+from rtdenoise.native.compilation import callback, carray
 from rtdenoise.native.intrinsics import call3, call8, pointer
 from rtdenoise_bench.measure.clock import sleep_address
 
 COUNT, EVERY, STALLED, SLEEP, SECONDS, NANOSECONDS, TRUE_RUN, TRUE_SESSION = range(8)
-_run = callback(types.int64(*[types.int64] * 8))
+_run = callback(f"int64({', '.join(['int64'] * 8)})")
 
 
 @_run

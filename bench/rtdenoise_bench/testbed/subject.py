@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from numba import carray
 
 from rtdenoise.arguments import BACKENDS, count, number
 from rtdenoise.live import callback, ring
 from rtdenoise.live.session import LiveDenoiser
 from rtdenoise.live.trace import WRITTEN, make_trace
+from rtdenoise.native.compilation import carray
 from rtdenoise_bench.measure.correlation import RATE
 from rtdenoise_bench.testbed.stressors import HOGS
 from rtdenoise_bench.testbed.traced_callback import Observer
@@ -56,7 +56,7 @@ def _pass_through() -> None:
         control[ring.PRIMED] = 1
         return callback.CONTINUE
 
-    callback.entry = lambda kind, rings: (copy.address or 0, rings.address)
+    callback.entry = lambda kind, rings: (copy.address, rings.address)
 
 
 def main() -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import carray, types
 
 from rtdenoise.live import callback, ring
 from rtdenoise.live.ring import Rings
 from rtdenoise.native import compilation
+from rtdenoise.native.compilation import carray
 from rtdenoise.native.intrinsics import call8, pointer
 
 # Columns of the log: monotonic ns, first frame of the captured and of the played timeline, frames, and the driver's
@@ -23,10 +23,9 @@ ROWS = 1 << 17  # Three minutes of blocks of 64 frames fit.
 AUDIO_FRAMES = 1 << 19  # The first channel's input and output are kept for 11 s at 48 kHz.
 CALLBACK, CONTROL, LOG, COUNT, LINE, LINE_FRAMES, LINE_AT, IS_INPUT, CHANNELS_IN, CHANNELS_OUT = range(10)
 AUDIO_IN, AUDIO_OUT, SLOTS = range(10, 13)
-WORD = types.int64
 
 
-@compilation.callback(types.intc(WORD, WORD, callback.ULONG, WORD, callback.ULONG, WORD), error_model="numpy")
+@compilation.callback(f"intc(int64, int64, {callback.ULONG}, int64, {callback.ULONG}, int64)", error_model="numpy")
 def _traced_callback(source, target, frames, clock, flags, user):
     plan = carray(pointer(user), (SLOTS,), np.int64)
     control = carray(pointer(plan[CONTROL]), (ring.SLOTS,), np.int64)
@@ -83,7 +82,7 @@ class Observer:
         plan[CHANNELS_IN], plan[CHANNELS_OUT], plan[IS_INPUT] = *ends, kind != "output"
         self._kept += [line, rings]
         self._plans[kind], self._logs[kind], self._audio[kind] = plan, log, audio
-        return _traced_callback.address or 0, plan.ctypes.data
+        return _traced_callback.address, plan.ctypes.data
 
     def recorded(self) -> dict[str, np.ndarray]:
         """What the callbacks recorded, oldest first (``log_in``, ``log_out``), and what of the sound they kept

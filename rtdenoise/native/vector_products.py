@@ -1,41 +1,23 @@
-"""Products of matrices with few rows, as vector instructions: what most of a network's step is.
+"""Products of matrices with few rows, as vector instructions: what most of a network's step is. Loaded to compile only.
 
-A weight is laid out in panels of 32 columns, each of which is read once from its beginning to its end. Panels hold
-float32, or half precision where that is exact: half the memory to read, and the processor widens it for nothing.
+Weights lie as `rtdenoise.native.panels` lays them out: each panel is read once from its beginning to its end.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.base import BaseContext
 from numba.core.typing.templates import Signature
 
-from rtdenoise.native.intrinsics import WORD, Typed, Values, intrinsic
+from rtdenoise.native.instructions import WORD, Typed, Values, intrinsic
+from rtdenoise.native.panels import LANES, PANEL, VECTORS
 
-LANES, VECTORS = 16, 2
-PANEL = LANES * VECTORS  # columns
-HALF_STEP = (
-    2.0**-24
-)  # The smallest step of half precision, which tiny values are rounded to: less than float32 sums lose.
 FLOAT, HALF_FLOAT, INDEX = ir.FloatType(), ir.HalfType(), ir.IntType(32)
 VECTOR, HALF_VECTOR = ir.VectorType(FLOAT, LANES), ir.VectorType(HALF_FLOAT, LANES)
-
-
-def packed(weight: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Lay out a weight ``[inner, columns]`` in panels; and whether they are in half precision."""
-    inner, columns = weight.shape
-    panels = -(-columns // PANEL)
-    filled = np.zeros((inner, panels * PANEL), np.float32)
-    filled[:, :columns] = weight
-    with np.errstate(over="ignore", invalid="ignore"):
-        exact = bool(np.abs(weight.astype(np.float16).astype(np.float32) - weight).max(initial=0) <= HALF_STEP / 2)
-    laid = filled.reshape(inner, panels, PANEL).swapaxes(0, 1)
-    return np.ascontiguousarray(laid, np.float16 if exact else np.float32), exact
 
 
 def _product(rows: int, chains: int, wide: bool = False) -> Any:
@@ -144,5 +126,5 @@ def widen(typingctx: Any, to: types.Type, weight: types.Type, inner: types.Type)
     return types.void(*[types.int64] * 3), codegen
 
 
-product_of_one, product_of_two, product_of_four = _product(1, 4), _product(2, 2), _product(4, 1)
-product_of_eight, product_of_fourteen = _product(8, 1), _product(14, 1, wide=True)
+of_one, of_two, of_four = _product(1, 4), _product(2, 2), _product(4, 1)
+of_eight, of_fourteen = _product(8, 1), _product(14, 1, wide=True)
