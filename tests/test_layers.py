@@ -37,7 +37,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         streams pipewire_filter graph_callback graph_links own_nodes graph_streams
         backends carrier player file_ends watch delay hop hop_loop worker settings session remote microphones""",
     "rtdenoise.panel": "access memory report history preferences ends offer engine server desktop browser",
-    "rtdenoise.serving": "protocol limits access metrics session server",
+    "rtdenoise.serving": "protocol limits access metrics session door server",
     "rtdenoise.integrations": "aiortc livekit pipecat",
     "rtdenoise.cli": """
         keys config ends profiles listening options request archive ctl panel serve service devices apps models

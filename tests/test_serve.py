@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="pip install 'rtdenoise[serve]'"
 pytest.importorskip("prometheus_client", reason="pip install 'rtdenoise[serve]'")
 
 from rtdenoise.serving.access import Access, read_token  # noqa: E402
+from rtdenoise.serving.door import TURN_S  # noqa: E402
 from rtdenoise.serving.limits import BURST_S, LEAST_S, Limits, Pace  # noqa: E402
 from rtdenoise.serving.server import Server  # noqa: E402
 from rtdenoise_bench.measure.serving import capacity  # noqa: E402
@@ -271,6 +273,47 @@ def test_who_sends_no_more_sound_is_told_and_let_go():
             await until(lambda: server.service.taken == 0)
 
     run(waited())
+
+
+def test_pings_keep_no_connection_that_sends_no_sound():
+    async def pinged():
+        async with serving(Limits(idle_s=0.5)) as (server, http), stream(server, http) as ws:
+
+            async def ping():
+                with contextlib.suppress(ConnectionError):
+                    while not ws.closed:
+                        await ws.ping()
+                        await asyncio.sleep(0.05)
+
+            pinging = asyncio.create_task(ping())
+            assert (await ws.receive_json())["code"] == "idle"
+            pinging.cancel()
+
+    run(pinged())
+
+
+def test_pings_before_a_hello_are_refused():
+    async def pinged():
+        async with serving() as (server, http), http.ws_connect(server.url) as ws:
+            await ws.ping()
+            assert (await ws.receive_json())["code"] == "bad-hello"
+
+    run(pinged())
+
+
+def test_strangers_are_worked_for_one_after_the_other():
+    async def crowded():
+        async with serving() as (server, _):
+            began, turns = time.monotonic(), []
+
+            async def turn():
+                await server._door.turn()
+                turns.append(time.monotonic())
+
+            await asyncio.gather(*(turn() for _ in range(40)))
+            assert all(at - began >= k * TURN_S for k, at in enumerate(turns))
+
+    run(crowded())
 
 
 def test_who_does_not_read_is_read_no_more_and_then_let_go():

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PORT = 8_765
 LOOK_S = 0.2
+# Connections leave cycles behind. Old ones are swept after some 7,000 new objects, a few ms at a time; by default it
+# would be ten times as many, and a sweep would hold every session up for 50 ms.
+OFTEN = 700, 10, 1
 LEAST_KIB, MOST_KIB = 4, 16 * 1024
 
 
@@ -62,8 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
     limits = Limits(args.connections or 8 * cores(), args.speed, args.message_kib * 1024)
     model = load_model(args.model or DEFAULT_MODEL)
-    with signals.awaited() as came:
-        asyncio.run(_serve(Server(model, limits, args.host or LOOPBACK, args.port, access), came))
+    seldom = gc.get_threshold()
+    try:
+        with signals.awaited() as came:
+            asyncio.run(_serve(Server(model, limits, args.host or LOOPBACK, args.port, access), came))
+    finally:
+        gc.set_threshold(*seldom)
     return 0
 
 
@@ -71,6 +78,7 @@ async def _serve(server: Server, came: list[int]) -> None:
     async with server:
         gc.collect()
         gc.freeze()  # or each sweep through what numba and the model brought holds every session up for 50 to 100 ms
+        gc.set_threshold(*OFTEN)
         places = server.service.limits.connections
         console.say(f"serving {server.service.model.name} at {server.url} ({places} places; Ctrl-C ends it)")
         while not came:

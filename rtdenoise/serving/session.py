@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 
@@ -23,14 +23,22 @@ from rtdenoise.core.async_denoiser import AsyncDenoiser
 from rtdenoise.errors import RtdenoiseError
 from rtdenoise.model.contract import Model
 from rtdenoise.serving import protocol
-from rtdenoise.serving.limits import Limits, Pace
+from rtdenoise.serving.limits import LEAST_S, Limits, Pace
 from rtdenoise.serving.metrics import Metrics
 from rtdenoise.serving.protocol import CHANGEABLE, Hello, Refusal
 
-HEARTBEAT_S = 20.0  # a peer that has gone without a word is noticed after one and a half of these
+PING_S = 0.25  # between pings that are answered at once, for more than `BURST_S` of them
 GOODBYE_S = 1.0  # for a client to take in why its connection ends
 CODES = {"busy": WSCloseCode.TRY_AGAIN_LATER, "partial-sample": WSCloseCode.INVALID_TEXT}
 ENDED = (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED)
+
+
+class Door(Protocol):
+    """Strangers are worked for in turn, until they are admitted."""
+
+    async def turn(self) -> None: ...
+
+    def admit(self, request: web.Request) -> None: ...
 
 
 class Service:
@@ -63,16 +71,16 @@ class Service:
 class Session:
     """A WebSocket that has been asked for; ``admitted`` once its hello has been answered."""
 
-    def __init__(self, service: Service, request: web.Request):
+    def __init__(self, service: Service, request: web.Request, door: Door):
         self._service, self._limits, self._metrics = service, service.limits, service.metrics
         self._socket = web.WebSocketResponse(
             max_msg_size=self._limits.message_bytes + 1,  # which aiohttp refuses
-            heartbeat=HEARTBEAT_S,
             timeout=GOODBYE_S,
             compress=False,
             autoping=False,
         )
-        self._request, self._pace = request, Pace(self._limits.speed)
+        self._request, self._door = request, door
+        self._pace, self._pings = Pace(self._limits.speed), Pace(1.0)
         self.admitted, self._leaving = False, asyncio.Event()
 
     async def run(self) -> web.WebSocketResponse:
@@ -103,12 +111,14 @@ class Session:
         first = await self._receive(self._limits.hello_s, "no hello came")
         if first is None:
             return
+        await self._door.turn()
         if first.type is not WSMsgType.TEXT:
             raise Refusal("bad-hello", "sound came before a hello")
         hello = protocol.read_hello(first.data)
         settings = hello.rate, hello.channels, hello.strength_db, hello.latency, hello.low_cut_hz
         with self._service.place(hello.channels):
             self.admitted = True
+            self._door.admit(self._request)
             async with AsyncDenoiser(self._service.model, *settings, executor=self._service.executor) as stream:
                 stream.bypass = hello.bypass
                 await self._send(self._hello(hello, stream))
@@ -168,10 +178,11 @@ class Session:
             await asyncio.sleep(wait_s)
 
     async def _receive(self, most_s: float, silence: str) -> WSMessage | None:
-        """The next message that wants an answer, None at the end."""
+        """The next message that wants an answer, None at the end. Pings do not keep a connection that is idle."""
+        until_s = time.monotonic() + most_s
         while True:
             try:
-                message = await self._socket.receive(timeout=most_s)
+                message = await self._socket.receive(timeout=max(LEAST_S, until_s - time.monotonic()))
             except asyncio.TimeoutError:
                 raise Refusal("idle", f"{silence} for {most_s:g} s") from None
             if message.type in (WSMsgType.BINARY, WSMsgType.TEXT):
@@ -180,7 +191,9 @@ class Session:
                 return None
             if message.type is WSMsgType.ERROR:
                 raise self._fault(message.data)
-            await self._keep_pace(0.0)
+            if not self.admitted:
+                raise Refusal("bad-hello", "a ping or pong came before a hello")
+            await asyncio.sleep(self._pings.wait_s(PING_S))
             if message.type is WSMsgType.PING:
                 await self._socket.pong(message.data)
 
