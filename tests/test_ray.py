@@ -70,6 +70,7 @@ def cluster(monkeypatch):
                 line, env=ENVIRONMENT, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=-3
             )
             stack.callback(end, process)
+            wait_for(lambda: listens(port))
             wait_for(lambda: answers(port))
             return f"ray://127.0.0.1:{port}", process
 
@@ -91,10 +92,16 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def answers(port: int) -> bool:
+def listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
         return True
     return False
+
+
+def answers(port: int) -> bool:
+    """Whether a client is let in. The port is open some seconds before Ray can start the server of a client."""
+    line = [sys.executable, "-c", f"import ray; ray.init('ray://127.0.0.1:{port}')"]
+    return subprocess.run(line, env=ENVIRONMENT, capture_output=True).returncode == 0
 
 
 def at_work(process: subprocess.Popen) -> list[int]:
