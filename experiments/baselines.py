@@ -1,9 +1,9 @@
 """Train the five baselines and compare them: same audio, same computing time, same pairs.
 
 Each is a recipe, beside this file or in the package. It is trained for a stated time of one core's work, exported, run
-through the streaming core on pairs that it never heard, and becomes one row of the table in ``BASELINES.md``. The
-default model's recipe gets the same time, for comparison. Finished trainings are kept in ``--work``, and a stopped run
-resumes where it was.
+through the streaming core on pairs that it never heard, scored as by ``rtdenoise evaluate``, and becomes one row of
+the table in ``BASELINES.md``. The default model's recipe gets the same time, for comparison. Finished trainings are
+kept in ``--work``, and a stopped run resumes where it was.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile as sf
 import torch
 
-from rtdenoise import Denoiser, denoise
+from rtdenoise import Denoiser, console
 from rtdenoise.arguments import count, number
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import replacing, write_text
 from rtdenoise.model.registry import load_model
-from rtdenoise.training import metrics
-from rtdenoise.training.networks import build
-from rtdenoise.training.onnx_export.export import export
+from rtdenoise.training.onnx_export.export import export_checkpoint
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
 from rtdenoise.training.scoring import cards
-from rtdenoise.training.scoring.pair_scores import Pair, at_rate, find_pairs
-from rtdenoise.training.scoring.score_tables import table
+from rtdenoise.training.scoring.pair_scores import Extent, Filter, Pair, find_pairs, named_folders, score_sets
+from rtdenoise.training.scoring.score_tables import COLUMNS, mean_of_sets, places, table
+from rtdenoise.training.scoring.systems import System as Scored
+from rtdenoise.training.scoring.systems import unfiltered
 from rtdenoise.training.trainer import Batches, Trainer, load_checkpoint
 from rtdenoise_bench.report import machine
 
@@ -40,6 +39,10 @@ LOW, HIGH = 16000, 48000  # banks that serve all: bins are 62.5 Hz apart at ever
 PROBE_STEPS = 4
 REUSE = 4  # of voices and noises, for all alike
 STEPS_TIMED = 500
+PLAN = "plan.json"  # What a training was begun with, which later calls do not change.
+SHOWN = ("pesq_wb", "estoi", "si_sdr_80hz", "iou")
+HEADINGS = COLUMNS | {"iou": "IoU"}
+Results = dict[str, dict[str, Any]]  # of one system: by set, and "mean" of several
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ SYSTEMS = {
     "db-minmax": System("db-minmax", LOW, "80 ms for a window of 1 s"),
     "deep-unet": System("deep-unet", HIGH),
     "crced-mse": System("crced-mse", LOW),
-    "tape": System("tape", HIGH, "on tape: SI-SDR ~19 dB, segmental SNR 19+ dB, LSD ~6 dB", linked=False),
+    "tape-mask": System("tape", HIGH, "on tape: SI-SDR ~19 dB, segmental SNR 19+ dB, LSD ~6 dB", linked=False),
     "unet": System("unet", LOW),
 }
 
@@ -65,7 +68,17 @@ SYSTEMS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (("clean", "speech"), ("noise", "noise"), ("rir", "room impulse responses")):
         parser.add_argument(f"--{name}", type=Path, nargs="+", default=[], metavar="DIR", help=f"folders with {what}")
-    parser.add_argument("--pairs", type=Path, required=True, metavar="DIR", help="pairs to score on, noisy/ and clean/")
+    parser.add_argument(
+        "--pairs",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="pairs to score on, noisy/ and clean/; for several folders, the mean of their means too",
+    )
+    parser.add_argument(
+        "--keep-input", type=number(0, 1), default=0.05, metavar="SHARE", help="of the input left in all (default 0.05)"
+    )
     parser.add_argument(
         "--minutes",
         type=number(0.001, 1_000_000, "minutes"),
@@ -77,6 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache", type=Path, help="where decoded audio is kept (default: WORK/cache)")
     parser.add_argument("--only", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS), metavar="NAME")
     parser.add_argument("--into", type=Path, metavar="FILE.md", help="put the table between its <!-- table --> marks")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="put the trained models here too, as NAME.onnx")
+    parser.add_argument("--jobs", type=count(1, 1_000), default=1, metavar="N", help="processes that score (default 1)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -85,15 +100,11 @@ def run(args: argparse.Namespace) -> int:
     if args.into:
         cards.around(args.into, "table")  # raises now what would else be raised after the trainings
     torch.set_num_threads(1)
-    pairs = find_pairs(args.pairs)
-    rows = {"noisy": scored(pairs, lambda x, rate: x)}
+    sets = {name: find_pairs(folder) for name, folder in named_folders(args.pairs).items()}
+    rows = {"noisy": scored("noisy", unfiltered, sets, args.jobs)}
     for name in args.only:
-        done = args.work / name / "row.json"
-        if not done.exists():
-            checkpoint = trained(name, args)
-            write_text(done, json.dumps(row_of(name, checkpoint, pairs)))
-        rows[name] = json.loads(done.read_text())
-    text = as_markdown(rows, args)
+        rows[name] = row_of(name, sets, args)
+    text = as_markdown(rows, sets, args)
     print(text, end="")
     if args.into:
         cards.put(args.into, "table", text)
@@ -134,6 +145,7 @@ def trained(name: str, args: argparse.Namespace) -> Path:
         steps = max(2, round(args.minutes * 60 / step_s))
         plan = {"steps": steps, "warmup": max(1, steps // 20), "all_frames_from": 1.0}
         trainer = Trainer(replace(recipe, schedule=replace(recipe.schedule, **plan)), folder, cache, "cpu", None)
+        write_text(folder / PLAN, json.dumps({"minutes": args.minutes}))
     schedule = trainer.recipe.schedule
     batches = Batches(trainer.mixer, trainer.step, schedule.steps, trainer.recipe.data.batch, trainer.ranks)
     for k in range(len(batches)):  # no choosing of a best one on the way: the last averages count
@@ -155,16 +167,28 @@ def seconds_a_step(trainer: Trainer) -> float:
     return float(np.mean(spent[1:]))
 
 
-def row_of(name: str, checkpoint: Path, pairs: list[Pair]) -> dict[str, Any]:
-    """Export a checkpoint, check it, and score it as users would run it."""
-    state = load_checkpoint(checkpoint)
-    recipe = recipe_from_json(state["recipe"])
-    net = build(recipe.network, recipe.options)
-    net.load_state_dict(state["ema"])
+def row_of(name: str, sets: dict[str, list[Pair]], args: argparse.Namespace) -> dict[str, Any]:
+    """Train, export and score as users would run it; or what was found when the same was asked before."""
+    done = args.work / name / "row.json"
+    asked = {"pairs": [str(f.resolve()) for f in args.pairs], "kept": args.keep_input}
+    if done.exists() and (before := json.loads(done.read_text()))["asked"] == asked:
+        return before
+    checkpoint = trained(name, args)
     path = checkpoint.with_name(f"{name}.onnx")
-    with replacing(path) as file:
-        file.write(export(net, recipe.network, {"name": name, "version": "1"}).SerializeToString())
-    model = load_model(path)
+    for target in (path, *([args.models / path.name] if args.models else [])):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as file:
+            model = export_checkpoint(checkpoint, {"name": name, "version": "1"}, args.keep_input)
+            file.write(model.SerializeToString())
+    row = scored(name, Scored(name, str(path)), sets, args.jobs) | cost_of(path, checkpoint)
+    row |= json.loads((checkpoint.parent / PLAN).read_text()) | {"asked": asked}
+    write_text(done, json.dumps(row))
+    return row
+
+
+def cost_of(path: Path, checkpoint: Path) -> dict[str, Any]:
+    """What a model costs, live and in training."""
+    recipe, model = recipe_from_json(load_checkpoint(checkpoint)["recipe"]), load_model(path)
     stream = model.stream(1)
     stream.buffers(1)[0][:] = 0.01 * np.random.default_rng(4).standard_normal((1, 1, model.info.bins, 2))
     spent = []
@@ -172,53 +196,45 @@ def row_of(name: str, checkpoint: Path, pairs: list[Pair]) -> dict[str, Any]:
         begin = time.perf_counter()
         stream.step(1)
         spent.append(time.perf_counter() - begin)
-    data, steps = recipe.data, recipe.schedule.steps
-    return scored(pairs, lambda x, rate: denoise(x, rate, model)) | {
+    data = recipe.data
+    return {
         "parameters": model.info.parameters,
         "step_ms": float(np.median(spent)) * 1000,
         "latency_ms": Denoiser(model, 48000).latency_ms,
-        "hours_heard": steps * data.batch * data.seconds / 3600,
+        "hours_heard": recipe.schedule.steps * data.batch * data.seconds / 3600,
         "loss": {k: v for k, v in vars(recipe.loss).items() if v and k != "wave"},
     }
 
 
-def scored(pairs: list[Pair], system: Any) -> dict[str, Any]:
-    """Mean scores over the pairs, at 16 kHz."""
-    rows = []
-    for pair in pairs:
-        (x, rate), (c, _) = (sf.read(p, dtype="float32", always_2d=True) for p in (pair.noisy, pair.clean))
-        out, wanted = at_rate(system(x[:, 0], rate), rate), at_rate(c[:, 0], rate)
-        measures = (metrics.pesq_wide, metrics.estoi, metrics.si_sdr_db, metrics.overlap)
-        rows.append([measure(wanted, out) for measure in measures])
-    return dict(zip(("pesq_wb", "estoi", "si_sdr", "iou"), map(float, np.mean(rows, 0)), strict=True))
+def scored(name: str, system: Filter, sets: dict[str, list[Pair]], jobs: int) -> dict[str, Any]:
+    """Mean scores on every set and over the sets, and how many pairs came out worse than they went in."""
+    results = list(score_sets({name: system}, sets, Extent(others=False), jobs, console.say).values())
+    whole = mean_of_sets(results)[name]
+    return {
+        "scores": [{k: r["mean"][k] for k in SHOWN} for r in (*(r[name] for r in results), whole)],
+        "worse": whole["worse_than_noisy"],
+    }
 
 
-def as_markdown(rows: dict[str, dict[str, Any]], args: argparse.Namespace) -> str:
-    titles = [
-        "system",
-        "PESQ-WB",
-        "ESTOI",
-        "SI-SDR",
-        "IoU",
-        "parameters",
-        "step",
-        "latency",
-        "heard",
-        "loss",
-        "its origin",
-    ]
+def as_markdown(rows: dict[str, dict[str, Any]], sets: dict[str, list[Pair]], args: argparse.Namespace) -> str:
+    titles = ["system", *(HEADINGS[k] for k in SHOWN), "worse than noisy, ESTOI / SI-SDR 80 Hz"]
+    titles += ["parameters", "step", "latency", "trained", "heard", "loss", "its origin"]
     lines = []
     for name, row in rows.items():
-        scores = [f"{row['pesq_wb']:.2f}", f"{row['estoi']:.3f}", f"{row['si_sdr']:.1f} dB", f"{row['iou']:.3f}"]
+        by_set = row["scores"] if len(sets) > 1 else row["scores"][:1]
+        line = [name, *(" / ".join(f"{s[k]:.{places(k)}f}" for s in by_set) for k in SHOWN)]
         if name not in SYSTEMS:
-            lines.append([name, *scores, *["-"] * (len(titles) - 5)])
+            lines.append([*line, *["-"] * (len(titles) - len(line))])
             continue
+        line.append(f"{row['worse']['estoi']} / {row['worse']['si_sdr_80hz']}")
+        line += [f"{row['parameters']:,}", f"{row['step_ms']:.2f} ms", f"{row['latency_ms']:.0f} ms"]
         loss = ", ".join(f"{k} {v:g}" for k, v in row["loss"].items())
-        cost = [f"{row['parameters']:,}", f"{row['step_ms']:.2f} ms", f"{row['latency_ms']:.0f} ms"]
-        lines.append([name, *scores, *cost, f"{row['hours_heard']:.1f} h", loss, SYSTEMS[name].reported])
-    pairs = len(find_pairs(args.pairs))
-    budget = f"{args.minutes:g} minutes of one core's work for each training, seed {args.seed}, {pairs} pairs"
-    return f"{machine.look().line}; {budget}.\n\n{table(titles, lines)}"
+        line += [f"{row['minutes']:g} min", f"{row['hours_heard']:.1f} h", loss]
+        lines.append([*line, SYSTEMS[name].reported])
+    whom = ", ".join(f"{len(pairs)} pairs of {name}" for name, pairs in sets.items())
+    order = f"; several figures in a cell: {', '.join(sets)}, mean" if len(sets) > 1 else ""
+    left = f"{100 * args.keep_input:g} % of the input left in each output"
+    return f"{machine.look().line}; seed {args.seed}; {left}; {whom}{order}.\n\n{table(titles, lines)}"
 
 
 def main(argv: list[str] | None = None) -> int:

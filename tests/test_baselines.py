@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -35,7 +36,7 @@ RECIPES = ["noise-subtraction", "db-minmax", "deep-unet", "crced-mse", "tape"]
 RATES_HZ = {"noise-subtraction": 8000, "deep-unet": 22050, "tape": 44100}
 TOY = {
     "data": {"seconds": 1.0, "batch": 4},
-    "mix": {"noise_only": 0.0, "clean_only": 0.0, "snr_db": [0.0, 10.0]},
+    "mix": {"noise_only": 0.0, "clean_only": 0.0, "low_noise": 0.0, "snr_db": [0.0, 10.0]},
     "schedule": {"steps": 40, "warmup": 3, "learning_rate": 4e-3, "save_every": 10, "validate_every": 40},
 }
 
@@ -185,6 +186,27 @@ def test_losses_of_the_baselines_are_least_for_a_perfect_estimate(kind):
     assert losses[1] < losses[2]
 
 
+@pytest.mark.parametrize("kind", ["huber", "bce"])
+def test_a_voice_that_was_taken_away_has_a_slope_back(kind):
+    """What once stopped noise subtraction for good: it had learnt to remove everything, and nothing led out of that."""
+    random = np.random.default_rng(0)
+    target = torch.tensor(random.standard_normal((2, 20, 65)) * 0.01 + 0j).to(torch.complex64)
+    gain_db = torch.tensor(-60.0, requires_grad=True)
+    weights = LossWeights(magnitude=0, complex=0, over_attenuation=0, snr=0, **{kind: 1.0})
+    spectral_loss(target * 10 ** (gain_db / 20), target, weights)[0].backward()
+    assert gain_db.grad < -1e-4, "a little more voice must lower the loss"
+
+
+@pytest.mark.parametrize("target", ["noise", "db"])
+def test_before_training_the_input_comes_out(target):
+    net = build("masker", {"target": target, "channels": (4, 4, 4)}).eval()
+    torch.nn.init.zeros_(net.out.weight)
+    spectra = torch.randn(1, 40, 129, dtype=torch.complex64) * 0.01
+    with torch.no_grad():
+        gain_db = 20 * torch.log10(net(spectra).abs() / spectra.abs())
+    assert gain_db.abs().max() < 3
+
+
 def test_levels_are_never_raised_beyond_6_db():
     """The dB network says a level outright; a bin far below it must not become loud."""
     net = build("masker", {"target": "db", "channels": (4, 4, 4)}).eval()
@@ -207,14 +229,16 @@ def test_the_comparison_fills_its_table_and_goes_on_where_it_stopped(folders, tm
 
     monkeypatch.setattr("rtdenoise.training.validate.PAIRS", 1)
     monkeypatch.setattr(baselines, "PROBE_STEPS", 2)
-    for side in ("noisy", "clean"):
-        (tmp_path / side).mkdir()
+    sets = [tmp_path / name for name in ("first", "second")]
+    for folder, side in itertools.product(sets, ("noisy", "clean")):
+        (folder / side).mkdir(parents=True)
         sound = modulated_noise(np.random.default_rng(7), 2 * 16000)
-        sf.write(tmp_path / side / "a_5dB.wav", sound + (side == "noisy") * 0.01, 16000)
+        sf.write(folder / side / "a_5dB.wav", sound + (side == "noisy") * 0.01, 16000)
     page = tmp_path / "page.md"
     page.write_text("above\n<!-- table -->\nold\n<!-- /table -->\nbelow\n")
     folder = ["--clean", str(folders / "clean"), "--noise", str(folders / "noise"), "--cache", str(folders / "cache")]
-    where = ["--pairs", str(tmp_path), "--work", str(tmp_path / "work"), "--minutes", "0.001", "--into", str(page)]
+    where = ["--pairs", *map(str, sets), "--work", str(tmp_path / "work"), "--minutes", "0.001", "--into", str(page)]
+    where += ["--models", str(tmp_path / "kept")]
     assert baselines.main([*folder, *where, "--only", "noise-subtraction"]) == 0
     text = page.read_text()
     assert text.startswith("above\n<!-- table -->\n")
@@ -226,12 +250,17 @@ def test_the_comparison_fills_its_table_and_goes_on_where_it_stopped(folders, tm
         "huber 1",
         "296,866",
         "16 ms",
-        "0.001 minutes",
+        "| 0.001 min |",
         "seed 1",
-        "1 pairs",
+        "1 pairs of first, 1 pairs of second",
+        "5 % of the input left",
+        "several figures in a cell: first, second, mean",
     ):
         assert expected in text
+    row = next(line for line in text.splitlines() if line.startswith("| noisy | "))
+    assert re.match(r"\| noisy \| (\d\.\d\d / ){2}\d\.\d\d \| ", row), row
+    assert load_model(tmp_path / "kept" / "noise-subtraction.onnx").name == "noise-subtraction"
     monkeypatch.setattr(baselines, "trained", lambda *_: pytest.fail("trained again"))
     assert baselines.main([*folder, *where, "--only", "noise-subtraction"]) == 0
     assert page.read_text() == text
-    assert baselines.main(["--pairs", str(tmp_path)]) == 2
+    assert baselines.main(["--pairs", str(sets[0])]) == 2

@@ -97,6 +97,20 @@ def test_tape_pairs_are_stereo_finite_and_depend_on_seed_and_number_alone(banks)
     assert np.array_equal(noisy[2:4], one.pair(7)[0])
 
 
+def test_rumble_and_handling_are_noise_and_the_music_keeps_its_bass(banks):
+    config = {"low_noise_db": (-12.0, -12.0), "noise_only": 0.0, "clean_only": 0.0}
+    plain, with_low = (mixer_for(banks, 1.0, 3, MixConfig(low_noise=chance, **config)) for chance in (0.0, 1.0))
+    hz = np.fft.rfftfreq(RATE, 1 / RATE)
+    for k in range(6):
+        (noisy, wanted, _), (rumbling, same, _) = plain.pair(k), with_low.pair(k)
+        gain = np.dot(wanted.ravel(), same.ravel()) / np.dot(wanted.ravel(), wanted.ravel())
+        assert np.allclose(same, gain * wanted, atol=1e-5 * np.abs(same).max()), "the music changed"
+        added = np.abs(np.fft.rfft(rumbling - gain * noisy)) ** 2
+        assert added[:, hz < 500].sum() > 0.9 * added.sum()
+        level_db = 10 * np.log10(np.sum((rumbling - gain * noisy) ** 2) / np.sum(same**2))
+        assert level_db == pytest.approx(-12, abs=2)  # drop-outs take some of the music away
+
+
 def test_mix_writes_stereo_pairs_with_tape_noise(music, tmp_path):
     args = ["--clean", str(music), "--noise", "tape", "--rate", str(RATE), "--snr", "15", "20"]
     assert main(["mix", *args, "--hours", "0.001", "--seconds", "2", "--out", str(tmp_path)]) == 0

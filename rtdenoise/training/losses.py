@@ -6,6 +6,7 @@ frame or on all of them; `wave_loss` judges what is heard after overlap-add, for
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +20,10 @@ from rtdenoise.training.spectra import COMPRESSION, power, raised, to_waves
 LEVEL = 1.5  # RMS of a bin that clips are brought to before compression
 QUIET_BIN = 1e-4  # RMS of a bin, about -60 dBFS: clips below it are not raised to the common level
 HEARING_SPACING_MS = 16  # One frame in so many ms is enough for hearing.
-SPAN_DB = 80.0  # The range of the levels that `bce` compares.
+# The levels that `bce` tells apart: so far below the clip's loudest bin, since means of levels in dB would otherwise be
+# ruled by how deep digital silence lies, and so far above it, where noise is louder than the voice.
+SPAN_DB, HEADROOM_DB = 40.0, 10.0
+HUBER_DELTA = 0.3  # Of compressed magnitudes, which are about one: from here on errors count by their size.
 HEARD_DB = 50.0  # `level_error` ignores what lies this far below the loudest bin of a clip.
 LOUDEST_QUIET = 1.5  # Of a bin at the common level, where silence is raised most: a floor at -130 dBFS.
 SMALLEST_DISTANCE = 1e-3  # A distance of levels, 0.02 dB, which keeps the root's slope finite.
@@ -37,7 +41,7 @@ class LossWeights:
     loudness: float = 0.0  # of `hearing.disturbance`; 16 kHz only, like the next
     envelope: float = 0.0  # of what `hearing.envelope_match` lacks to 1
     wave: float = 0.3  # of `wave_loss`, once every frame is used
-    huber: float = 0.0  # of plain magnitudes (Huber 1964): square for small errors, absolute for large
+    huber: float = 0.0  # of compressed magnitudes (Huber 1964): square for small errors, absolute for large
     mse: float = 0.0  # of plain magnitudes
     level: float = 0.0  # of `level_error`, for parts of the spectrum where only the level counts
     bce: float = 0.0  # binary cross-entropy of levels between 0 and 1, see `_shares`
@@ -70,10 +74,10 @@ def spectral_loss(
         + weights.residue * (difference.clamp_max(0) ** 2).mean()
         + weights.complex * power(turned).mean()
     )
-    plain = (strength.sqrt() + QUIET_BIN) / (strength.sqrt() + PLAIN_QUIET_BIN)
     if weights.huber:
-        total = total + weights.huber * F.huber_loss(size_a * plain, size_b * plain)
+        total = total + weights.huber * F.huber_loss(loud_a, loud_b, delta=HUBER_DELTA)
     if weights.mse:
+        plain = (strength.sqrt() + QUIET_BIN) / (strength.sqrt() + PLAIN_QUIET_BIN)
         total = total + weights.mse * F.mse_loss(size_a * plain, size_b * plain)
     if weights.level:
         total = total + weights.level * level_error(size_a, size_b)
@@ -121,11 +125,12 @@ def level_error(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def _shares(estimate: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Magnitudes as shares of the way, in dB, from 80 dB below the target's loudest bin up to it; never 0 or 1."""
-    top_db = 20 * torch.log10(target.amax((1, 2), keepdim=True))
-    low, high = (20 * torch.log10(s) for s in (estimate, target))
-    shares = (((x - top_db) / SPAN_DB + 1).clamp(0, 1) for x in (low, high))
-    first, second = (0.01 + 0.98 * s for s in shares)
+    """Magnitudes as shares of the way, in dB, from `SPAN_DB` below the target's loudest bin to `HEADROOM_DB` above it.
+    Silence is 0, and the way there is smooth: a voice that was taken away too far still has a slope back."""
+    top = target.amax((1, 2), keepdim=True).clamp_min(LEVEL)
+    floor = top * 10 ** (-SPAN_DB / 20)
+    whole = math.log1p(10 ** ((SPAN_DB + HEADROOM_DB) / 20))
+    first, second = (0.01 + 0.98 * (torch.log1p(x / floor) / whole).clamp_max(1) for x in (estimate, target))
     return first, second
 
 

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--hours must be above 0 and --seconds at least 1")
     banks = Banks.open(args.clean, args.noise, args.rir, args.rate, args.cache or args.out / "cache")
     config = replace(MixConfig(), snr_db=tuple(args.snr), snr_spread_db=0.0, clean_only=0.0, noise_only=0.0)
+    if banks.noise is None:
+        config = replace(config, low_noise=0.0)  # the SNR asked for is that of all the noise
     mixer = mixer_for(banks, args.seconds, args.seed, config, part="all")
     count = max(1, round(args.hours * 3600 / args.seconds))
     rows = []

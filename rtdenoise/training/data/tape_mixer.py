@@ -9,10 +9,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import fft
 
-from rtdenoise.training.data import augment
+from rtdenoise.training.data import augment, synthetic_noise
 from rtdenoise.training.data.mixer import Banks, MixConfig, Mixer
 from rtdenoise.training.data.sampling import Part, clip_weights, noise_probabilities
 from rtdenoise.training.data.tape_noise import TRACKS, on_tape
+
+MACHINE_NOISES = ("rumble", "handling")  # of turntable, deck and microphone; music's own bass is none of them
 
 
 def mixer_for(
@@ -41,6 +43,8 @@ class TapeMixer:
             clean = self._piece(random)
         snr_db = float(random.uniform(*config.snr_db))
         noisy, target = on_tape(random, clean, self.rate, snr_db)
+        if config.low_noise and random.random() < config.low_noise:
+            noisy = noisy + self._machine_noise(random, clean)
         plain = config.noise_only <= draw <= 1 - config.clean_only
         if draw < config.noise_only:
             noisy, target = noisy - target, np.zeros_like(target)
@@ -49,6 +53,13 @@ class TapeMixer:
         gain = np.float32(10 ** (random.uniform(*config.level_dbfs) / 20) / augment.rms(noisy))
         gain = min(gain, np.float32(1.5) / np.abs(noisy).max())
         return noisy * gain, target * gain, snr_db if plain else float("nan")
+
+    def _machine_noise(self, random: augment.Random, music: np.ndarray) -> np.ndarray:
+        """A low noise, nearly alike on both tracks, at a level set against the music's."""
+        noise = getattr(synthetic_noise, random.choice(MACHINE_NOISES))(random, self.count, self.rate)
+        sides = noise * random.uniform(0.7, 1, (TRACKS, 1)).astype(np.float32)
+        level_db = random.uniform(*self.config.low_noise_db)
+        return sides * np.float32(augment.rms(music) * 10 ** (level_db / 20) / augment.rms(sides))
 
     def batch(self, number: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch ``number`` of ``size`` pairs: two arrays float32 ``[2 * size, count]``, a pair's tracks together."""

@@ -3,8 +3,9 @@
 An encoder over frequency with strides, a recurrent bottleneck (`memory.DualPathGRU`), a decoder with skips; time is
 causal and never strided. ``target`` says what the network sees and what its output means:
 
-- ``noise``: sees levels on a fixed scale, gives the level of the noise; its magnitude is subtracted;
-- ``db``: sees levels between the running minimum and maximum of the spectrum, gives the voice's on that scale;
+- ``noise``: sees levels on a fixed scale, gives by how much noise raises each of them, which is subtracted, in dB;
+- ``db``: sees levels between the running minimum and maximum of the spectrum, gives the voice's on that scale, as what
+  is added to the logits of the input's;
 - ``mask``: sees how far levels lie above a running estimate of the noise's floor in every bin, gives gains, or with
   several ``taps`` a short filter for every bin over its own past spectra (arXiv 1904.08369).
 
@@ -36,8 +37,8 @@ QUICK_S, SLOW_S = 0.1, 1.0  # The time constants of the running means.
 DRIFT = 0.1  # 2 dB a second: how fast a forgotten floor rises, and extremes close in
 NARROWEST = 2.0  # 40 dB, the least distance of the running minimum and maximum
 LOUDER = 0.3  # 6 dB: a bin is never raised by more
-OVER = 0.5  # 10 dB: subtracting more than this above the input teaches nothing new
-LEAK = 0.01  # The slope of negative gains, so that subtracting too much can be unlearnt.
+END = 0.002  # Shares this near to the extremes are as good as there, which keeps logits finite.
+BEGIN = {"noise": -2.0, "db": 0.0, "mask": 0.9}  # What the last layer says before training: almost the input.
 LN10 = math.log(10)
 SIDES = 2  # This many rows of a training batch are one stereo clip.
 
@@ -94,7 +95,7 @@ class Masker(nn.Module):
         nn.init.normal_(self.out.weight, std=0.02)
         with torch.no_grad():  # begin near to the input
             self.out.bias.zero_()
-            self.out.bias.view(strides[0], -1)[:, 0] = -1.0 if target == "noise" else 0.9
+            self.out.bias.view(strides[0], -1)[:, 0] = BEGIN[target]
         self.kept = 0.0
 
     def keep_input(self, share: float) -> None:
@@ -174,8 +175,10 @@ class Masker(nn.Module):
         if self.target == "mask":
             return torch.sigmoid(raw)
         if self.target == "db":
-            return torch.exp(LN10 * (low + reach * torch.sigmoid(raw) - now).clamp_max(LOUDER))
-        return F.leaky_relu(1 - torch.exp(LN10 * (low + reach * raw - now).clamp_max(OVER)), LEAK)
+            share = ((now - low) / reach).clamp(END, 1 - END)
+            shift = reach * (torch.sigmoid(raw + torch.logit(share)) - share)
+            return torch.exp(LN10 * shift.clamp_max(LOUDER))
+        return torch.exp(-LN10 * F.softplus(raw))
 
 
 def by_chain(run, x: torch.Tensor, step: int) -> torch.Tensor:

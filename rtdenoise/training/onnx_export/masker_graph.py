@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from rtdenoise.training.networks.masker import (
+    END,
     FAINTEST,
-    LEAK,
     LN10,
     LOUDER,
     NARROWEST,
-    OVER,
     PLAIN,
     QUICK_S,
     SLOW_S,
@@ -183,12 +182,14 @@ def _gains(net: Any, g: Graph, raw: str, level: str, low: str, reach: str) -> st
     """`Masker.gains`."""
     if net.target == "mask":
         return g.op("Sigmoid", raw)
-    value = g.op("Sigmoid", raw) if net.target == "db" else raw
-    above = g.op("Sub", g.op("Add", low, g.op("Mul", reach, value)), level)
-    if net.target == "db":
-        return g.op("Exp", _times(g, g.op("Min", above, g.constant(LOUDER)), LN10))
-    share = g.op("Exp", _times(g, g.op("Min", above, g.constant(OVER)), LN10))
-    return g.op("LeakyRelu", _plus(g, g.op("Neg", share), 1.0), alpha=LEAK)
+    if net.target == "noise":
+        return g.op("Exp", _times(g, g.op("Softplus", raw), -LN10))
+    share = g.op("Div", g.op("Sub", level, low), reach)
+    share = g.op("Clip", share, g.constant(END), g.constant(1 - END))
+    logit = g.op("Log", g.op("Div", share, g.op("Sub", g.constant(1), share)))
+    voice = g.op("Sigmoid", g.op("Add", raw, logit))
+    shift = g.op("Mul", reach, g.op("Sub", voice, share))
+    return g.op("Exp", _times(g, g.op("Min", shift, g.constant(LOUDER)), LN10))
 
 
 def _filtered(net: Any, g: Graph, planar: str, weights: str, before: dict[str, str], after: dict[str, str]) -> str:

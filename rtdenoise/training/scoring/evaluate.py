@@ -18,7 +18,7 @@ from rtdenoise.training.data.material import find_clips
 from rtdenoise.training.scoring import cards
 from rtdenoise.training.scoring.comparison import beside, keep_scores, read_kept, verdicts
 from rtdenoise.training.scoring.dnsmos import Dnsmos
-from rtdenoise.training.scoring.pair_scores import Extent, Pair, find_pairs, score_sets
+from rtdenoise.training.scoring.pair_scores import Extent, Pair, find_pairs, named_folders, score_sets
 from rtdenoise.training.scoring.score_tables import as_markdown, mean_of_sets
 from rtdenoise.training.scoring.systems import System, open_systems
 
@@ -135,7 +135,7 @@ def _score_speech(texts: list[str], folders: list[Path], args: argparse.Namespac
             f"no room impulse responses in {', '.join(map(str, args.rir))}; `rtdenoise rooms` simulates some"
         )
     extent = Extent(not args.quick, args.dnsmos, rooms)
-    sets = {name: find_pairs(folder) for name, folder in _names(folders).items()}
+    sets = {name: find_pairs(folder) for name, folder in named_folders(folders).items()}
     kept = read_kept(args.against, {name: [pair.name for pair in pairs] for name, pairs in sets.items()})
     systems = open_systems(texts, exported)
     results = score_sets(systems, sets, extent, args.jobs, console.say)
@@ -147,15 +147,6 @@ def _score_speech(texts: list[str], folders: list[Path], args: argparse.Namespac
         if args.plot:
             _plot_worst(args, sets, systems, results)
     return tables
-
-
-def _names(folders: list[Path]) -> dict[str, Path]:
-    """Folders by their own name, or that of their parent before it where two are called alike."""
-    paths = [folder.resolve() for folder in folders]
-    names = [p.name if sum(p.name == q.name for q in paths) == 1 else f"{p.parent.name}-{p.name}" for p in paths]
-    if len({*names}) < len(names):
-        raise UsageError(f"two folders are called {max(names, key=names.count)}; rename one, or name each once")
-    return dict(zip(names, folders, strict=True))
 
 
 def _as_markdown(results: dict[str, dict[str, Any]]) -> str:

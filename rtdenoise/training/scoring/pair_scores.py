@@ -88,6 +88,15 @@ def find_pairs(folder: Path) -> list[Pair]:
     return pairs
 
 
+def named_folders(folders: list[Path]) -> dict[str, Path]:
+    """Folders by their own name, or that of their parent before it where two are called alike."""
+    paths = [folder.resolve() for folder in folders]
+    names = [p.name if sum(p.name == q.name for q in paths) == 1 else f"{p.parent.name}-{p.name}" for p in paths]
+    if len({*names}) < len(names):
+        raise UsageError(f"two folders are called {max(names, key=names.count)}; rename one, or name each once")
+    return dict(zip(names, folders, strict=True))
+
+
 def score_sets(
     systems: Mapping[str, Filter],
     sets: Mapping[str, list[Pair]],
@@ -214,6 +223,7 @@ def scores(clean: np.ndarray, out: np.ndarray) -> Row:
         "csig": csig,
         "cbak": cbak,
         "covl": covl,
+        "iou": metrics.overlap(clean, out),
     }
 
 

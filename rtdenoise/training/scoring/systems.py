@@ -41,6 +41,11 @@ class System:
         return denoise(x, rate, model=_loaded(self.source), latency=self.latency)
 
 
+def unfiltered(x: np.ndarray, rate: int) -> np.ndarray:
+    """The system that others are measured against: what comes in."""
+    return x
+
+
 def open_systems(texts: list[str], folder: Path) -> dict[str, System]:
     """Systems by name, each loaded once so that a wrong one fails here; checkpoints are exported into ``folder``. Files
     that state the same name are called by their own."""
