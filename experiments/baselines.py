@@ -101,9 +101,7 @@ def run(args: argparse.Namespace) -> int:
         cards.around(args.into, "table")  # raises now what would else be raised after the trainings
     torch.set_num_threads(1)
     sets = {name: find_pairs(folder) for name, folder in named_folders(args.pairs).items()}
-    rows = {"noisy": scored("noisy", unfiltered, sets, args.jobs)}
-    for name in args.only:
-        rows[name] = row_of(name, sets, args)
+    rows = {name: row_of(name, sets, args) for name in ("noisy", *args.only)}
     text = as_markdown(rows, sets, args)
     print(text, end="")
     if args.into:
@@ -168,11 +166,19 @@ def seconds_a_step(trainer: Trainer) -> float:
 
 
 def row_of(name: str, sets: dict[str, list[Pair]], args: argparse.Namespace) -> dict[str, Any]:
-    """Train, export and score as users would run it; or what was found when the same was asked before."""
+    """What was found when the same was asked before, or is found now."""
     done = args.work / name / "row.json"
     asked = {"pairs": [str(f.resolve()) for f in args.pairs], "kept": args.keep_input}
     if done.exists() and (before := json.loads(done.read_text()))["asked"] == asked:
         return before
+    row = filtered(name, sets, args) if name in SYSTEMS else scored(name, unfiltered, sets, args.jobs)
+    done.parent.mkdir(parents=True, exist_ok=True)
+    write_text(done, json.dumps(row | {"asked": asked}))
+    return row
+
+
+def filtered(name: str, sets: dict[str, list[Pair]], args: argparse.Namespace) -> dict[str, Any]:
+    """Train, export and score as users would run it."""
     checkpoint = trained(name, args)
     path = checkpoint.with_name(f"{name}.onnx")
     for target in (path, *([args.models / path.name] if args.models else [])):
@@ -180,10 +186,8 @@ def row_of(name: str, sets: dict[str, list[Pair]], args: argparse.Namespace) -> 
         with replacing(target) as file:
             model = export_checkpoint(checkpoint, {"name": name, "version": "1"}, args.keep_input)
             file.write(model.SerializeToString())
-    row = scored(name, Scored(name, str(path)), sets, args.jobs) | cost_of(path, checkpoint)
-    row |= json.loads((checkpoint.parent / PLAN).read_text()) | {"asked": asked}
-    write_text(done, json.dumps(row))
-    return row
+    plan = json.loads((checkpoint.parent / PLAN).read_text())
+    return scored(name, Scored(name, str(path)), sets, args.jobs) | cost_of(path, checkpoint) | plan
 
 
 def cost_of(path: Path, checkpoint: Path) -> dict[str, Any]:
