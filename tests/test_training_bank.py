@@ -8,6 +8,9 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -59,6 +62,28 @@ def test_a_bank_holds_every_clip_in_order(tmp_path, channels):
     assert np.abs(bank.samples - held.astype(int)).max() <= 1  # full scale is 32767 here, 32768 in the file
     table = json.loads(next((tmp_path / "cache").glob("*/table.json")).read_text())
     assert table["start"] == [0, *np.cumsum([len(s) for s in sounds]).tolist()]
+
+
+def test_several_may_make_the_same_bank_at_once(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(40):
+        sf.write(tmp_path / f"{i}.wav", rng.integers(-9_000, 9_000, 80_000).astype(np.int16), RATE)
+    together = threading.Barrier(4)
+
+    def made(_: int) -> tuple[list[int], int]:
+        together.wait()
+        bank = open_bank([tmp_path], "noise", RATE, tmp_path / "cache")
+        return bank.start.tolist(), zlib.crc32(bank.samples)
+
+    with ThreadPoolExecutor(4) as pool:
+        banks = list(pool.map(made, range(4)))
+    assert banks == [made_again(tmp_path)] * 4
+    assert sorted(p.name for p in (tmp_path / "cache").glob("*/*")) == ["samples.npy", "table.json"]
+
+
+def made_again(folder):
+    bank = open_bank([folder], "noise", RATE, folder / "another")
+    return bank.start.tolist(), zlib.crc32(bank.samples)
 
 
 def test_a_clip_that_cannot_be_read_is_named_and_leaves_no_bank(tmp_path):

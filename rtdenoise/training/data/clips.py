@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ import soundfile as sf
 import soxr
 
 from rtdenoise.errors import RtdenoiseError, UsageError
-from rtdenoise.io.atomic import write_text
+from rtdenoise.io.atomic import replacing, write_text
 from rtdenoise.training.data.material import AUDIO_SUFFIXES, Clip, Kind, Place, find_material
 
 MIN_CLIP_S = 0.3  # A shorter file contains neither a word nor a texture.
@@ -78,25 +79,25 @@ def open_bank(places: Sequence[Place], kind: Kind, rate: int, cache: Path, wide_
 
 
 def _decode(clips: list[Clip], kind: Kind, rate: int, folder: Path, channels: int) -> None:
-    """Decode all clips to ``folder``; the table is written last, so a killed run starts afresh."""
+    """Decode all clips to ``folder``. What is there is whole, also while several processes do the same; the table comes
+    last, so a killed run starts afresh."""
     folder.mkdir(parents=True, exist_ok=True)
     start, kept = [0], []
-    raw = folder / "samples.raw"
-    with raw.open("wb") as file:
+    with tempfile.TemporaryFile(dir=folder) as raw:  # which no other process sees, and a killed one does not leave
         for i, samples in enumerate(_read_clips(clips, rate, channels)):
             if len(samples) < (MIN_CLIP_S * rate if kind != "rir" else 2):
                 continue
-            file.write(samples.tobytes())
+            raw.write(samples.tobytes())
             start.append(start[-1] + len(samples))
             kept.append(i)
-    if not kept:
-        raise RtdenoiseError(f"every {kind} file is shorter than {MIN_CLIP_S} s; give longer recordings")
-    shape = (start[-1],) if channels == 1 else (start[-1], channels)
-    with raw.open("rb") as source, (folder / "samples.npy").open("wb") as file:  # never in memory: it may be larger
+        if not kept:
+            raise RtdenoiseError(f"every {kind} file is shorter than {MIN_CLIP_S} s; give longer recordings")
+        shape = (start[-1],) if channels == 1 else (start[-1], channels)
         header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int16)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        shutil.copyfileobj(source, file, COPIED_BYTES)
-    raw.unlink()
+        raw.seek(0)
+        with replacing(folder / "samples.npy") as file:  # never in memory: it may be larger
+            np.lib.format.write_array_header_1_0(file, header)
+            shutil.copyfileobj(raw, file, COPIED_BYTES)
     write_text(folder / "table.json", json.dumps({"start": start, "clip": kept}))
 
 
