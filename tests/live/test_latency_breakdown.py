@@ -18,8 +18,8 @@ INJECTED_MS, FRAMES = 7.3, 350  # as many frames as fit, 7.29 ms
 
 
 # Off by at most 0.02 ms in four runs each on JACK and in PipeWire's graph, whose clocks are exact, and by 0.08 on
-# PulseAudio, whose clock creeps.
-@pytest.mark.parametrize(("server", "within_ms"), [("jack", 0.1), ("pipewire", 0.1), ("pulse", 0.5)])
+# PulseAudio, whose clock creeps; on a single core by 0.6 there.
+@pytest.mark.parametrize(("server", "within_ms"), [("jack", 0.1), ("pipewire", 0.1), ("pulse", 1.0)])
 def test_an_injected_delay_is_found_and_all_else_adds_up(server, within_ms, plain_path):
     """What is injected behind the product's back shows from outside only: the stages lack exactly so much."""
     if reason := servers.missing(*live.NEEDS[server]):
