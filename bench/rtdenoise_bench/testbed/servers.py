@@ -18,8 +18,8 @@ from pathlib import Path
 
 REALTIME = ["chrt", "-a", "-f", "-p", "75"]  # Without it a server's latency wanders by 100 ms on a busy machine.
 READY_S = 15
-# PulseAudio's null sink wakes every two seconds while nobody plays there, and who records its monitor waits for that, by
-# ALSA's plug-in at full speed. No device is so slow. By its name this is not listed among programs.
+# PulseAudio's null sink wakes every two seconds while nobody plays there. Who records its monitor waits for that, and
+# by ALSA's plug-in at full speed. No device is so slow. By its name this is not listed among programs.
 SILENCE = ["pacat", "--raw", "--client-name=rtdenoise", "--latency-msec=100"]
 PIPEWIRE = ("pipewire-pulse", "wireplumber", "pipewire")
 
