@@ -18,9 +18,6 @@ from pathlib import Path
 
 REALTIME = ["chrt", "-a", "-f", "-p", "75"]  # Without it a server's latency wanders by 100 ms on a busy machine.
 READY_S = 15
-# PulseAudio's null sink wakes every two seconds while nobody plays there. Who records its monitor waits for that, and
-# by ALSA's plug-in at full speed. No device is so slow. By its name this is not listed among programs.
-SILENCE = ["pacat", "--raw", "--client-name=rtdenoise", "--latency-msec=100"]
 PIPEWIRE = ("pipewire-pulse", "wireplumber", "pipewire")
 
 
@@ -88,12 +85,10 @@ def pulseaudio_again(
     for sink in sinks:
         argv += ["-L", f"module-null-sink sink_name={sink} rate={rate} channels=1"]
     log = Path(env["HOME"]) / "log"
-    with _process(argv, env, log) as server, contextlib.ExitStack() as stack:
+    with _process(argv, env, log) as server:
         ask = lambda: subprocess.run(["pactl", "info"], env=env, capture_output=True, check=False).returncode == 0
         _wait(ask, "pulseaudio", log)
         _realtime(server.pid)
-        for sink in sinks:
-            stack.enter_context(_process([*SILENCE, f"--device={sink}", "/dev/zero"], env, log))
         yield server
 
 
