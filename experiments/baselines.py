@@ -181,11 +181,11 @@ def filtered(name: str, sets: dict[str, list[Pair]], args: argparse.Namespace) -
     """Train, export and score as users would run it."""
     checkpoint = trained(name, args)
     path = checkpoint.with_name(f"{name}.onnx")
+    model = export_checkpoint(checkpoint, {"name": name, "version": "1"}, args.keep_input).SerializeToString()
     for target in (path, *([args.models / path.name] if args.models else [])):
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as file:
-            model = export_checkpoint(checkpoint, {"name": name, "version": "1"}, args.keep_input)
-            file.write(model.SerializeToString())
+            file.write(model)
     plan = json.loads((checkpoint.parent / PLAN).read_text())
     return scored(name, Scored(name, str(path)), sets, args.jobs) | cost_of(path, checkpoint) | plan
 

@@ -107,9 +107,11 @@ def left(client: Any) -> list[int]:
     return [m for m, owner in sorted(owners.items()) if _is_stale(owner)]
 
 
-def sweep(client: Any) -> None:
-    """Take them away."""
-    unload(client, left(client))
+def sweep(client: Any) -> bool:
+    """Take them away; whether there were any."""
+    found = left(client)
+    unload(client, found)
+    return bool(found)
 
 
 def unload(client: Any, modules: list[int]) -> None:

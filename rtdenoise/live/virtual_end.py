@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from rtdenoise.errors import DeviceError
 from rtdenoise.live import pulse
-from rtdenoise.live.own_modules import OwnModules, left, sweep, this_process
+from rtdenoise.live.own_modules import OwnModules, sweep, this_process
 from rtdenoise.live.programs import Moves, restore_left
 from rtdenoise.live.server import connection
 
@@ -20,9 +20,7 @@ Self = TypeVar("Self", bound="VirtualEnd")
 def put_in_order(client: Any) -> bool:
     """Take away what killed sessions left in the server, and move their programs back; whether there was anything."""
     restore_left(client)
-    there = bool(left(client))
-    sweep(client)
-    return there
+    return sweep(client)
 
 
 class VirtualEnd(ABC):
