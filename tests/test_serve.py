@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import re
 import signal
@@ -28,7 +29,7 @@ aiohttp = pytest.importorskip("aiohttp", reason="pip install 'rtdenoise[serve]'"
 pytest.importorskip("prometheus_client", reason="pip install 'rtdenoise[serve]'")
 
 from rtdenoise.serving.access import Access, read_token  # noqa: E402
-from rtdenoise.serving.door import TURN_S  # noqa: E402
+from rtdenoise.serving.door import SESSION_BYTES, STRANGER_BYTES, TURN_S  # noqa: E402
 from rtdenoise.serving.limits import BURST_S, LEAST_S, Limits, Pace  # noqa: E402
 from rtdenoise.serving.server import Server  # noqa: E402
 from rtdenoise_bench.measure.serving import capacity  # noqa: E402
@@ -337,6 +338,63 @@ def test_who_does_not_read_is_read_no_more_and_then_let_go():
             assert len(await good.receive_bytes()) == 640
 
     run(stalled())
+
+
+def ends(server) -> float:
+    """How many sessions have ended."""
+    return sum(map(float, re.findall(rb"^rtdenoise_sessions_total.* (.+)$", server.service.metrics.page(), re.MULTILINE)))
+
+
+def stored(kind: type) -> int:
+    return sum(isinstance(one, kind) for one in gc.get_objects())
+
+
+def test_of_a_storm_of_messages_the_server_stores_no_more_than_it_read_at_once():
+    async def stormed():
+        async with serving(Limits()) as (server, _):
+            _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(strangers.request() + strangers.frame(strangers.TEXT, strangers.HELLO))
+            writer.write(strangers.frame(strangers.BINARY, b"") * 20_000)
+            await until(lambda: server.service.taken == 1)
+            most = 0
+            for _ in range(100):
+                most = max(most, stored(aiohttp.WSMessage))
+                await asyncio.sleep(0.005)
+            assert 0 < most <= (STRANGER_BYTES + SESSION_BYTES) // len(strangers.frame(strangers.BINARY, b""))
+            writer.transport.abort()
+
+    run(stormed())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        strangers.frame(strangers.TEXT, b"{}"),
+        strangers.frame(strangers.TEXT, b"\xff"),
+        strangers.frame(strangers.PING, b"") * 100,
+        strangers.frame(strangers.BINARY, b"x", says=1 << 62),
+        strangers.frame(strangers.TEXT, strangers.HELLO) + strangers.frame(strangers.BINARY, b"abc"),
+        strangers.frame(strangers.TEXT, strangers.HELLO),
+    ],
+    ids=["no hello", "no text", "pings", "oversized", "no sample", "lost"],
+)
+def test_what_a_connection_took_is_free_without_the_garbage_collector(said):
+    async def ended():
+        async with serving() as (server, _):
+            for k in range(5):
+                _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+                writer.write(strangers.request() + said)
+                await until(lambda k=k: server.service.taken or ends(server) > k)
+                writer.transport.abort()
+                await until(lambda k=k: ends(server) > k)
+            await until(lambda: not stored(aiohttp.web.WebSocketResponse))
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(ended())
+    finally:
+        gc.enable()
 
 
 def test_of_too_many_strangers_the_oldest_goes_and_a_session_never():

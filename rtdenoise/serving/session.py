@@ -1,7 +1,7 @@
 """One client's stream, from hello to end: a message in, its answer out, then the next one.
 
-    network ─▶ unread: 128 KiB and a message ─▶ pace ─▶ thread: AsyncDenoiser ─▶ unsent: 128 KiB ─▶ network
-                 └── while an answer is not sent, nothing more is read: a slow client fills its own buffers
+    network ─▶ unread: a message, and 8 KiB ─▶ pace ─▶ thread: AsyncDenoiser ─▶ unsent: 128 KiB ─▶ network
+                 └── until its answer is sent, nothing more is read: a client fills its own buffers, fast or slow
 
 Whatever a client does costs others nothing but its fair share of the threads: what is unread, unsent, too fast or too
 long is bounded, and every wait has an end.
@@ -96,6 +96,9 @@ class Session:
         except (ConnectionError, asyncio.TimeoutError):
             end = "lost"
         finally:
+            await self._socket.close()
+            if (problem := self._socket.exception()) is not None:
+                _forget_frames(problem)
             self._service.sessions.discard(self)
             self._metrics.ends.labels(end).inc()
             if transport is not None:  # what a client does not read must not keep its connection
@@ -105,6 +108,8 @@ class Session:
     async def leave(self) -> None:
         """End it, since the server ends."""
         self._leaving.set()
+        if self._request.transport is not None:
+            self._request.transport.resume_reading()  # the client's goodbye
         await self._socket.close(code=WSCloseCode.GOING_AWAY, message=b"the server ends", drain=False)
 
     async def _talk(self) -> None:
@@ -182,7 +187,8 @@ class Session:
         until_s = time.monotonic() + most_s
         while True:
             try:
-                message = await self._socket.receive(timeout=max(LEAST_S, until_s - time.monotonic()))
+                with self._reading():
+                    message = await self._socket.receive(timeout=max(LEAST_S, until_s - time.monotonic()))
             except asyncio.TimeoutError:
                 raise Refusal("idle", f"{silence} for {most_s:g} s") from None
             if message.type in (WSMsgType.BINARY, WSMsgType.TEXT):
@@ -197,9 +203,22 @@ class Session:
             if message.type is WSMsgType.PING:
                 await self._socket.pong(message.data)
 
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Read from the network in the block alone. aiohttp would store a thousand messages ahead."""
+        transport = self._request.transport
+        if transport is not None:
+            transport.resume_reading()
+        try:
+            yield
+        finally:
+            if transport is not None and not self._leaving.is_set():
+                transport.pause_reading()
+
     def _fault(self, problem: Exception) -> Exception:
         """What broke the connection: the client's own doing, which it has been told by a close code, or the network."""
         if isinstance(problem, WebSocketError):
+            _forget_frames(problem)
             too_long = problem.code == WSCloseCode.MESSAGE_TOO_BIG
             return Refusal("too-long" if too_long else "no-websocket", str(problem))
         return ConnectionError("the connection broke")
@@ -226,6 +245,11 @@ class Session:
             transport.write_eof()
             await asyncio.wait_for(self._leaving.wait(), GOODBYE_S)
         transport.abort()
+
+
+def _forget_frames(problem: BaseException) -> None:
+    """Of an error that a connection stores: they store the connection, and all of it would wait for a sweep."""
+    problem.__traceback__ = problem.__context__ = None
 
 
 def _settings(stream: AsyncDenoiser) -> dict[str, Any]:

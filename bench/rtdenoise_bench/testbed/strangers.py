@@ -52,6 +52,7 @@ async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, rng: 
     if rng.random() < 0.5:
         for byte in request():
             writer.write(bytes([byte]))
+            await writer.drain()  # ends it with the connection
             await asyncio.sleep(0.3)
         await reader.read()
     writer.write(request() + frame(TEXT, HELLO))
