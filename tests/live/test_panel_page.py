@@ -348,6 +348,31 @@ def test_profiles_are_taken_on_without_a_gap_unless_the_timing_is_another(seen, 
     seen.until(lambda s: s["status"]["strength_db"] is None)
 
 
+def test_what_is_said_without_a_connection_is_told_once_it_is_back(seen):
+    """The last word on each thing, whatever came before."""
+    sockets = []
+
+    def through(socket) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    seen.page.route_web_socket(re.compile("/ws$"), through)
+    seen.page.reload()
+    seen.runs()
+    before = seen.state()["settings"]
+    slide = "(db) => { const s = document.getElementById('strength'); s.value = db; s.dispatchEvent(new Event('input')); }"
+    sockets[0].close()
+    seen.page.wait_for_selector("body[data-phase=away]")
+    for strength_db in (12, 24, 9):
+        seen.page.evaluate(slide, strength_db)
+    seen.page.select_option("#low-cut", "80")
+    seen.until(lambda s: s["settings"]["strength_db"] == 9 and s["settings"]["low_cut_hz"] == 80)
+    assert len(sockets) == 2
+    seen.page.select_option("#low-cut", "")
+    seen.page.evaluate(slide, 60)
+    seen.until(lambda s: s["settings"] == before)
+
+
 def test_a_device_that_cannot_be_had_is_told_in_words_and_tried_again(seen):
     page = seen.page
     page.evaluate("document.getElementById('output').append(new Option('gone', 'no such device'))")

@@ -6,7 +6,7 @@ import { Replay } from "./replay.js";
 const STRONGEST_DB = 60, STEP_DB = 3, QUIETEST_DB = -60, QUICK_MS = 60, CALL_MS = 150, AGAIN_MS = 1000, FRESH_MS = 400;
 const $ = (id) => document.getElementById(id);
 const texts = {};
-let language = "en", state = null, socket = null, last = null, levels = [QUIETEST_DB, QUIETEST_DB];
+let language = "en", state = null, socket = null, met = false, last = null, levels = [QUIETEST_DB, QUIETEST_DB];
 
 // ---- words ----
 
@@ -31,6 +31,10 @@ async function speak(wanted) {
 function connect() {
   socket = new WebSocket(new URL("ws", location.href).href.replace("http", "ws"));
   socket.binaryType = "arraybuffer";
+  socket.onopen = () => {
+    for (const kind of Object.keys(unsent)) send({ [kind]: unsent[kind] });
+    unsent = {};
+  };
   socket.onmessage = ({ data }) => (typeof data === "string" ? hear(JSON.parse(data)) : draw(data));
   socket.onclose = () => {
     state = null;
@@ -39,13 +43,17 @@ function connect() {
   };
 }
 
-const send = (message) => { if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message)); };
+let unsent = {}; // by kind: what was said without a connection is sent with the next one, the last word on each thing
+function send(message) {
+  if (socket?.readyState === WebSocket.OPEN) return socket.send(JSON.stringify(message));
+  for (const [kind, values] of Object.entries(message)) unsent[kind] = { ...unsent[kind], ...values };
+}
 
 function hear(message) {
   if (message.type === "refused") return complain(message.problem);
-  const first = state === null;
   state = message;
-  if (first) {
+  if (!met) { // Later connections change neither guide nor language, which may just have been told otherwise.
+    met = true;
     $("guide").hidden = state.memory.guided;
     const wanted = state.memory.language ?? (navigator.language.startsWith("de") ? "de" : "en");
     if (wanted !== language || !texts[wanted]) return void speak(wanted);
