@@ -371,6 +371,12 @@ class TestMemory:
         model = load_model(SHIPPED[0])
         assert growth_mb(lambda: stopped(model)) < self.MOST_MB
 
+    def test_what_is_stopped_holds_no_session_of_onnx_runtime(self, monkeypatch):
+        """Which steps other models, and all where our own programs cannot run."""
+        monkeypatch.setattr("rtdenoise.live.worker.native_steps", native_session.NativeSteps)
+        model, count = load_model(SHIPPED[0]), 6
+        assert growth_mb(lambda: stopped(model), count) < self.MOST_MB / 20 * count
+
     def test_what_is_made_and_dropped_leaves_nothing(self):
         model = load_model(SHIPPED[0])
         assert growth_mb(lambda: Harness(model, 48_000, 256) and None) < self.MOST_LEFT_MB
