@@ -171,6 +171,33 @@ def test_a_damaged_cache_is_compiled_anew_and_mended(begin, folder, damage):
     assert begin() == "2.0 kept"
 
 
+def test_what_a_package_carries_needs_no_compiler_until_it_is_damaged_or_a_source_is_edited(begin, folder, monkeypatch):
+    carried = folder / "carried"
+    monkeypatch.setattr(code_cache, "SHIPPED", carried)
+
+    def afresh(**settings: object) -> str:
+        for path in folder.rglob("*.kernel"):
+            path.unlink()
+        with monkeypatch.context() as patch:
+            for name, value in settings.items():
+                patch.setattr(compilation, name, value)
+            return begin()
+
+    afresh(shipping=True)
+    assert afresh(left_as_it_is=None).startswith("2.0")
+    assert begin() == "2.0 kept"
+    (code,) = carried.glob("*.bc")
+    content = code.read_bytes()
+    for damaged in (b"", content[: len(content) // 2], b"no code"):
+        code.write_bytes(damaged)
+        with pytest.raises(TypeError, match="NoneType"):
+            afresh(left_as_it_is=None)
+        assert afresh().startswith("2.0")
+    code.write_bytes(content)
+    edit(folder, factor=3.0)
+    assert afresh().startswith("3.0")
+
+
 @POSIX
 def test_a_full_disk_is_one_line_and_not_the_end(folder):
     done = start(folder, f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); {START}")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from command import ENVIRONMENT
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +56,28 @@ def test_wheel_carries_every_module_the_panels_page_and_the_types(in_wheel):
 def test_wheel_leaves_out_checkpoints_pictures_tests_and_examples(in_wheel):
     assert not [name for name in in_wheel if name.endswith((".pt", ".png", ".wav", ".mp3"))]
     assert {name.split("/")[0].split("-")[0] for name in in_wheel} == {"rtdenoise", "rtdenoise_bench"}
+
+
+def test_a_first_start_from_the_wheel_compiles_nothing(wheel, tmp_path):
+    """Neither a filter nor a live worker needs numba, on the kind of machine that the wheel was built on."""
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = """
+import sys
+import numpy as np
+import rtdenoise
+from rtdenoise.core.hop_denoiser import HopDenoiser
+from rtdenoise.live.callback import CALLBACKS
+from rtdenoise.live.ring import Rings
+from rtdenoise.live.worker import Worker
+rtdenoise.denoise(np.zeros((1000, 2)), 44_100)
+filter = HopDenoiser("unet", 16_000, 2)
+worker = Worker(filter, Rings(filter.geometry.hop, 2, 16_000))
+assert all(callback.address for callback in CALLBACKS.values())
+print(rtdenoise.__file__, worker.kind, "numba" in sys.modules)
+"""
+    environment = ENVIRONMENT | {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "empty")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{tmp_path / 'rtdenoise' / '__init__.py'} native False\n", done.stderr
 
 
 def test_wheel_stays_light(wheel):

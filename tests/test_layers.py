@@ -20,8 +20,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": "errors arguments geometry signals home toml_dataclass profiles console",
     "rtdenoise.control": "messages sockets server client",
     "rtdenoise.native": """
-        code_cache machine_code arguments compilation panels instructions vector_products intrinsics fft elementwise
-        tensor_kernels""",
+        code_cache machine_code bitcode arguments compilation panels instructions vector_products intrinsics fft
+        elementwise tensor_kernels""",
     "rtdenoise.model": """
         wire weights onnx_runtime contract contract_file external registry native_session
         graph_file placement program operators compiled_steps""",
@@ -35,7 +35,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker
         audio_streams pipewire_library pipewire graph_canceller echo_canceller
         streams pipewire_filter graph_callback graph_links own_nodes graph_streams
-        backends carrier player file_ends watch delay hop hop_loop worker settings session remote microphones""",
+        backends carrier player file_ends watch delay hop hop_loop worker prebuilt settings session remote
+        microphones""",
     "rtdenoise.panel": "access memory report history preferences ends offer engine server desktop browser",
     "rtdenoise.serving": "protocol limits access metrics session door server",
     "rtdenoise.integrations": "aiortc livekit pipecat",

@@ -15,6 +15,7 @@ import hashlib
 import logging
 import multiprocessing
 import os
+import platform
 import re
 import stat
 import sys
@@ -28,6 +29,7 @@ from rtdenoise.home import user_folder
 
 _IMPORT = re.compile(r"^[ \t]*(?:from[ \t]+([\w.]+)[ \t]+import[ \t]+(\([^)]*\)|[^\n#]*)|import[ \t]+([^\n#]*))", re.M)
 SUFFIX = ".kernel"
+SHIPPED, SHIPPED_SUFFIX = Path(__file__).with_name("shipped"), ".bc"  # what came with the package
 DIGEST_BYTES = 32  # a file begins with the SHA-256 of what follows
 
 _ours = {"rtdenoise"}  # packages with functions that are woven together
@@ -45,7 +47,7 @@ class Shelf:
     """
 
     def __init__(self, code: CodeType, module: str):
-        self._source = Path(code.co_filename)
+        self._source, self._module = Path(code.co_filename), module
         self._base = f"{self._source.stem}.{code.co_name}-{code.co_firstlineno}"
         _ours.add(module.partition(".")[0])
 
@@ -71,6 +73,24 @@ class Shelf:
             for other in path.parent.glob(f"{self._base}.*{SUFFIX}"):
                 if other.name.split(".")[-2] != stamp:
                     other.unlink(missing_ok=True)
+
+    def shipped(self, kind: str) -> bytes | None:
+        """What came with the package for arguments of this ``kind``, made of the same sources, or None."""
+        try:
+            return self._shipped_path(kind).read_bytes()
+        except OSError:
+            return None
+
+    def ship(self, kind: str, content: bytes) -> None:
+        """Have the package that is being built carry it."""
+        SHIPPED.mkdir(exist_ok=True)
+        self._shipped_path(kind).write_bytes(content)
+
+    def _shipped_path(self, kind: str) -> Path:
+        """Sizes of C's types and the names of its functions depend on the system, and on the family of processors."""
+        variant = f"{sys.platform} {platform.machine()} {self._module} {kind}"
+        name = hashlib.sha256(variant.encode()).hexdigest()[:16]
+        return SHIPPED / f"{self._base}.{name}.{_stamp(self._source)[:12]}{SHIPPED_SUFFIX}"
 
     def _path(self, variant: str) -> Path:
         """`LookupError` if there is no place, or no source file, as in a frozen program."""

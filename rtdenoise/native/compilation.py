@@ -16,8 +16,9 @@ from types import CodeType, FunctionType
 from typing import Any, TypeAlias, TypeVar, cast
 
 from rtdenoise.native.arguments import INTEGER, Kinds, flatten, type_of, words_of
+from rtdenoise.native.bitcode import Bitcode, callback_of, function_of, left_as_it_is
 from rtdenoise.native.code_cache import Shelf
-from rtdenoise.native.machine_code import NUMBAS, MachineCode, caller_of, machine
+from rtdenoise.native.machine_code import MachineCode, machine
 
 Function: TypeAlias = Callable[..., Any]
 F = TypeVar("F", bound=Function)
@@ -36,6 +37,7 @@ C_TYPES: dict[str, Any] = {
 
 _compiling = threading.RLock()
 listeners: list[Callable[[str], None]] = []  # are told the name of each function that is compiled, before
+shipping = False  # whether the package that is being built is to carry what is compiled
 
 
 class Later:
@@ -101,7 +103,7 @@ class Kernel(Later):
     def _load(self, kinds: Kinds, given: Sequence[Any]) -> Callable[[bytes], Any]:
         with _compiling:
             if kinds not in self._entries:
-                code = _kept(self._shelf, repr(kinds), lambda: self._compiled(given))
+                code = _kept(self._shelf, self.__qualname__, repr(kinds), lambda: self._compiled(given))
                 self._entries[kinds] = _entry(code, self.__qualname__)
             return self._entries[kinds]
 
@@ -111,10 +113,9 @@ class Kernel(Later):
         jit: Any = njit
         return jit(**self._options, **NEVER_WRAPPED)(resolved(self.__wrapped__))
 
-    def _compiled(self, given: Sequence[Any]) -> MachineCode:
+    def _compiled(self, given: Sequence[Any]) -> Bitcode:
         from numba.core.registry import cpu_target
 
-        _tell(self.__qualname__)
         types = tuple(map(type_of, given))
         self.value.compile(types)
         made = self.value.overloads[types]
@@ -122,8 +123,7 @@ class Kernel(Later):
         if len(cpu_target.target_context.get_arg_packer(types).argument_types) != len(kinds):
             raise TypeError(f"{self.__qualname__} takes its arguments in another form than they are given in")
         result = _result(made.signature.return_type, self.__qualname__)
-        symbol, caller = caller_of(made.fndesc.mangled_name, kinds)
-        return _code(made.library, symbol, result, caller)
+        return function_of(made.library, made.fndesc.mangled_name, result, kinds)
 
 
 class Callback:
@@ -135,20 +135,22 @@ class Callback:
         What is compiled.
     signature : str
         Result and arguments, by numba's names for C's types.
+    passes : int
+        How often LLVM optimises it.
     options : dict
         Numba's.
     """
 
-    def __init__(self, function: Function, signature: str, options: dict[str, Any]):
+    def __init__(self, function: Function, signature: str, passes: int, options: dict[str, Any]):
         self.__name__, self.__doc__, self.__wrapped__ = function.__name__, function.__doc__, function
-        self._signature, self._options = signature, options
+        self._signature, self._passes, self._options = signature, passes, options
         self._shelf = Shelf(function.__code__, function.__module__)
 
     @cached_property
     def address(self) -> int:
         """Where its machine code lies."""
         with _compiling:
-            return _kept(self._shelf, self._signature, self._compiled).address()
+            return _kept(self._shelf, self.__name__, self._signature, self._compiled).address()
 
     @cached_property
     def ctypes(self) -> Any:
@@ -157,15 +159,14 @@ class Callback:
         kinds = [C_TYPES[name.strip()] for name in arguments.split(",")]
         return ctypes.CFUNCTYPE(C_TYPES[result], *kinds)(self.address)
 
-    def _compiled(self) -> MachineCode:
+    def _compiled(self) -> Bitcode:
         from numba.core import sigutils
         from numba.core.ccallback import CFunc
 
-        _tell(self.__name__)
         signature = sigutils.normalize_signature(self._signature)
         made: Any = CFunc(resolved(self.__wrapped__), signature, locals={}, options=self._options)
         made.compile()
-        return _code(made._library, made.native_name, "none")
+        return callback_of(made._library, made.native_name, self._passes)
 
 
 def compiled(**options: Any) -> Callable[[F], F]:
@@ -177,9 +178,9 @@ def compiled(**options: Any) -> Callable[[F], F]:
     return decorate
 
 
-def callback(signature: str, **options: Any) -> Callable[[Function], Callback]:
+def callback(signature: str, passes: int = 1, **options: Any) -> Callable[[Function], Callback]:
     """A decorator that makes a `Callback`."""
-    return lambda function: Callback(function, signature, options)
+    return lambda function: Callback(function, signature, passes, options)
 
 
 def resolved(function: Function) -> Function:
@@ -197,25 +198,28 @@ def _names(code: CodeType) -> set[str]:
     return {*code.co_names}.union(*(_names(part) for part in code.co_consts if isinstance(part, CodeType)))
 
 
-def _tell(name: str) -> None:
-    for listener in list(listeners):
-        listener(name)
-
-
-def _kept(shelf: Shelf, kind: str, compile: Callable[[], MachineCode]) -> MachineCode:
+def _kept(shelf: Shelf, name: str, kind: str, compile: Callable[[], Bitcode]) -> MachineCode:
     variant = f"{machine()} {kind}"
     if found := shelf.find(variant):
         return MachineCode.unpacked(found)
-    made = compile()
+    for listener in list(listeners):
+        listener(name)
+    made = _shipped(shelf, kind)
+    if made is None:
+        with left_as_it_is():
+            bitcode = compile()
+        if shipping:
+            shelf.ship(kind, bitcode.packed())
+        made = bitcode.machine_code()
     shelf.keep(variant, made.packed())
     return made
 
 
-def _code(library: Any, symbol: str, result: str, *more: bytes) -> MachineCode:
-    """What a library of numba's holds, and more object files."""
-    content = library.serialize_using_object_code()[2][0]
-    named = (f.name for f in library._final_module.functions if f.is_declaration)
-    return MachineCode(symbol, [name for name in named if name.startswith(NUMBAS)], result, [content, *more])
+def _shipped(shelf: Shelf, kind: str) -> MachineCode | None:
+    try:
+        return Bitcode.unpacked(found).machine_code() if (found := shelf.shipped(kind)) else None
+    except (RuntimeError, ValueError):  # of an LLVM that is newer than ours, or damaged
+        return None
 
 
 def _result(kind: Any, name: str) -> str:

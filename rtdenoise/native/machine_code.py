@@ -11,14 +11,13 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2  # of what is kept
+FORMAT = 3  # of what is kept
 DONT_NEED = 4  # of madvise
 # Of numba's run-time library: what is named for the case of an error, or of an array that numba has made.
 UNUSED = {
@@ -45,41 +44,37 @@ class MachineCode:
         Functions of numba's run-time library that the file names.
     result : str
         What it returns: ``"none"``, ``"int"``, ``"bool"``, ``"float"`` or ``"ints N"``.
-    files : list of bytes
-        The object files that make it up.
+    content : bytes
+        The object file.
     """
 
     symbol: str
     needs: list[str]
     result: str
-    files: list[bytes]
+    content: bytes
 
     def packed(self) -> bytes:
         """As `unpacked` takes it."""
-        head = asdict(self) | {"files": [len(file) for file in self.files]}
-        return b"".join([json.dumps(head).encode(), b"\n", *self.files])
+        return b"".join([json.dumps([self.symbol, self.needs, self.result]).encode(), b"\n", self.content])
 
     @classmethod
     def unpacked(cls, packed: bytes) -> MachineCode:
         """What `packed` has made."""
         head, _, content = packed.partition(b"\n")
-        fields, files = json.loads(head), []
-        for size in fields["files"]:
-            files.append(content[:size])
-            content = content[size:]
-        return cls(**fields | {"files": files})
+        symbol, needs, result = json.loads(head)
+        return cls(symbol, needs, result, content)
 
     def address(self) -> int:
         """Where it lies, from now on until the process ends."""
-        llvm = _llvm()
+        llvm = initialised_llvm()
         for name in self.needs:
             if llvm.address_of_symbol(name) is None and name in UNUSED:
                 llvm.add_symbol(name, _end())
             elif llvm.address_of_symbol(name) is None:
                 _initialise_numba()
-        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
-        for file in self.files:
-            engine.add_object_file(llvm.ObjectFileRef.from_data(file))
+        target = llvm.Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
+        engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target)
+        engine.add_object_file(llvm.ObjectFileRef.from_data(self.content))
         engine.finalize_object()
         _engines.append(engine)
         return int(engine.get_function_address(self.symbol))
@@ -89,47 +84,13 @@ _engines: list[Any] = []  # They own the code.
 
 
 @cache
-def _llvm() -> Any:
+def initialised_llvm() -> Any:
+    """LLVM, able to make machine code for this processor."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm
-
-
-def _target() -> Any:
-    return _llvm().Target.from_default_triple().create_target_machine(codemodel="jitdefault", jit=True)
-
-
-def caller_of(symbol: str, kinds: Sequence[str]) -> tuple[str, bytes]:
-    """A function that takes its arguments out of memory, and its object file.
-
-    Parameters
-    ----------
-    symbol : str
-        What it calls: a function of numba's, which takes the addresses for its result and an error, then arguments.
-    kinds : sequence of str
-        Of these arguments: ``"float"``, or anything else for a whole number or an address.
-
-    Returns
-    -------
-    symbol : str
-        Of ``int call(const int64 *arguments, void *result, void *error)``.
-    content : bytes
-        Its object file.
-    """
-    from llvmlite import ir
-
-    word, status = ir.IntType(64), ir.IntType(32)
-    types = [ir.DoubleType() if kind == "float" else word for kind in kinds]
-    module, name = ir.Module(), f"call {symbol}"
-    called = ir.Function(module, ir.FunctionType(status, [word, word, *types]), symbol)
-    caller = ir.Function(module, ir.FunctionType(status, [word] * 3), name)
-    builder, (memory, result, error) = ir.IRBuilder(caller.append_basic_block()), caller.args
-    place = lambda k, kind: builder.inttoptr(builder.add(memory, word(8 * k)), kind.as_pointer())
-    arguments = [builder.load(place(k, kind)) for k, kind in enumerate(types)]
-    builder.ret(builder.call(called, [result, error, *arguments]))
-    return name, _target().emit_object(_llvm().parse_assembly(str(module)))
 
 
 @cache
@@ -150,7 +111,7 @@ def _initialise_numba() -> None:
 @cache
 def machine() -> str:
     """All that machine code depends on beside its sources: processor, versions, and what the user tells numba."""
-    llvm = _llvm()
+    llvm = initialised_llvm()
     numba = find_spec("numba")
     version = Path(numba.origin).with_name("_version.py").read_text() if numba and numba.origin else ""
     told = sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_") and item[0] != "NUMBA_CACHE_DIR")

@@ -141,7 +141,7 @@ def _small_product(p: np.ndarray) -> None:
                     y[r * columns + c] += s * b[k * columns + c]
 
 
-@callback(f"int64({', '.join(['int64'] * 8)})", nogil=True, error_model="numpy")
+@callback(f"int64({', '.join(['int64'] * 8)})", passes=2, nogil=True, error_model="numpy")
 def run(program: int, _1: int, numbers: int, _3: int, rows: int, scratch: int, _6: int, _7: int) -> int:
     """Run ``rows`` rows of a program (see `rtdenoise.model.program`); returns 0. It is called as OrtApi's Run is."""
     table = carray(pointer(program), (rows, COLUMNS), np.int64)

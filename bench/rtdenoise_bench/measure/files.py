@@ -65,7 +65,7 @@ def start_up(model: str, folder: Path) -> list[Row]:
     return [
         at_most("rtdenoise --help, median of 5", statistics.median(helps), 0.3, "s"),
         at_most("first byte of a pipe, warm caches, median of 5", statistics.median(warm), 1.0, "s"),
-        at_most("first byte of a pipe, empty numba cache", cold, 6.0, "s"),
+        at_most("first byte of a pipe, empty numba cache", cold, 3.0, "s"),
     ]
 
 
