@@ -342,7 +342,8 @@ def test_who_does_not_read_is_read_no_more_and_then_let_go():
 
 def ends(server) -> float:
     """How many sessions have ended."""
-    return sum(map(float, re.findall(rb"^rtdenoise_sessions_total.* (.+)$", server.service.metrics.page(), re.MULTILINE)))
+    counts = re.findall(rb"^rtdenoise_sessions_total.* (.+)$", server.service.metrics.page(), re.MULTILINE)
+    return sum(map(float, counts))
 
 
 def stored(kind: type) -> int:

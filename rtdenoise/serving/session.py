@@ -97,8 +97,8 @@ class Session:
             end = "lost"
         finally:
             await self._socket.close()
-            if (problem := self._socket.exception()) is not None:
-                _forget_frames(problem)
+            if (stored := self._socket.exception()) is not None:
+                _forget_frames(stored)
             self._service.sessions.discard(self)
             self._metrics.ends.labels(end).inc()
             if transport is not None:  # what a client does not read must not keep its connection
