@@ -15,6 +15,13 @@ from rtdenoise.io.executors import Joined
 from rtdenoise.io.scratch import scratch
 
 PATIENCE_S = 30  # for a scheduler to answer, and for its first worker
+# By default a cluster samples the stacks of its workers a hundred times a second, ticks fifty times and looks at the
+# system twice, for pages that nobody sees here. With two workers that takes a tenth of a core.
+CALM = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
 # The last one is loaded with the first cluster, and advertises then.
 LOGGERS = "distributed", "tornado", "distributed.http.proxy"
 
@@ -32,9 +39,11 @@ def loaded(alone: bool) -> Iterator[None]:
 @contextmanager
 def local(workers: int) -> Iterator[Joined]:
     """So many processes here, which end with the block."""
+    import dask
     import distributed
 
     with (
+        dask.config.set(CALM),
         scratch("rtdenoise-dask-") as folder,
         distributed.LocalCluster(
             n_workers=workers,

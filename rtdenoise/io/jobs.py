@@ -28,7 +28,9 @@ from rtdenoise.io.remote import is_remote
 
 _ANY_RATE_HZ, _ANY_CHANNELS = 16_000, 1
 _MOST_KNOWN = 1_000  # outcomes that wait to be heard
-_PARCEL_BYTES = 1_000_000  # Smaller files travel together to a cluster; this takes a worker about a second.
+# Smaller files travel together to a cluster. This takes a worker a tenth of a second or more: a hundred times what a
+# parcel costs, and little to wait for at the end, when the other workers have nothing left to do.
+_PARCEL_BYTES = 250_000
 
 
 @dataclass(frozen=True, slots=True)

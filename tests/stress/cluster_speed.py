@@ -3,7 +3,8 @@
     python tests/stress/cluster_speed.py --rounds 3      # some minutes; the machine must have two free cores
 
 Both clusters stand ready, warm, and take turns, so what else the machine does meets both alike. Prints each round's
-times; the exit code is 1 if the median of the speed-ups is below 1.8.
+times, and what two plain processes with half the files each gain over one, which is all that the machine has to give:
+memory, caches and clock rates are shared. The exit code is 1 if the median of the clusters' speed-ups is below 1.8.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +42,22 @@ def filter_all(folder: Path, executor: Executor) -> float:
     return time.perf_counter() - began
 
 
+def filter_share(folder: Path, k: int, count: int) -> None:
+    """What one of so many plain processes does."""
+    jobs = find_jobs(str(folder / "in"), str(folder / "out"), overwrite=True)[k::count]
+    with closing(run_folder(jobs, Settings(), 1)) as outcomes:
+        assert all(outcome.report for outcome in outcomes)
+
+
+def filter_plainly(folder: Path, processes: list[ProcessPoolExecutor]) -> float:
+    """How long it takes without a cluster, in s."""
+    began = time.perf_counter()
+    shares = [pool.submit(filter_share, folder, k, len(processes)) for k, pool in enumerate(processes)]
+    for share in shares:
+        share.result()
+    return time.perf_counter() - began
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -55,12 +74,20 @@ def main() -> int:
         clusters = [stack.enter_context(connected(f"dask://local:{count}")) for count in (1, 2)]
         for cluster in clusters:
             filter_all(folder, cluster)  # Each worker loads the model.
-        gains = []
+        plain = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in range(2)]
+        filter_plainly(folder, plain)
+        gains, ceilings = [], []
         for _ in range(args.rounds):
             one, two = (filter_all(folder, cluster) for cluster in clusters)
+            alone, both = (filter_plainly(folder, processes) for processes in (plain[:1], plain))
             gains.append(one / two)
-            print(f"1 worker {one:.1f} s, 2 workers {two:.1f} s: {gains[-1]:.2f}", flush=True)
-    print(f"median {statistics.median(gains):.2f}")
+            ceilings.append(alone / both)
+            print(
+                f"1 worker {one:.1f} s, 2 workers {two:.1f} s: {gains[-1]:.2f}; "
+                f"1 plain process {alone:.1f} s, 2 {both:.1f} s: {ceilings[-1]:.2f}",
+                flush=True,
+            )
+    print(f"median {statistics.median(gains):.2f}, of plain processes {statistics.median(ceilings):.2f}")
     return int(statistics.median(gains) < LEAST)
 
 
