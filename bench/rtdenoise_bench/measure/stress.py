@@ -31,7 +31,7 @@ from rtdenoise_bench.report.table import Row, at_most, show
 from rtdenoise_bench.testbed import busy_model, servers
 from rtdenoise_bench.testbed.stressors import ALONE, BUSY_CORE, disturbed
 
-IDLE_AHEAD_S = 2.5  # An idle null sink has played up to 2 s ahead, so the probes run until it has caught up.
+LEAD_S = 0.5  # The probes run before the product starts, which is then measured from its first sound on.
 JACK_BLOCKS = (256, 64)
 RATE = 48_000
 LEAST_GAIN_DB = 3.0
@@ -69,7 +69,7 @@ def through_pulse(
 ) -> tuple[Delay, dict, float]:
     """Delay A to B with the product between, its statistics, and when ``during(product)`` was done."""
     with servers.pulseaudio() as env:
-        crossing = probes.cross_pulse(env, IDLE_AHEAD_S, model, seconds, *argv, during=during)
+        crossing = probes.cross_pulse(env, LEAD_S, model, seconds, *argv, during=during)
     return crossing.delay(), crossing.stats, crossing.done
 
 

@@ -18,6 +18,9 @@ from pathlib import Path
 
 REALTIME = ["chrt", "-a", "-f", "-p", "75"]  # Without it a server's latency wanders by 100 ms on a busy machine.
 READY_S = 15
+# One that plays to nobody takes sound for two seconds ahead, to take it back when somebody plays, and who records its
+# monitor waits so long. Sound cards take a fraction of that; without taking back, so does this.
+NULL_SINK = "module-null-sink norewinds=1 channels=1"
 PIPEWIRE = ("pipewire-pulse", "wireplumber", "pipewire")
 
 
@@ -83,7 +86,7 @@ def pulseaudio_again(
     argv = ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--log-level=error"]
     argv += ["-L", f"module-native-protocol-unix auth-anonymous=1 socket={socket}"]
     for sink in sinks:
-        argv += ["-L", f"module-null-sink sink_name={sink} rate={rate} channels=1"]
+        argv += ["-L", f"{NULL_SINK} sink_name={sink} rate={rate}"]
     log = Path(env["HOME"]) / "log"
     with _process(argv, env, log) as server:
         ask = lambda: subprocess.run(["pactl", "info"], env=env, capture_output=True, check=False).returncode == 0
