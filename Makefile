@@ -1,6 +1,7 @@
 # make demo           filter the noisy example, print levels and latency, draw it
 # make test           every test, with the system packages it needs (as root on Debian), in PROCESSES=4 processes at
-#                     once; then, in two, those that measure live latency, which need a machine without other work.
+#                     once; then, in two, those that measure live latency, which need a machine without other work:
+#                     of files that have such, since to import all takes six seconds.
 #                     Bytecode is kept also where it is not as a rule: hundreds of commands are started.
 # make test-integrations  the filter inside Pipecat, LiveKit and aiortc, which are large, in a VENV_INTEGRATIONS of its own
 # make test-fast      the tests that need no sound server and no training, in under 90 s
@@ -59,7 +60,7 @@ demo: $(VENV)/.demo
 
 test: system $(VENV)/.test
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(PROCESSES) -m 'not steady'
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 -m steady
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 -m steady $$(grep -rlw steady tests --include='test_*.py')
 
 $(VENV_INTEGRATIONS)/.test: pyproject.toml
 	$(PYTHON) -m venv $(VENV_INTEGRATIONS)

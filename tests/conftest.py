@@ -27,7 +27,7 @@ hypothesis.settings.load_profile("shared")
 # What needs a machine without other work is marked `steady`, and `make test` runs it after all others, two at a time.
 MEASURING = """
     live/test_worker live/test_pulse live/test_pipewire live/test_jack live/test_one_core live/test_overload
-    live/test_doctor test_latency_report test_bench""".split()
+    live/test_doctor test_latency_report test_cost test_bench""".split()
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER")  # of several that share the tests: gw0, gw1 and so on
 
 

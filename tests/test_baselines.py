@@ -27,7 +27,6 @@ from rtdenoise.training.onnx_export.export import export  # noqa: E402
 from rtdenoise.training.recipe import load_recipe, recipe_from_json  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 from rtdenoise.training.trainer import load_checkpoint  # noqa: E402
-from rtdenoise_bench.cli import main as bench  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -47,17 +46,14 @@ def recipe_file(name: str) -> Path:
     return here if here.exists() else ROOT / "rtdenoise" / "training" / "recipes" / f"{name}.toml"
 
 
-def test_the_trained_convolutional_one_filters_and_is_timed(folders, monkeypatch, capsys):
-    """It left the wheel, not the sources: it runs by its path, in the filter and in the latency report."""
+def test_the_trained_convolutional_one_filters(folders):
+    """It left the wheel, not the sources, and runs by its path."""
     model = ROOT / "experiments" / "models" / "crced.onnx"
     clean, rate = sf.read(folders / "clean" / "0.wav", dtype="float32")
     noisy = clean[:, 0] + 0.02 * np.random.default_rng(0).standard_normal(len(clean)).astype(np.float32)
     filtered = rtdenoise.denoise(noisy, rate, model=model)
     assert si_sdr_db(clean[:, 0], filtered) > si_sdr_db(clean[:, 0], noisy) + 3
     assert load_recipe(str(recipe_file("crced"))).network == "crced"
-    monkeypatch.setattr("rtdenoise_bench.measure.cost.SWEEPS", 1)
-    assert bench(["cost", "--model", str(model), "--rate", str(rate)]) == 0
-    assert "4 a call" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")

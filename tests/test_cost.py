@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,14 @@ def test_several_hops_a_call_share_a_step(measured):
     one, _, _, four, _, step = measured[0]
     assert four.warm < 0.6 * one.warm
     assert 0.3 < step.call_us / one.call_us < 3
+
+
+def test_a_trained_model_outside_the_package_is_timed_by_its_path(monkeypatch, capsys):
+    monkeypatch.setattr(cost, "SWEEPS", 1)
+    model = Path(__file__).resolve().parents[1] / "experiments" / "models" / "crced.onnx"
+    assert main(["cost", "--model", str(model), "--rate", str(RATE)]) == 0
+    said = capsys.readouterr().out
+    assert all(way in said for way in CALLS)
 
 
 @pytest.mark.parametrize("text", ["", "a", "a=b.onnx", "a=b.onnx@", "=b.onnx@16", "a=b.onnx@0", "a=b.onnx@x", "a=@16"])
