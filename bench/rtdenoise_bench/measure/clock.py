@@ -24,6 +24,8 @@ from rtdenoise_bench.measure.times import Times, times
 T = TypeVar("T")
 STALL_US = 100.0  # A longer interval between two readings of the clock is a stall.
 WAKE_MS = 2.0  # The interval between two wake-ups of the test.
+WITNESS_PRIORITY = 90  # Above all that carries sound, servers too: what holds up a witness is not a fault of theirs.
+WATCHED = 50  # wake-ups of a witness, then it looks whether it must end
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,40 @@ def measure(seconds: float = 1.0) -> Noise:
     return Noise(
         float(quiet_ns / max(1, readings)), spin_s, found, float(gaps.sum() / (spin_s * 1e9)), longest, wake_up
     )
+
+
+class Witness:
+    """A thread that sleeps and wakes, `WAKE_MS` each, above all audio's priority while this holds: what makes it late
+    is the host, and would make any audio late."""
+
+    def __init__(self) -> None:
+        self._late_ns: list[np.ndarray] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Witness:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        control, timespec = Rings(192, 1, 48_000).control, np.zeros(2, np.int64)
+        arguments = control, sleep_address(), timespec, int(WAKE_MS * 1e6)
+        _wake_ups(*arguments, np.zeros(1, np.int64))
+        if realtime.elevate(threading.get_native_id(), WITNESS_PRIORITY) != "fifo":
+            return  # Without priority it is late for many reasons.
+        while not self._ended.is_set():
+            late_ns = np.zeros(WATCHED, np.int64)
+            _wake_ups(*arguments, late_ns)
+            self._late_ns.append(late_ns)
+
+    @property
+    def late_ms(self) -> float:
+        """One wake-up in a hundred was later than this; 0 where the system grants no priority."""
+        return float(np.percentile(np.concatenate(seen), 99)) / 1e6 if (seen := self._late_ns[:]) else 0.0
 
 
 def at_priority(priority: int | None, work: Callable[[], T]) -> tuple[T, str]:
