@@ -360,7 +360,9 @@ def test_what_is_said_without_a_connection_is_told_once_it_is_back(seen):
     seen.page.reload()
     seen.runs()
     before = seen.state()["settings"]
-    slide = "(db) => { const s = document.getElementById('strength'); s.value = db; s.dispatchEvent(new Event('input')); }"
+    slide = (
+        "(db) => { const s = document.getElementById('strength'); s.value = db; s.dispatchEvent(new Event('input')); }"
+    )
     sockets[0].close()
     seen.page.wait_for_selector("body[data-phase=away]")
     for strength_db in (12, 24, 9):
