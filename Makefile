@@ -27,6 +27,8 @@ TORCH ?= torch==2.13.0
 # Sound servers and tools that the tests start on null devices; a compiler for the PESQ package.
 APT = python3-venv gcc python3-dev libportaudio2 libasound2-plugins pulseaudio pulseaudio-utils jackd2 util-linux strace \
   pipewire pipewire-bin pipewire-pulse wireplumber dbus chromium
+# For the tests: bytecode only of what is imported, and nothing compiled for first starts, which tests do themselves.
+PIP = HATCH_BUILD_NO_HOOKS=true $(BIN)/pip install -q --no-compile
 MINUTES ?= 2
 PROCESSES ?= 4
 
@@ -46,8 +48,8 @@ $(VENV)/.docs: $(BIN)/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml
-	$(BIN)/pip install -q '$(TORCH)'
-	$(BIN)/pip install -q -e '.[all]'
+	$(PIP) '$(TORCH)'
+	$(PIP) -e '.[all]'
 	@touch $@ $(VENV)/.demo $(VENV)/.docs
 
 system:
