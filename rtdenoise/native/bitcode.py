@@ -8,13 +8,12 @@ needs no numba: a wheel carries the bitcode of what starts compile (`rtdenoise.l
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rtdenoise.native.machine_code import NUMBAS, MachineCode, initialised_llvm
+from rtdenoise.native.machine_code import NUMBAS, MachineCode, initialised_llvm, pack, unpack
 
 MOST = 3  # LLVM's highest level of optimisation
 
@@ -40,13 +39,12 @@ class Bitcode:
 
     def packed(self) -> bytes:
         """As `unpacked` takes it."""
-        return b"".join([json.dumps([self.symbol, self.result, self.passes]).encode(), b"\n", self.content])
+        return pack([self.symbol, self.result, self.passes], self.content)
 
     @classmethod
     def unpacked(cls, packed: bytes) -> Bitcode:
         """What `packed` has made."""
-        head, _, content = packed.partition(b"\n")
-        symbol, result, passes = json.loads(head)
+        (symbol, result, passes), content = unpack(packed)
         return cls(symbol, result, passes, content)
 
     def machine_code(self) -> MachineCode:

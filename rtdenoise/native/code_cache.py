@@ -88,17 +88,18 @@ class Shelf:
 
     def _shipped_path(self, kind: str) -> Path:
         """Sizes of C's types and the names of its functions depend on the system, and on the family of processors."""
-        variant = f"{sys.platform} {platform.machine()} {self._module} {kind}"
-        name = hashlib.sha256(variant.encode()).hexdigest()[:16]
-        return SHIPPED / f"{self._base}.{name}.{_stamp(self._source)[:12]}{SHIPPED_SUFFIX}"
+        return SHIPPED / self._file(f"{sys.platform} {platform.machine()} {self._module} {kind}", SHIPPED_SUFFIX)
 
     def _path(self, variant: str) -> Path:
         """`LookupError` if there is no place, or no source file, as in a frozen program."""
         place = _place(self._source.parent) if self._source.is_file() else None
         if place is None:
             raise LookupError
+        return place / self._file(variant, SUFFIX)
+
+    def _file(self, variant: str, suffix: str) -> str:
         name = hashlib.sha256(variant.encode()).hexdigest()[:16]
-        return place / f"{self._base}.{name}.{_stamp(self._source)[:12]}{SUFFIX}"
+        return f"{self._base}.{name}.{_stamp(self._source)[:12]}{suffix}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -32,6 +32,17 @@ UNUSED = {
 NUMBAS = ("NRT_", "numba_")
 
 
+def pack(head: list[Any], content: bytes) -> bytes:
+    """What is said of code, and the code."""
+    return b"".join([json.dumps(head).encode(), b"\n", content])
+
+
+def unpack(packed: bytes) -> tuple[list[Any], bytes]:
+    """What `pack` was given."""
+    head, _, content = packed.partition(b"\n")
+    return json.loads(head), content
+
+
 @dataclass(frozen=True)
 class MachineCode:
     """One function.
@@ -55,13 +66,12 @@ class MachineCode:
 
     def packed(self) -> bytes:
         """As `unpacked` takes it."""
-        return b"".join([json.dumps([self.symbol, self.needs, self.result]).encode(), b"\n", self.content])
+        return pack([self.symbol, self.needs, self.result], self.content)
 
     @classmethod
     def unpacked(cls, packed: bytes) -> MachineCode:
         """What `packed` has made."""
-        head, _, content = packed.partition(b"\n")
-        symbol, needs, result = json.loads(head)
+        (symbol, needs, result), content = unpack(packed)
         return cls(symbol, needs, result, content)
 
     def address(self) -> int:
