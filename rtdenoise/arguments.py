@@ -132,7 +132,7 @@ FRAMES = Range(1, 65_536, "frames", whole=True)  # a callback
 TRACKS = Range(1, 1_000, whole=True)
 LOUDNESS = Range(-40, -5, "LUFS")
 WORKERS = ("native", "python")
-BACKENDS = ("portaudio", "pipewire")
+BACKENDS = ("portaudio", "pulse", "pipewire")
 RATE = HZ.read
 SECONDS = number(0.001, 1_000_000_000, "seconds")
 VALUES: dict[str, Callable[[str], Any]] = {  # by the name of the option, which is that of the configuration's key

@@ -34,7 +34,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
         drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker
         audio_streams pipewire_library pipewire graph_canceller echo_canceller
-        streams pipewire_filter graph_callback graph_links own_nodes graph_streams
+        streams pulse_library pulse_connection pulse_callback pulse_streams
+        pipewire_filter graph_callback graph_links own_nodes graph_streams
         backends carrier player file_ends watch delay hop hop_loop worker prebuilt settings session remote
         microphones""",
     "rtdenoise.panel": "access memory report history preferences ends offer engine server desktop browser",

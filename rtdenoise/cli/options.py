@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from rtdenoise.arguments import VALUES
+from rtdenoise.arguments import BACKENDS, VALUES
 
 RAW_ENCODINGS = {"s16le": "PCM_16", "f32le": "FLOAT"}
 Flag = argparse.BooleanOptionalAction
@@ -47,8 +47,8 @@ def add_session(live: Callable[..., argparse.Action]) -> None:
     live(
         "--backend",
         type=VALUES["backend"],
-        metavar="portaudio|pipewire",
-        help="what carries the sound (default: pipewire between two of its devices, which halves the latency)",
+        metavar="|".join(BACKENDS),
+        help="what carries the sound (default: pipewire or pulse between two devices of that server, for less latency)",
     )
     live(
         "--control",

@@ -1,6 +1,6 @@
-"""What carries a session's sound to and from the devices: PortAudio, or a node of our own in PipeWire's graph.
+"""What carries a session's sound: PortAudio, streams of our own on a PulseAudio server, or a node in PipeWire's graph.
 
-Both fill and empty the same rings from machine code. A back end gives one object with the interface of `AudioStreams`;
+All fill and empty the same rings from machine code. A back end gives one object with the interface of `AudioStreams`;
 which one, at what rate and on how many clocks is decided here, before anything is opened.
 """
 
@@ -12,18 +12,19 @@ from typing import Literal
 
 from rtdenoise.arguments import BACKENDS, HZ
 from rtdenoise.errors import DeviceError, RtdenoiseError, UsageError
-from rtdenoise.live import pipewire_library, pulse
+from rtdenoise.live import pipewire_library, pulse, pulse_library
 from rtdenoise.live.audio_streams import AudioStreams
 from rtdenoise.live.devices import Device, common_rate, share_clock
 from rtdenoise.live.graph_callback import MOST_PORTS
 from rtdenoise.live.graph_streams import GraphStreams
 from rtdenoise.live.pipewire import refuse_unmanaged
+from rtdenoise.live.pulse_streams import PulseStreams
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.streams import Streams
 from rtdenoise.live.virtual_end import VirtualEnd
 
 INSTEAD = "use --backend portaudio"
-Backend = Literal["portaudio", "pipewire"]
+Backend = Literal["portaudio", "pulse", "pipewire"]
 # What the play callback should find left over in its worst usual moment: on two clocks, and on PipeWire's one, whose
 # cycles wake the worker a little late on a machine that has other work.
 TWO_CLOCKS_RESERVE_MS, GRAPH_RESERVE_MS = 5.0, 2.0
@@ -61,13 +62,15 @@ class Route:
         for end in made:
             end.enter_graph(in_graph)
         ends = self.source, self.target, rings, blocksize, worker_below
+        if self.backend == "pulse":
+            return PulseStreams(*ends)
         if not in_graph:
             return Streams(*ends)
         return GraphStreams(*ends, made=made, latency_ms=latency_ms, watched=watched)
 
     def instead(self, e: RtdenoiseError) -> Route | None:
         """The way by PortAudio, because of this; None if there is no other than this one."""
-        if self.fixed or self.backend == "portaudio":
+        if self.fixed or self.backend != "pipewire":
             return None
         return replace(_by_portaudio(self.source, self.target, self.rate), reason=str(e))
 
@@ -80,16 +83,29 @@ def find_route(
         raise UsageError(f"back end {wanted!r}; choose {' or '.join(map(repr, BACKENDS))}")
     if wanted == "pipewire":
         return replace(_by_graph(source, target, rate, channels), fixed=True)
-    if wanted is None and _are_in_graph(source, target):
+    if wanted == "pulse":
+        return replace(_by_pulse(source, target, rate), fixed=True)
+    if wanted is None and _are_of(pulse.PIPEWIRE, source, target):
         try:
             return _by_graph(source, target, rate, channels)
         except (DeviceError, UsageError) as e:
             return replace(_by_portaudio(source, target, rate), reason=str(e).removesuffix(f"; {INSTEAD}"))
+    if wanted is None and _are_of(pulse.PULSEAUDIO, source, target):
+        return _by_pulse(source, target, rate)
     return _by_portaudio(source, target, rate)
 
 
-def _are_in_graph(*devices: Device) -> bool:
-    return all(d.is_file or (d.endpoint is not None and d.host == pulse.PIPEWIRE) for d in devices)
+def _are_of(host: str, *devices: Device) -> bool:
+    """Whether these are sources and sinks of a sound server, or files."""
+    return all(d.is_file or (d.endpoint is not None and d.host == host) for d in devices)
+
+
+def _by_pulse(source: Device, target: Device, rate: int | None) -> Route:
+    for device in (source, target):
+        if device.endpoint is None and not device.is_file:
+            raise UsageError(f"{device.label} is not a device of a sound server; {INSTEAD}")
+    pulse_library.loaded()
+    return replace(_by_portaudio(source, target, rate), backend="pulse")
 
 
 def _by_portaudio(source: Device, target: Device, rate: int | None) -> Route:
@@ -101,7 +117,7 @@ def _by_portaudio(source: Device, target: Device, rate: int | None) -> Route:
 def _by_graph(source: Device, target: Device, rate: int | None, channels: int | None) -> Route:
     """What can be known before a node is there; the rest is `Carrier`'s."""
     for device in (source, target):
-        if not _are_in_graph(device):
+        if not _are_of(pulse.PIPEWIRE, device):
             raise UsageError(f"{device.label} is not a device of PipeWire's; {INSTEAD}")
     if rate is not None:
         HZ.check("rate", rate)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rtdenoise.core.denoiser import denoise
 from rtdenoise.core.hop_denoiser import HopDenoiser
-from rtdenoise.live import callback, graph_callback, portaudio
+from rtdenoise.live import callback, graph_callback, portaudio, pulse_callback
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.worker import Worker
 from rtdenoise.model.registry import DEFAULT_MODEL
@@ -28,7 +28,7 @@ def ship() -> None:
     denoise(np.zeros(RATE, np.float32), RATE)
     live = HopDenoiser(DEFAULT_MODEL, RATE)
     Worker(live, Rings(live.geometry.hop, 1, RATE))
-    for module in (callback, graph_callback, portaudio):
+    for module in (callback, graph_callback, portaudio, pulse_callback):
         for value in vars(module).values():
             if isinstance(value, compilation.Callback):
                 value.address  # noqa: B018

@@ -66,8 +66,9 @@ class LiveDenoiser(LiveSettings):
         Sound file for what is heard, sample-aligned with the input; it appears when the session ends.
     tap : bool, optional
         Whether ``tap`` reads the sound before and after the filter (`rtdenoise.live.tap`); None without.
-    backend : {"portaudio", "pipewire"}, optional
-        What carries the sound; ``"pipewire"``, a node at its devices, is the default between them and beside files.
+    backend : {"portaudio", "pulse", "pipewire"}, optional
+        What carries the sound; ``"pipewire"``, a node, or ``"pulse"``, a client, is the default between two devices of
+        that server, and between one and a file.
 
     Raises
     ------

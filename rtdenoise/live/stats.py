@@ -54,7 +54,7 @@ class Stats:
     reopened: int  # times a vanished device was opened again
     drift_ppm: float | None  # output clock against input clock; None where one clock serves both ends
     cpu_percent: float  # of one core, whole process, over the last half second or since the previous snapshot
-    backend: str  # what carries the sound: "portaudio" or "pipewire"
+    backend: str  # what carries the sound: "portaudio", "pulse" or "pipewire"
     fallback: str | None  # why PortAudio carries the sound although PipeWire could have; None where it need not say
     asleep: bool  # whether nothing runs, since no program records the virtual microphone
     worker: str  # "native" (without the GIL) or "python"

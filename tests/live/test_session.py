@@ -23,7 +23,7 @@ import graphs
 from command import DEADLINE_S
 from rtdenoise import DeviceError, LiveDenoiser, UsageError
 from rtdenoise.live import portaudio, program_end, realtime
-from rtdenoise.live.streams import Streams
+from rtdenoise.live.pulse_streams import PulseStreams
 from rtdenoise.model.registry import load_model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="sound servers on null devices")
@@ -174,7 +174,7 @@ def test_a_start_that_fails_leaves_nothing_and_is_the_end(plain, monkeypatch, tm
     def refuse(self):
         raise DeviceError("busy")
 
-    monkeypatch.setattr(Streams, "start", refuse)
+    monkeypatch.setattr(PulseStreams, "start", refuse)
     live = session(plain, tee=tmp_path / "tee.wav")
     with pytest.raises(DeviceError, match="busy"):
         live.start()

@@ -41,6 +41,8 @@ from rtdenoise_bench.testbed import servers
 from rtdenoise_bench.testbed.traced_callback import AT, AUDIO_FRAMES, FRAMES, HEARD_AGO, HEARD_IN, IN_FROM, OUT_FROM
 
 NAMES = {"pulse": "PulseAudio", "pipewire": "PipeWire", "jack": "JACK"}
+USUAL: dict[str, Backend] = {"pulse": "pulse", "pipewire": "pipewire", "jack": "portaudio"}  # what a session takes
+WAYS = {"portaudio": "by PortAudio", "pulse": "as its Pulse client"}
 SERVERS = tuple(NAMES)
 NEEDS = {
     "pulse": ("pulseaudio", "pactl", "pacat", "parec"),
@@ -93,8 +95,8 @@ class Live(Punctuality):
     @property
     def name(self) -> str:
         """The server, for people; where there are two ways by it, which of them it was."""
-        by_another = self.server == "pipewire" and self.backend == "portaudio"
-        return f"{NAMES[self.server]} by PortAudio" if by_another else NAMES[self.server]
+        way = "" if self.backend == USUAL[self.server] else f" {WAYS[self.backend]}"
+        return NAMES[self.server] + way
 
     @property
     def key(self) -> str:
@@ -131,9 +133,9 @@ def measure(
         try:
             if server == "jack":
                 return _through_jack(model, seconds, argv, latency, load_trace)
-            if server == "pipewire" and backend != "portaudio" and (backend or library()):
+            if server == "pipewire" and backend in (None, "pipewire") and (backend or library()):
                 return _through_graph(model, seconds, argv, latency, load_trace)
-            return _through_pulse(server, model, seconds, argv, latency, load_trace)
+            return _through_pulse(server, backend or "pulse", model, seconds, argv, latency, load_trace)
         except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
             if isinstance(e, RtdenoiseError):
                 raise
@@ -141,14 +143,20 @@ def measure(
 
 
 def _through_pulse(
-    server: str, model: str, seconds: float, argv: list[object], latency: Latency, load_trace: Callable[[], dict]
+    server: str,
+    backend: Backend,
+    model: str,
+    seconds: float,
+    argv: list[object],
+    latency: Latency,
+    load_trace: Callable[[], dict],
 ) -> Live:
-    argv = [*argv, "--backend", "portaudio"]
+    argv = [*argv, "--backend", backend]
     with _pulse_server(server) as (env, sinks, route):
         c = probes.cross_pulse(env, LEAD_S, model, seconds, *argv, sinks=sinks)
     traced = load_trace()
     delay = recordings.align(c.reference, c.heard, c.began, c.ended)
-    route += ", by PortAudio"
+    route += f", {WAYS[backend]}"
     return _summary(server, route, model, latency, delay, c.stats, traced, *_found_outside(traced, c))
 
 

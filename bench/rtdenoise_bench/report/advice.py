@@ -107,7 +107,7 @@ def _block(live: Live, report: Report) -> list[tuple[float, str]]:
 
 def _driver(live: Live) -> list[tuple[float, str]]:
     """Where the driver's report differs from what was measured."""
-    if live.server == "jack" or live.backend == "pipewire":
+    if live.server == "jack" or live.backend != "portaudio":
         return []
     measured = sum(p.ms for p in live.stages if p.name.startswith("device"))
     reported = live.driver_in_ms + live.driver_out_ms

@@ -109,9 +109,8 @@ def _breakdown(live: Live) -> Table:
     rows.append(["floor", f"{live.floor_ms:.2f}", "", "window minus hop, plus one block: the minimum for this filter"])
     block = f"{live.block_in} in, {live.block_out} out" if live.block_in != live.block_out else f"{live.block_in}"
     drift = f"; clock drift {live.drift_ppm:+.0f} ppm" if live.drift_ppm is not None else ""
-    in_graph = live.backend == "pipewire"
     claims = f", the driver {live.driver_in_ms:.1f} ms in and {live.driver_out_ms:.1f} ms out"
-    driver = "" if in_graph else claims
+    driver = claims if live.backend == "portaudio" else ""
     notes = [
         f"{live.route}; {live.model}, {live.rate} Hz, latency {live.latency}, blocks of {block} frames, "
         f"{live.worker} worker, {live.scheduling} priority{drift}",
@@ -120,7 +119,7 @@ def _breakdown(live: Live) -> Table:
         f"{live.cpu_percent:.0f} % of a core, {live.memory_mb:.0f} MB peak memory, {live.ready_s:.1f} s to start",
         f"the product reports {live.reported_ms:.2f} ms from callback to callback{driver}",
     ]
-    if live.server != "jack" and not in_graph:
+    if live.server != "jack" and live.backend != "pipewire":
         notes.append(
             "the sum of both devices is exact; its split between them is uncertain by the recorders' lag, about 4 ms"
         )
