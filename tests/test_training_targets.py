@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from rtdenoise.training.data import synthetic_noise  # noqa: E402
 from rtdenoise.training.data.clips import open_bank  # noqa: E402
 from rtdenoise.training.data.mixer import Banks, MixConfig, Mixer  # noqa: E402
-from rtdenoise.training.data.sampling import clip_weights, dynamic_range_db, voice_probabilities  # noqa: E402
+from rtdenoise.training.data.sampling import clip_weights, voice_probabilities  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -113,7 +113,7 @@ def test_a_recording_that_is_itself_noisy_is_drawn_seldom(tmp_path):
     _voices(tmp_path / "quiet", {"a": 6}, floor_db=-80)
     _voices(tmp_path / "hissing", {"b": 6}, floor_db=-45)
     bank = open_bank([tmp_path / "quiet", tmp_path / "hissing"], "speech", RATE, tmp_path / "cache")
-    ranges = {c.speaker: dynamic_range_db(bank, i) for i, c in enumerate(bank.clips)}
+    ranges = {c.speaker: bank.ranges_db[i] for i, c in enumerate(bank.clips)}
     assert ranges["a"] == pytest.approx(57, abs=3)  # 0.1 / sqrt(2) against -80 dB
     assert ranges["b"] == pytest.approx(22, abs=3)
     probabilities = dict(zip([c.speaker for c in bank.clips], voice_probabilities(bank), strict=True))

@@ -28,10 +28,9 @@ from rtdenoise.arguments import count, number
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import write_text
 from rtdenoise.training.data import augment
-from rtdenoise.training.data.clips import FULL_SCALE, Bank, read_audio
+from rtdenoise.training.data.clips import FULL_SCALE, dynamic_range_db, read_audio
 from rtdenoise.training.data.material import Clip, Kind, find_clips
 from rtdenoise.training.data.mix import write
-from rtdenoise.training.data.sampling import dynamic_range_db
 from rtdenoise.training.metrics import frames_of, high_passed
 
 SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)  # The active level of the voice over the noise.
@@ -199,7 +198,7 @@ def usable(clip: Clip, seconds: float) -> bool:
     if described(clip)[1] < seconds:
         return False
     voice = (read_audio(clip.path, NARROW_RATE, 0, LISTENED_S)[:, 0] * FULL_SCALE).astype(np.int16)
-    return dynamic_range_db(Bank(voice, np.array([0, len(voice)]), [clip], NARROW_RATE), 0) >= LEAST_RANGE_DB
+    return dynamic_range_db(voice, NARROW_RATE) >= LEAST_RANGE_DB
 
 
 def stretches(random: Random, clip: Clip, rate: int, seconds: float, tries: int) -> list[np.ndarray]:

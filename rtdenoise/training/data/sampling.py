@@ -15,7 +15,6 @@ from rtdenoise.training.data.clips import Bank
 Part = Literal["train", "dev", "all"]
 
 NOISY_DB, LEAST_CHANCE = (42.0, 50.0), 0.01  # Of dynamic range: at the lower end a clip is hardly ever drawn.
-FRAMES_LOOKED_AT = 3000  # The dynamic range of a clip is judged by this many frames.
 
 
 def noise_probabilities(bank: Bank) -> np.ndarray:
@@ -31,21 +30,7 @@ def voice_probabilities(bank: Bank) -> np.ndarray:
     speaker = _per_label(length, [f"{c.source}/{c.speaker}" for c in bank.clips])
     chance = length * speaker**-0.3
     chance = chance * _per_label(chance, [c.source for c in bank.clips]) ** -0.2
-    ranges_db = np.array([dynamic_range_db(bank, i) for i in range(len(bank))])
-    return chance * np.interp(ranges_db, NOISY_DB, (LEAST_CHANCE, 1.0))
-
-
-def dynamic_range_db(bank: Bank, i: int) -> float:
-    """95th minus 5th percentile of the energy of 20 ms frames; digital silence, which joins utterances, left out."""
-    size = bank.rate // 50
-    clip = bank.samples[bank.start[i] : bank.start[i + 1]]
-    frames = clip[: len(clip) // size * size].reshape(-1, size)[:: max(1, len(clip) // size // FRAMES_LOOKED_AT)]
-    energy = np.mean(np.square(frames, dtype=np.float32), 1)
-    energy = energy[energy > 1]  # of int16 samples: below that, silence
-    if len(energy) < 10:
-        return 0.0
-    low, high = np.percentile(10 * np.log10(energy), [5, 95])
-    return float(high - low)
+    return chance * np.interp(bank.ranges_db, NOISY_DB, (LEAST_CHANCE, 1.0))
 
 
 def _per_label(values: np.ndarray, labels: list[str]) -> np.ndarray:
