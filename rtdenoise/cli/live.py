@@ -222,7 +222,7 @@ class _News:
 
     def report(self, s: Stats) -> None:
         if s.fallback != self._fallback and not self._quiet:
-            console.say(f"by PortAudio, with more latency: {s.fallback}")
+            console.say(f"as a PulseAudio client, with more latency: {s.fallback}")
             self._fallback = s.fallback
         if s.file_problem != self._file_problem:
             console.say(f"warning: {s.file_problem}")

@@ -69,10 +69,10 @@ class Route:
         return GraphStreams(*ends, made=made, latency_ms=latency_ms, watched=watched)
 
     def instead(self, e: RtdenoiseError) -> Route | None:
-        """The way by PortAudio, because of this; None if there is no other than this one."""
+        """The way as a Pulse client, because of this; None if there is no other than this one."""
         if self.fixed or self.backend != "pipewire":
             return None
-        return replace(_by_portaudio(self.source, self.target, self.rate), reason=str(e))
+        return replace(_by_pulse(self.source, self.target, self.rate), reason=str(e))
 
 
 def find_route(
@@ -89,7 +89,7 @@ def find_route(
         try:
             return _by_graph(source, target, rate, channels)
         except (DeviceError, UsageError) as e:
-            return replace(_by_portaudio(source, target, rate), reason=str(e).removesuffix(f"; {INSTEAD}"))
+            return replace(_by_pulse(source, target, rate), reason=str(e).removesuffix(f"; {INSTEAD}"))
     if wanted is None and _are_of(pulse.PULSEAUDIO, source, target):
         return _by_pulse(source, target, rate)
     return _by_portaudio(source, target, rate)

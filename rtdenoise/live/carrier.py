@@ -1,7 +1,8 @@
-"""What carries a session's sound: the streams of its route, or PortAudio's where PipeWire's graph turns out unfit.
+"""What carries a session's sound: the streams of its route, or a Pulse client's where PipeWire's graph is unfit.
 
 A graph can refuse a node, be kept from us by a sandbox, or run at another rate than it usually does, also from one
-moment to the next. PipeWire resamples for PortAudio's streams, so sound goes on by them, with some more latency.
+moment to the next. PipeWire resamples for clients of its PulseAudio face, so sound goes on by them, with some more
+latency.
 """
 
 from __future__ import annotations

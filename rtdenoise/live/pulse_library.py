@@ -22,7 +22,7 @@ TIMING, ADJUST_LATENCY = 0x2 | 0x8, 0x2000
 FLOAT32 = 5 if C.c_uint16.from_buffer(bytearray(b"\1\0")).value == 1 else 6  # in this machine's byte order
 WHATEVER = 0xFFFFFFFF  # a buffer's figure that the server may choose
 MOST_CHANNELS = 32
-AUX = 1  # the map of channels that knows no loudspeakers, for more than it has names for
+PLACES = 1  # where the channels are, in ALSA's order (PA_CHANNEL_MAP_ALSA)
 
 
 class SampleSpec(C.Structure):

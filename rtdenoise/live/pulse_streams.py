@@ -21,12 +21,13 @@ from rtdenoise.live.audio_streams import THREADS, AudioStreams
 from rtdenoise.live.callback import Kind
 from rtdenoise.live.devices import Device
 from rtdenoise.live.environment import changed
+from rtdenoise.live.pipewire import refuse_unmanaged
 from rtdenoise.live.pulse_callback import PulseMemory, latency_us, read_callback, underflow_callback, write_callback
 from rtdenoise.live.pulse_connection import PulseConnection
 from rtdenoise.live.pulse_library import (
     ADJUST_LATENCY,
-    AUX,
     FLOAT32,
+    PLACES,
     STREAM_FAILED,
     STREAM_READY,
     TIMING,
@@ -61,6 +62,7 @@ class PulseStreams(AudioStreams):
         return list(self._open)
 
     def restart(self, kinds: Sequence[Kind]) -> None:
+        refuse_unmanaged(*self.needed(kinds))
         if self._connection is None or self._connection.gone:
             self.close()
             self._connection, kinds = PulseConnection(), self.kinds
@@ -99,7 +101,7 @@ class PulseStreams(AudioStreams):
         channels = self._channels(kind)
         form = SampleSpec(FLOAT32, int(self.rings.control[ring.RATE]), channels)
         places = ChannelMap()
-        server.library.pa_channel_map_init_extend(C.byref(places), channels, AUX if channels > 2 else 0)
+        server.library.pa_channel_map_init_extend(C.byref(places), channels, PLACES)
         marks = (pulse.SOURCE_MARK, self.source.endpoint), (pulse.SINK_MARK, self.target.endpoint)
         with server.properties({mark: end for mark, end in marks if end}) as words:
             made = server.library.pa_stream_new_with_proplist(

@@ -37,7 +37,7 @@ class Stats:
     algorithmic_latency_ms: float  # what the filter itself adds
     latency_ms: float  # from the input's callback to the output's, filter included, as it is held
     measured_latency_ms: float  # the same, as measured now
-    device_latency_ms: float | None  # what PortAudio reports for the devices; None where it is not known
+    device_latency_ms: float | None  # what PortAudio or the server reports for the devices; None where not known
     echo_cancel: bool  # whether the server's echo canceller is before the filter
     echo_cancel_ms: float | None  # what that adds to the latency; None without one, or where nothing was heard to tell
     level_in_db: float  # RMS of the last 40 ms or so, in dBFS
@@ -50,12 +50,12 @@ class Stats:
     reused_gains: int  # hops that reused the last gains because time was short
     skipped_ms: float  # input skipped after a long stall
     resyncs: int  # jumps that restored the latency after a device lost or hoarded audio
-    device_xruns: int  # under- and overflows that PortAudio reports, or cycles that PipeWire lost
+    device_xruns: int  # under- and overflows that PortAudio or the server reports, or cycles that PipeWire lost
     reopened: int  # times a vanished device was opened again
     drift_ppm: float | None  # output clock against input clock; None where one clock serves both ends
     cpu_percent: float  # of one core, whole process, over the last half second or since the previous snapshot
     backend: str  # what carries the sound: "portaudio", "pulse" or "pipewire"
-    fallback: str | None  # why PortAudio carries the sound although PipeWire could have; None where it need not say
+    fallback: str | None  # why PipeWire's graph does not carry sound that it could have; None where it need not say
     asleep: bool  # whether nothing runs, since no program records the virtual microphone
     worker: str  # "native" (without the GIL) or "python"
     scheduling: str  # priority of the worker: "fifo" (real-time), "nice" or "normal"

@@ -1,4 +1,4 @@
-"""Where PipeWire's graph cannot carry a session, PortAudio does; where nothing can, a line says so."""
+"""Where PipeWire's graph cannot carry a session, a Pulse client does; where nothing can, a line says so."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def test_a_graph_of_another_usual_rate_is_served_at_that_rate(plain_path):
     assert (stats["backend"], stats["rate"], stats["fallback"]) == ("pipewire", 44_100, None)
 
 
-def test_a_graph_that_is_forced_to_another_rate_is_left_to_portaudio(pipewire_env, plain_path):
+def test_a_graph_that_is_forced_to_another_rate_is_left_to_a_pulse_client(pipewire_env, plain_path):
     with forced(pipewire_env, "rate", 44_100), recordings.pulse_playing(pipewire_env, "A", correlation.noise(20)):
         done = run(pipewire_env, "--seconds", "2", "--model", plain_path)
         strict = run(pipewire_env, "--seconds", "2", "--model", plain_path, *GRAPH)
     assert done.returncode == 0, done.stderr
-    assert "by PortAudio, with more latency: PipeWire's graph runs at 44100 Hz now, not 48000" in done.stderr
+    assert "as a PulseAudio client, with more latency: PipeWire's graph runs at 44100 Hz now, not 48000" in done.stderr
     assert strict.returncode == 1
     assert strict.stderr.count("\n") == 1
     assert "44100 Hz now, not 48000" in strict.stderr
 
 
-def test_a_rate_that_changes_while_it_runs_is_bridged_by_portaudio(pipewire_env, plain_path):
+def test_a_rate_that_changes_while_it_runs_is_bridged_by_a_pulse_client(pipewire_env, plain_path):
     playing = recordings.pulse_playing(pipewire_env, "A", correlation.noise(60))
     with playing, running(pipewire_env, line("--json", "--model", plain_path)) as process:
         assert record(process, lambda s: s["latency_ms"])["backend"] == "pipewire"
         with forced(pipewire_env, "rate", 44_100):
-            stats = record(process, lambda s: s["backend"] == "portaudio" and s["latency_ms"])
+            stats = record(process, lambda s: s["backend"] == "pulse" and s["latency_ms"])
             hear(pipewire_env, "B.monitor")
     assert "44100 Hz now" in stats["fallback"]
     assert stats["state"] == "running"
@@ -112,20 +112,20 @@ def test_a_cycle_that_is_forced_while_it_runs_changes_the_latency_and_back(pipew
     assert stats["measured_latency_ms"] == stats["latency_ms"]
 
 
-def test_a_sandbox_without_pipewires_socket_is_left_to_portaudio(pipewire_env, plain_path):
+def test_a_sandbox_without_pipewires_socket_is_left_to_a_pulse_client(pipewire_env, plain_path):
     with recordings.pulse_playing(pipewire_env, "A", correlation.noise(20)):
         done = run(pipewire_env | {"PIPEWIRE_REMOTE": "nothing"}, "--seconds", "2", "--model", plain_path)
     assert done.returncode == 0, done.stderr
-    assert "by PortAudio, with more latency: no PipeWire server responds" in done.stderr
+    assert "as a PulseAudio client, with more latency: no PipeWire server responds" in done.stderr
 
 
-def test_without_the_library_portaudio_carries_the_sound(monkeypatch):
+def test_without_the_library_a_pulse_client_carries_the_sound(monkeypatch):
     ends = (Device(1, name, "PipeWire", 1, 1, 48_000, 0, name) for name in "AB")
     monkeypatch.setattr(pipewire_library, "library", lambda: None)
     monkeypatch.setattr(backends, "common_rate", lambda source, target, rate: 48_000)
     monkeypatch.setattr(pulse, "usual_rate", lambda: 48_000)
     route = backends.find_route(*ends)
-    assert route.backend == "portaudio"
+    assert route.backend == "pulse"
     assert "is not installed" in route.reason
 
 

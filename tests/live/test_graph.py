@@ -147,7 +147,7 @@ def test_a_node_records_a_file(pipewire_env, plain_path, tmp_path):
     assert np.std(sound[rate // 2 :]) == pytest.approx(correlation.LEVEL, rel=0.1)
 
 
-def test_a_file_that_the_graph_cannot_play_is_left_to_portaudio_which_says_why(pipewire_env, plain_path, tmp_path):
+def test_a_file_that_the_graph_cannot_play_is_left_to_a_pulse_client_which_says_why(pipewire_env, plain_path, tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(22_050), 44_100)
     env = pipewire_env | {"PYTHONPATH": str(ROOT)}
     line = rtdenoise(env, "--out", "B", "--json", "--model", plain_path, source=str(tmp_path / "a.wav"))
@@ -157,7 +157,7 @@ def test_a_file_that_the_graph_cannot_play_is_left_to_portaudio_which_says_why(p
     )
     assert (done.returncode, strict.returncode) == (0, 2)
     stats = json.loads(done.stdout.splitlines()[-1])
-    assert (stats["backend"], stats["fallback"]) == ("portaudio", "PipeWire's graph runs at 48000 Hz, not 44100")
+    assert (stats["backend"], stats["fallback"]) == ("pulse", "PipeWire's graph runs at 48000 Hz, not 44100")
     assert "graph runs at 48000 Hz, not 44100; use --backend portaudio" in strict.stderr
 
 

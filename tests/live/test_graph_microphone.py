@@ -153,6 +153,6 @@ def test_without_pipewires_socket_it_is_made_of_modules(env, plain_path):
         heard.stop()
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=DEADLINE_S)
-    assert (process.returncode, stats["backend"]) == (0, "portaudio")
+    assert (process.returncode, stats["backend"]) == (0, "pulse")
     assert "no PipeWire server responds" in stats["fallback"]
     assert ours(env) == []

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes as C
-import threading
+import sys
 import time
 
 import numpy as np
 import pytest
 
+from command import ROOT
 from programs import pactl
 from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse_callback, ring
@@ -17,7 +18,7 @@ from rtdenoise.live.devices import Device, file_end
 from rtdenoise.live.pulse_callback import LOST_INPUT, PulseMemory, read_callback, underflow_callback, write_callback
 from rtdenoise.live.ring import Rings
 from rtdenoise_bench.measure import correlation, probes, recordings
-from running import record, running
+from running import output_of, record, running
 
 LEAD_S = 0.5
 HOP, CHANNELS, LOOP, STREAM = 192, 2, 55, 77
@@ -133,8 +134,6 @@ def test_they_are_for_devices_of_a_server_alone():
 
 
 def line(plain_path, *argv: str) -> list[str]:
-    import sys
-
     return [sys.executable, "-m", "rtdenoise", "--in", "A.monitor", "--out", "B", "--model", str(plain_path), *argv]
 
 
@@ -150,6 +149,12 @@ def test_they_carry_a_session_by_default_and_leave_nothing(pulse_env, plain_path
     assert "rtdenoise" not in listed
 
 
+def test_four_channels_keep_their_places(pulse_env, plain_path):
+    with running(pulse_env, line(plain_path, "--json", "--channels", "4")) as process:
+        record(process, lambda s: s["latency_ms"])
+        assert "front-left,front-right,rear-left,rear-right" in pactl(pulse_env, "list", "sink-inputs")
+
+
 @pytest.mark.steady
 def test_the_delay_is_less_than_portaudios(pulse_env, plain_path):
     ours, its = (
@@ -158,20 +163,20 @@ def test_the_delay_is_less_than_portaudios(pulse_env, plain_path):
     assert ours < its
 
 
-def test_threads_end_with_the_session(pulse_env, plain, monkeypatch):
-    from rtdenoise import LiveDenoiser
+# A process of its own: what PortAudio knows of servers is the whole process's.
+TWICE = """
+import os, sys
+from rtdenoise import LiveDenoiser
+for _ in range(2):  # The first loads what stays.
+    before = len(os.listdir("/proc/self/task"))
+    with LiveDenoiser("A.monitor", "B", model=sys.argv[1]) as live:
+        print(live.stats().backend, len(os.listdir("/proc/self/task")) > before)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
 
-    for name in ("PULSE_SERVER", "XDG_RUNTIME_DIR", "PULSE_RUNTIME_PATH", "HOME"):
-        monkeypatch.setenv(name, pulse_env[name])
 
-    def tasks() -> int:
-        import os
-
-        return len(os.listdir("/proc/self/task"))
-
+def test_threads_end_with_the_session(pulse_env, plain_path):
+    env = pulse_env | {"PYTHONPATH": str(ROOT)}
     with recordings.pulse_playing(pulse_env, "A", correlation.noise(30)):
-        for _ in range(2):  # The first loads what stays.
-            before = tasks(), threading.active_count()
-            with LiveDenoiser("A.monitor", "B", model=plain) as live:
-                assert live.stats().backend == "pulse"
-    assert (tasks(), threading.active_count()) == before
+        printed = output_of(env, sys.executable, "-c", TWICE, str(plain_path))
+    assert printed.split() == ["pulse", "True", "pulse", "True", "0"]
