@@ -14,6 +14,7 @@ import pytest
 import graphs
 from rtdenoise.model.contract import Model
 from rtdenoise.model.registry import list_models, load_model
+from witnessed import witnessed
 
 _configuration = tempfile.TemporaryDirectory(prefix="rtdenoise-tests-")
 os.environ["XDG_CONFIG_HOME"] = _configuration.name  # what a person has configured must not show in tests
@@ -29,6 +30,9 @@ MEASURING = """
     live/test_worker live/test_pulse live/test_pipewire live/test_jack live/test_one_core live/test_overload
     live/test_doctor test_latency_report test_cost test_bench""".split()
 PROCESS = os.environ.get("PYTEST_XDIST_WORKER")  # of several that share the tests: gw0, gw1 and so on
+
+
+pytest_runtest_call = pytest.hookimpl(wrapper=True)(witnessed)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

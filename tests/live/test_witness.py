@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from live import conftest
 from live.test_one_core import granted
 from rtdenoise_bench.measure.clock import Witness
 from running import wait_until
+from witnessed import witnessed
 
 STALL_S = 0.05
 
@@ -36,7 +36,7 @@ def test_a_witness_is_late_where_all_stands_still_and_only_there():
 )
 def test_only_a_failed_measurement_on_a_host_that_stalled_is_not_judged(monkeypatch, marked, late_ms, outcome):
     monkeypatch.setattr(Witness, "late_ms", late_ms)
-    call = conftest.pytest_runtest_call(SimpleNamespace(get_closest_marker=lambda name: marked or None))
+    call = witnessed(SimpleNamespace(get_closest_marker=lambda name: marked or None))
     next(call)
     with pytest.raises(BaseException, match="9 < 8") as raised:
         call.throw(AssertionError("9 < 8"))
