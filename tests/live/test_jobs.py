@@ -8,7 +8,6 @@ import re
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from hearing import hear
 from rtdenoise_bench.measure import correlation, recordings
+from running import output_of, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 150  # a first start compiles
@@ -67,6 +67,7 @@ def shell(pulse_env):
     shell = Shell(pulse_env | {"PYTHONPATH": str(ROOT)})
     yield shell
     shell.close()
+    wait_until(lambda: "rtdenoise" not in output_of(pulse_env, "pactl", "list", "short", "modules"))  # its job too
 
 
 def command(model) -> str:
@@ -112,5 +113,4 @@ def test_the_view_comes_and_goes_with_the_foreground(shell, pulse_env, plain_pat
         mark = shell.wait_for(r"\d s, (latency|too short)", mark)
         shell.say("echo over $?\n")
         shell.wait_for(r"over 0", mark)
-    modules = subprocess.run(["pactl", "list", "short", "modules"], env=pulse_env, capture_output=True, text=True)
-    assert "rtdenoise" not in modules.stdout
+    assert "rtdenoise" not in output_of(pulse_env, "pactl", "list", "short", "modules")
