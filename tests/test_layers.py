@@ -31,7 +31,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         sound_source media media_source media_tracks media_sink loudness ends pipeline process_pool
         executors dask_cluster ray_cluster cluster pieces jobs shard batch report manifest files""",
     "rtdenoise.live": """
-        compilation realtime program_end background environment pulse_client server portaudio pulse ring stats devices
+        compilation realtime program_end background environment client_library pulse_client server portaudio pulse ring
+        stats devices
         drift callback trace tap recorder own_modules programs virtual_end virtual_mic virtual_speaker
         audio_streams pipewire_library pipewire graph_canceller echo_canceller
         streams pulse_library pulse_connection pulse_callback pulse_streams

@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 from rtdenoise.errors import DeviceError
+from rtdenoise.live.client_library import typed
 
 LIBRARY = "libpipewire-0.3.so.0"
 Words = dict[str, str]
@@ -58,10 +59,6 @@ class Hook(C.Structure):
 @cache
 def library() -> C.CDLL | None:
     """The client library, ready for use, or None where PipeWire is not installed."""
-    try:
-        found = C.CDLL(LIBRARY)
-    except OSError:
-        return None
     word, small, text = C.c_void_p, C.c_uint32, C.c_char_p
     functions: dict[str, tuple[Any, ...]] = {
         "pw_init": (None, word, word),
@@ -84,10 +81,9 @@ def library() -> C.CDLL | None:
         "pw_filter_destroy": (None, word),
         "pw_filter_get_node_id": (small, word),
     }
-    for name, (result, *arguments) in functions.items():
-        function = getattr(found, name)
-        function.restype, function.argtypes = result, arguments
-    found.pw_init(None, None)
+    found = typed(LIBRARY, functions)
+    if found is not None:
+        found.pw_init(None, None)
     return found
 
 

@@ -2,6 +2,9 @@
 
 The library's thread calls them when the server has sent sound or wants some. They hand it, where it lies, to the
 callback that PortAudio would call (`rtdenoise.live.callback`): nothing is copied twice, and no other thread is woken.
+
+A recording may lie in memory that the server shares. It is read and given back in one call, in the thread that would
+wait for it if the server ended: so nothing waits for another (see `rtdenoise.live.pulse_client`).
 """
 
 from __future__ import annotations

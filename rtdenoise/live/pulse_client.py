@@ -1,4 +1,4 @@
-"""Settings of the Pulse client library for our own streams: the user's, but without memory shared with the server.
+"""Settings of the Pulse client library for PortAudio's streams: the user's, without memory shared with the server.
 
 libpulse keeps a block of the server's shared memory while a piece of a recording is read. If the server ends in that
 moment, the library's thread waits for the block, and holds the lock that the reader needs to give it back: neither goes

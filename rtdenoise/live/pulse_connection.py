@@ -12,12 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rtdenoise.errors import DeviceError
-from rtdenoise.live.pulse_library import (
-    CONTEXT_FAILED,
-    CONTEXT_READY,
-    NO_AUTOSPAWN,
-    loaded,
-)
+from rtdenoise.live.pulse_library import CONTEXT_FAILED, CONTEXT_READY, NO_AUTOSPAWN, loaded
 
 NAME = b"rtdenoise"
 ANSWER_S, LOOK_S = 5.0, 0.002  # A working server answers much sooner, even on a busy machine.

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from rtdenoise.errors import DeviceError
+from rtdenoise.live.client_library import typed
 
 LIBRARY = "libpulse.so.0"
 NO_AUTOSPAWN = 1  # a flag of a context
@@ -43,10 +44,6 @@ class BufferAttributes(C.Structure):
 @cache
 def library() -> C.CDLL | None:
     """The client library, or None where it is not installed."""
-    try:
-        found = C.CDLL(LIBRARY)
-    except OSError:
-        return None
     word, text, number = C.c_void_p, C.c_char_p, C.c_int
     functions: dict[str, tuple[Any, ...]] = {
         "threaded_mainloop_new": (word,),
@@ -77,10 +74,7 @@ def library() -> C.CDLL | None:
         "stream_unref": (None, word),
         "strerror": (text, number),
     }
-    for name, (result, *arguments) in functions.items():
-        function = getattr(found, f"pa_{name}")
-        function.restype, function.argtypes = result, arguments
-    return found
+    return typed(LIBRARY, {f"pa_{name}": types for name, types in functions.items()})
 
 
 def loaded() -> C.CDLL:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes as C
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,10 +14,10 @@ from rtdenoise.errors import DeviceError, UsageError
 from rtdenoise.live import pulse_callback, ring
 from rtdenoise.live.backends import find_route
 from rtdenoise.live.devices import Device, file_end
-from rtdenoise.live.pulse_callback import LOST_INPUT, PulseMemory, read_callback, underflow_callback, write_callback
+from rtdenoise.live.pulse_callback import PulseMemory, read_callback, underflow_callback, write_callback
 from rtdenoise.live.ring import Rings
 from rtdenoise_bench.measure import correlation, probes, recordings
-from running import output_of, record, running
+from running import output_of, record, running, wait_until
 
 LEAD_S = 0.5
 HOP, CHANNELS, LOOP, STREAM = 192, 2, 55, 77
@@ -123,7 +122,6 @@ def test_an_underflow_is_counted_once(rings):
     underflow_callback.ctypes(STREAM, given.address)
     write_callback.ctypes(STREAM, 200 * 4 * CHANNELS, given.address)
     assert rings.control[ring.OUT_XRUNS] == 1
-    assert LOST_INPUT  # the other bit, which is of recordings
     assert rings.control[ring.IN_XRUNS] == 0
 
 
@@ -143,10 +141,7 @@ def test_they_carry_a_session_by_default_and_leave_nothing(pulse_env, plain_path
         listed = pactl(pulse_env, "list", "sink-inputs")
     assert stats["backend"] == "pulse"
     assert "rtdenoise" in listed
-    until = time.monotonic() + 5
-    while "rtdenoise" in (listed := pactl(pulse_env, "list", "sink-inputs")) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert "rtdenoise" not in listed
+    wait_until(lambda: "rtdenoise" not in pactl(pulse_env, "list", "sink-inputs"))
 
 
 def test_four_channels_keep_their_places(pulse_env, plain_path):
