@@ -73,7 +73,7 @@ def test_a_planted_stall_makes_hops_late_in_real_time(plain):
 @pytest.mark.steady
 def test_reading_the_clocks_costs_next_to_nothing(plain):
     with Harness(plain) as harness:
-        assert measuring_us(harness) < 2
+        assert 0 < measuring_us(harness) < HOP_US / 1000
 
 
 def test_stages_are_those_of_the_real_worker(plain):

@@ -133,17 +133,18 @@ def spread(medians: list[float]) -> float:
     return (v[-1] - v[0]) / float(np.median(v))
 
 
-def measuring_us(harness: Harness, pairs: int = 100) -> float:
-    """What reading clocks adds to a hop: the same bursts with and without, in turns. The fast tenth of each counts:
-    what else runs here can only slow a burst down."""
+def measuring_us(harness: Harness, rounds: int = 100) -> float:
+    """What reading clocks adds to a hop: two bursts with and two without in each round, whose median counts, since a
+    shared processor changes its speed between rounds more than within one."""
     log, trace = np.zeros((BURST_HOPS, 6), np.int64), make_trace(BURST_HOPS)
-    harness.burst(BURST_HOPS, None, None)
+    plain, timed = (None, None), (log, trace)
+    harness.burst(BURST_HOPS, *plain)
+    added = []
     with without_model(harness.worker.hop_arguments[-1]):
-        took = [
-            (harness.burst(BURST_HOPS, log, trace)[0], harness.burst(BURST_HOPS, None, None)[0]) for _ in range(pairs)
-        ]
-    with_clocks, without = np.percentile(np.array(took), 10, axis=0)
-    return float(with_clocks - without) / BURST_HOPS
+        for _ in range(rounds):
+            first, second, third, last = (harness.burst(BURST_HOPS, *way)[0] for way in (timed, plain, plain, timed))
+            added.append((first + last - second - third) / 2)
+    return float(np.median(added)) / BURST_HOPS
 
 
 def in_real_time(harness: Harness, condition: str, seconds: float) -> InRealTime:
