@@ -20,8 +20,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
     "rtdenoise": "errors arguments geometry signals home toml_dataclass profiles console",
     "rtdenoise.control": "messages sockets server client",
     "rtdenoise.native": """
-        code_cache machine_code bitcode arguments compilation panels instructions vector_products intrinsics fft
-        elementwise tensor_kernels""",
+        code_cache machine_code bitcode arguments compilation panels instructions vector_moves vector_products
+        intrinsics functions fft elementwise tensor_kernels""",
     "rtdenoise.model": """
         wire weights onnx_runtime contract contract_file external registry native_session
         graph_file placement program operators compiled_steps""",

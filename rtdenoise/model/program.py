@@ -46,7 +46,11 @@ class Weights:
         """``weight`` ``[inner, columns]`` in panels, and whether in half precision."""
         key = weight.shape, hashlib.sha256(weight.tobytes()).digest()
         if key not in self._packed:
-            self._packed[key] = packed(weight)
+            found, half = packed(weight)
+            # A vector that is part of two cache lines is read twice.
+            laid = aligned(-(-found.nbytes // FLOAT_BYTES)).view(found.dtype)[: found.size].reshape(found.shape)
+            laid[:] = found
+            self._packed[key] = laid, half
         return self._packed[key]
 
 
@@ -109,6 +113,10 @@ class Program:
                 longest = max(near)
                 axes.remove(longest)
                 axes.append(longest)
+            if len(axes) > 2:  # Lines are copied in one go with those beside them, or with as many as can be.
+                beside = max(axes[:-1], key=lambda axis: (min(axis[1]) == 1, axis[0]))
+                axes.remove(beside)
+                axes.insert(-1, beside)
             sizes, (out, source) = _columns(axes, 2, elementwise.DIMENSIONS)
             self._add(kernels.COPY, to, a, *sizes, *out, *source)
 
@@ -173,8 +181,9 @@ class Program:
         made = self.new(*(shape[axis] for axis in order))
         if made.size:
             spread = [np.broadcast_to(v, shape).transpose(order) for v in given]
+            spread = [v if v.strides[-1] in (0, FLOAT_BYTES) else self.dense(v) for v in spread]
             sizes, (_, first, second) = _columns(_axes([made, *spread]), 3, elementwise.DIMENSIONS - 1)
-            self._add(kernels.BINARY, kind, made, *given, *sizes, *first, *second)
+            self._add(kernels.BINARY, kind, made, *spread, *sizes, *first, *second)
         return made.transpose(back)
 
     def unary(self, kind: int, a: np.ndarray, *numbers: float) -> np.ndarray:

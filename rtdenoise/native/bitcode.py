@@ -15,6 +15,7 @@ from typing import Any
 
 from rtdenoise.native.machine_code import NUMBAS, MachineCode, initialised_llvm, pack, unpack
 
+WIDE = ",-prefer-256-bit"  # Products take vectors of 512 bits anyway and slow the clock: so may all else.
 MOST = 3  # LLVM's highest level of optimisation
 
 
@@ -66,11 +67,12 @@ class Bitcode:
 
 def _host(llvm: Any) -> Any:
     target = llvm.Target.from_default_triple()
+    x86 = target.name.startswith("x86")
     return target.create_target_machine(
         cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
+        features=llvm.get_host_cpu_features().flatten() + (WIDE if x86 else ""),
         opt=MOST,
-        reloc="static" if target.name.startswith("x86") else "default",
+        reloc="static" if x86 else "default",
         codemodel="jitdefault",
         jit=True,
     )

@@ -11,37 +11,19 @@ import math
 import numpy as np
 
 from rtdenoise.native.compilation import F, carray, compiled
-from rtdenoise.native.intrinsics import move4, move8, pointer
+from rtdenoise.native.functions import HALF, LEAST, MOST, ONE, REASSOCIATED, ZERO, exponential, logarithm, tanh
+from rtdenoise.native.intrinsics import move4, move8, move16, part8, pointer, turn8, weave8
 
 ADD, SUBTRACT, MULTIPLY, DIVIDE, MAXIMUM, MINIMUM = range(6)
 RELU, SIGMOID, TANH, ROOT, POWER, HARD_SIGMOID, LOGARITHM, NEGATIVE = range(8)
 SUM, MEAN = range(2)
+SIDE = 8  # of the blocks that are turned as a whole
 DIMENSIONS = 6  # of the arrays that `copy` takes; `binary` takes one less
-
-# tanh as a ratio of polynomials, odd over even, from the Eigen library (MPL-2); unlike a call of libm it vectorises.
-TANH_REACH = 7.905  # Beyond it tanh is +-1 in float32.
-ODD = 4.8935246e-03, 6.372619e-04, 1.4857224e-05, 5.122297e-08, -8.604672e-11, 2.000188e-13, -2.760768e-16
-EVEN = 4.8935252e-03, 2.2684346e-03, 1.18534706e-04, 1.1982584e-06
-A1, A3, A5, A7, A9, A11, A13 = map(np.float32, ODD)
-B0, B2, B4, B6 = map(np.float32, EVEN)
-REACH, HALF, ONE, ZERO = map(np.float32, (TANH_REACH, 0.5, 1, 0))
-
-REASSOCIATED = {"reassoc", "contract", "nsz", "arcp"}  # Sums in any order; what is not finite stays so, to be noticed.
 
 
 def layer(function: F) -> F:
     """Compiled as part of `tensor_kernels.run`."""
     return compiled(nogil=True, error_model="numpy", fastmath=REASSOCIATED)(function)
-
-
-@compiled(nogil=True, error_model="numpy", fastmath=REASSOCIATED, inline="always")
-def tanh(x: np.float32) -> np.float32:
-    """Tanh, to a few units of float32; NaN stays NaN."""
-    x = -REACH if x < -REACH else x
-    x = REACH if x > REACH else x
-    y = x * x
-    odd = x * (A1 + y * (A3 + y * (A5 + y * (A7 + y * (A9 + y * (A11 + y * A13))))))
-    return odd / (B0 + y * (B2 + y * (B4 + y * B6)))
 
 
 @layer
@@ -55,7 +37,10 @@ def floats(address: int, count: int) -> np.ndarray:
 def _copy_line(out: int, out_step: int, a: int, a_step: int, n: int) -> None:
     if out_step == 1 and a_step == 1:
         end = a + 4 * n
-        while end - a >= 32:
+        while end - a >= 64:
+            move16(out, a)
+            out, a = out + 64, a + 64
+        if end - a >= 32:
             move8(out, a)
             out, a = out + 32, a + 32
         if end - a >= 16:
@@ -63,15 +48,8 @@ def _copy_line(out: int, out_step: int, a: int, a_step: int, n: int) -> None:
             out, a = out + 16, a + 16
         n = (end - a) // 4
     y, x = floats(out, n * out_step), floats(a, n * a_step + 1)
-    if out_step == 1 and a_step == 2:
-        for i in range(n):
-            y[i] = x[2 * i]
-    elif out_step == 2 and a_step == 1:
-        for i in range(n):
-            y[2 * i] = x[i]
-    else:
-        for i in range(n):
-            y[i * out_step] = x[i * a_step]
+    for i in range(n):
+        y[i * out_step] = x[i * a_step]
 
 
 @layer
@@ -93,6 +71,20 @@ def _copy_lines(out: int, out_row: int, out_step: int, a: int, a_row: int, a_ste
         for _ in range(rows):
             move8(out, a)
             out, a = out + out_row, a + a_row
+    elif n >= SIDE and rows == 2 and out_row == 4 and out_step == 2 and a_step == 1:
+        for i in range(0, n, SIDE):
+            k = min(i, n - SIDE)  # The last block overlaps the one before.
+            weave8(out + 8 * k, a + 4 * k, a_row)
+    elif n >= SIDE and rows == 2 and a_row == 4 and a_step == 2 and out_step == 1:
+        for i in range(0, n, SIDE):
+            k = min(i, n - SIDE)
+            part8(out + 4 * k, out_row, a + 8 * k)
+    elif n >= SIDE and rows >= SIDE and a_row == 4 and out_step == 1:
+        for j in range(0, rows, SIDE):
+            r = min(j, rows - SIDE)
+            for i in range(0, n, SIDE):
+                k = min(i, n - SIDE)
+                turn8(out + r * out_row + 4 * k, out_row, a + 4 * (r + k * a_step), 4 * a_step)
     else:
         for _ in range(rows):
             _copy_line(out, out_step, a, a_step, n)
@@ -124,6 +116,10 @@ def _binary_line(kind: int, out: int, a: int, a_step: int, b: int, b_step: int, 
                 y[i] = x[i] * s
         else:
             _others(kind, y, x, a_step, z, b_step)
+    elif a_step == 0 and b_step == 1 and kind == SUBTRACT:
+        s = x[0]
+        for i in range(n):
+            y[i] = s - z[i]
     else:
         _others(kind, y, x, a_step, z, b_step)
 
@@ -161,6 +157,15 @@ def binary(p: np.ndarray) -> None:
 
 
 @layer
+def _ordinary(x: np.ndarray) -> bool:
+    """Whether all are positive, finite and normal numbers."""
+    others = 0
+    for i in range(x.shape[0]):
+        others += not LEAST <= x[i] <= MOST
+    return others == 0
+
+
+@layer
 def unary(p: np.ndarray, u: np.float32, v: np.float32) -> None:
     """kind, out, a, count; both without gaps. u, v: exponent, or slope and offset."""
     kind, n = p[1], p[4]
@@ -177,6 +182,9 @@ def unary(p: np.ndarray, u: np.float32, v: np.float32) -> None:
     elif kind == ROOT:
         for i in range(n):
             y[i] = np.sqrt(x[i])
+    elif kind == POWER and abs(u) <= HALF and _ordinary(x):
+        for i in range(n):
+            y[i] = exponential(u * logarithm(x[i]))
     elif kind == POWER:
         for i in range(n):
             y[i] = x[i] ** u
@@ -185,6 +193,9 @@ def unary(p: np.ndarray, u: np.float32, v: np.float32) -> None:
             w = u * x[i] + v
             w = ZERO if w < ZERO else w
             y[i] = ONE if w > ONE else w
+    elif kind == LOGARITHM and _ordinary(x):
+        for i in range(n):
+            y[i] = logarithm(x[i])
     elif kind == LOGARITHM:
         for i in range(n):
             y[i] = math.log(x[i])
@@ -197,20 +208,19 @@ def unary(p: np.ndarray, u: np.float32, v: np.float32) -> None:
 def reduce(p: np.ndarray) -> None:
     """kind, out, a, outer, axis, inner: ``a[outer, axis, inner]`` without gaps, over its middle."""
     outer, axis, inner = p[4], p[5], p[6]
-    y, x = floats(p[2], outer * inner), floats(p[3], outer * axis * inner)
     scale = ONE / np.float32(axis) if p[1] == MEAN else ONE
     for o in range(outer):
         if inner == 1:
+            x = floats(p[3] + 4 * o * axis, axis)
             total = ZERO
             for i in range(axis):
-                total += x[o * axis + i]
-            y[o] = scale * total
+                total += x[i]
+            floats(p[2] + 4 * o, 1)[0] = scale * total
         else:
+            y, x = floats(p[2] + 4 * o * inner, inner), floats(p[3] + 4 * o * axis * inner, inner)
             for k in range(inner):
-                y[o * inner + k] = x[o * axis * inner + k]
+                y[k] = scale * x[k]
             for i in range(1, axis):
+                x = floats(p[3] + 4 * (o * axis + i) * inner, inner)
                 for k in range(inner):
-                    y[o * inner + k] += x[(o * axis + i) * inner + k]
-            if p[1] == MEAN:
-                for k in range(inner):
-                    y[o * inner + k] *= scale
+                    y[k] += scale * x[k]

@@ -84,20 +84,38 @@ def pointer(typingctx: Any, address: types.Type) -> Typed:
     return types.voidptr(types.int64), codegen
 
 
-def move(floats: int) -> Callable[..., Any]:
-    """An intrinsic that copies so many neighbouring floats: ``move(to, at)``, of addresses."""
-    line = ir.VectorType(ir.FloatType(), floats).as_pointer()
-
-    @intrinsic
-    def moved(typingctx: Any, to: types.Type, at: types.Type) -> Typed:
-        def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-            value = builder.load(builder.inttoptr(args[1], line), align=4)
-            builder.store(value, builder.inttoptr(args[0], line), align=4)
-            return context.get_dummy_value()
-
-        return types.void(types.int64, types.int64), codegen
-
-    return moved
+REAL, INTEGER = ir.FloatType(), ir.IntType(32)
+MANTISSA_BITS, BIAS, ONE_BITS = 23, 127, 0x3F800000  # of float32
 
 
-move4, move8 = move(4), move(8)
+@intrinsic
+def exponent_of(typingctx: Any, x: types.Type) -> Typed:
+    """The float32 ``n`` of a normal ``x = m 2^n``, ``1 <= m < 2``."""
+
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+        biased = builder.lshr(builder.bitcast(args[0], INTEGER), INTEGER(MANTISSA_BITS))
+        return builder.sitofp(builder.sub(biased, INTEGER(BIAS)), REAL)
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def mantissa_of(typingctx: Any, x: types.Type) -> Typed:
+    """The float32 ``m`` of a normal ``x = m 2^n``, ``1 <= m < 2``."""
+
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+        kept = builder.and_(builder.bitcast(args[0], INTEGER), INTEGER((1 << MANTISSA_BITS) - 1))
+        return builder.bitcast(builder.or_(kept, INTEGER(ONE_BITS)), REAL)
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def power_of_two(typingctx: Any, n: types.Type) -> Typed:
+    """``2^n`` as float32, of a whole ``n`` from -126 to 127."""
+
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+        biased = builder.add(builder.fptosi(args[0], INTEGER), INTEGER(BIAS))
+        return builder.bitcast(builder.shl(biased, INTEGER(MANTISSA_BITS)), REAL)
+
+    return types.float32(types.float32), codegen

@@ -1,6 +1,7 @@
 """What compiled code needs beyond numba: C calls by run-time address, ordered memory access, vectors.
 
-The instructions themselves are in `instructions` and `vector_products`, which are loaded once something is compiled.
+The instructions themselves are in `instructions`, `vector_moves` and `vector_products`, loaded once something is
+compiled.
 """
 
 from __future__ import annotations
@@ -10,28 +11,23 @@ from typing import Any
 from rtdenoise.native.compilation import Later
 
 
-def _instruction(name: str) -> Any:
+def _intrinsic(module: str, name: str) -> Any:
     def make() -> Any:
-        from rtdenoise.native import instructions
+        from rtdenoise.native import instructions, vector_moves, vector_products
 
-        return getattr(instructions, name)
+        modules = {"instructions": instructions, "vector_moves": vector_moves, "vector_products": vector_products}
+        return getattr(modules[module], name)
 
     return Later(make)
 
 
-def _product(name: str) -> Any:
-    def make() -> Any:
-        from rtdenoise.native import vector_products
-
-        return getattr(vector_products, name)
-
-    return Later(make)
-
-
-call3, call8 = _instruction("call3"), _instruction("call8")
-load_acquire, store_release = _instruction("load_acquire"), _instruction("store_release")
-pointer = _instruction("pointer")
-move4, move8 = _instruction("move4"), _instruction("move8")
-product_of_one, product_of_two, product_of_four = _product("of_one"), _product("of_two"), _product("of_four")
-product_of_eight, product_of_fourteen = _product("of_eight"), _product("of_fourteen")
-widen = _product("widen")
+call3, call8 = _intrinsic("instructions", "call3"), _intrinsic("instructions", "call8")
+load_acquire, store_release = _intrinsic("instructions", "load_acquire"), _intrinsic("instructions", "store_release")
+pointer = _intrinsic("instructions", "pointer")
+exponent_of, mantissa_of = _intrinsic("instructions", "exponent_of"), _intrinsic("instructions", "mantissa_of")
+power_of_two = _intrinsic("instructions", "power_of_two")
+move4, move8, move16 = (_intrinsic("vector_moves", name) for name in ("move4", "move8", "move16"))
+weave8, part8, turn8 = (_intrinsic("vector_moves", name) for name in ("weave8", "part8", "turn8"))
+product_of_one, product_of_two = _intrinsic("vector_products", "of_one"), _intrinsic("vector_products", "of_two")
+product_of_four, product_of_eight = _intrinsic("vector_products", "of_four"), _intrinsic("vector_products", "of_eight")
+product_of_fourteen, widen = _intrinsic("vector_products", "of_fourteen"), _intrinsic("vector_products", "widen")

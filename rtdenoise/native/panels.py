@@ -24,4 +24,4 @@ def packed(weight: np.ndarray) -> tuple[np.ndarray, bool]:
     with np.errstate(over="ignore", invalid="ignore"):
         exact = bool(np.abs(weight.astype(np.float16).astype(np.float32) - weight).max(initial=0) <= HALF_STEP / 2)
     laid = filled.reshape(inner, panels, PANEL).swapaxes(0, 1)
-    return np.ascontiguousarray(laid, np.float16 if exact else np.float32), exact
+    return laid.astype(np.float16 if exact else np.float32), exact

@@ -13,7 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from rtdenoise.native.compilation import callback, carray
-from rtdenoise.native.elementwise import HALF, ONE, ZERO, binary, copy, floats, layer, reduce, tanh, unary
+from rtdenoise.native.elementwise import binary, copy, floats, layer, reduce, unary
+from rtdenoise.native.functions import ONE, ZERO, sigmoids, tanh
 from rtdenoise.native.intrinsics import (
     pointer,
     product_of_eight,
@@ -37,7 +38,7 @@ SCRATCH = (MOST_ROWS + MOST_WIDENED) * PANEL  # floats
 @layer
 def _at_once(rows: int, wide: bool) -> int:
     """How many of the rows left a product takes now."""
-    if wide and (rows >= 28 or 14 <= rows < 16):
+    if wide and (rows >= 28 or 14 <= rows < 16 or 18 <= rows < 20):
         return 14
     return 8 if rows >= 8 else 4 if rows >= 4 else 2 if rows >= 2 else 1
 
@@ -71,23 +72,20 @@ def _product(p: np.ndarray, scratch: np.ndarray) -> None:
                 to, to_row = temp, PANEL
             at = a + 4 * r * a_row
             if count == 14:
-                product_of_fourteen(to, to_row, at, a_row, w, b, inner, 0)
+                product_of_fourteen(to, to_row, at, a_row, w, b, inner, 0, relu)
             elif count == 8:
-                product_of_eight(to, to_row, at, a_row, w, b, inner, half)
+                product_of_eight(to, to_row, at, a_row, w, b, inner, half, relu)
             elif count == 4:
-                product_of_four(to, to_row, at, a_row, w, b, inner, half)
+                product_of_four(to, to_row, at, a_row, w, b, inner, half, relu)
             elif count == 2:
-                product_of_two(to, to_row, at, a_row, w, b, inner, half)
+                product_of_two(to, to_row, at, a_row, w, b, inner, half, relu)
             else:
-                product_of_one(to, to_row, at, a_row, w, b, inner, half)
-            for m in range(count):
-                y = floats(out + 4 * ((r + m) * out_row + panel * PANEL), width)
-                if width != PANEL:
+                product_of_one(to, to_row, at, a_row, w, b, inner, half, relu)
+            if width != PANEL:
+                for m in range(count):
+                    y = floats(out + 4 * ((r + m) * out_row + panel * PANEL), width)
                     for i in range(width):
                         y[i] = scratch[m * PANEL + i]
-                if relu:
-                    for i in range(width):
-                        y[i] = ZERO if y[i] < ZERO else y[i]
             r += count
 
 
@@ -100,8 +98,7 @@ def _gates(p: np.ndarray) -> None:
         y, h = floats(p[1] + 4 * r * n, n), floats(p[4] + 4 * r * n, n)
         g, s = floats(p[2] + 4 * r * given_row, 3 * n), floats(p[3] + 12 * r * n, 3 * n)
         for c in range(n):
-            keep = HALF + HALF * tanh(HALF * (g[c] + s[c]))
-            reset = HALF + HALF * tanh(HALF * (g[n + c] + s[n + c]))
+            keep, reset = sigmoids(g[c] + s[c], g[n + c] + s[n + c])
             new = tanh(g[2 * n + c] + reset * s[2 * n + c])
             y[c] = new + keep * (h[c] - new)
 

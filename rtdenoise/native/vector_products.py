@@ -5,6 +5,7 @@ Weights lie as `rtdenoise.native.panels` lays them out: each panel is read once 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from llvmlite import ir
@@ -23,7 +24,7 @@ VECTOR, HALF_VECTOR = ir.VectorType(FLOAT, LANES), ir.VectorType(HALF_FLOAT, LAN
 def _product(rows: int, chains: int, wide: bool = False) -> Any:
     """An intrinsic for ``rows`` rows times one panel, summed in ``chains`` parts, so that none waits for another.
 
-    Sums stand in registers, of which AVX-512 has 32; ``wide`` takes float32 alone.
+    Sums stand in registers, of which AVX-512 has 32; ``wide`` takes float32 alone. A ReLU follows if it is asked for.
     """
 
     @intrinsic
@@ -37,6 +38,7 @@ def _product(rows: int, chains: int, wide: bool = False) -> Any:
         bias: types.Type,
         inner: types.Type,
         half: types.Type,
+        relu: types.Type,
     ) -> Typed:
         def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
             if wide:
@@ -50,13 +52,13 @@ def _product(rows: int, chains: int, wide: bool = False) -> Any:
                     _loop(builder, args, rows, chains, VECTOR)
             return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 8), codegen
+        return types.void(*[types.int64] * 9), codegen
 
     return product
 
 
 def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.VectorType) -> None:
-    out, out_row, a, a_row, weight, bias, inner, _ = args
+    out, out_row, a, a_row, weight, bias, inner, _, relu = args
     size = 2 if held is HALF_VECTOR else 4
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
@@ -100,11 +102,14 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
         done = builder.mul(whole, WORD(chains))
         with cgutils.for_range(builder, builder.sub(inner, done)) as loop:
             add(builder.add(done, loop.index), 0)
+    is_relu = builder.icmp_signed("!=", relu, WORD(0))
+    least = builder.select(is_relu, ir.Constant(VECTOR, [0.0] * LANES), ir.Constant(VECTOR, [-math.inf] * LANES))
     for r in range(rows):
         for v in range(VECTORS):
             total = builder.load(sums[0][r][v])
             for chain in range(1, chains):
                 total = builder.fadd(total, builder.load(sums[chain][r][v]))
+            total = builder.select(builder.fcmp_ordered("<", total, least), least, total)  # NaN stays.
             where = builder.add(bytes_of(out_row, 4 * r), WORD(4 * LANES * v))
             builder.store(total, at(out, where, VECTOR), align=4)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from rtdenoise.native.compilation import compiled
-from rtdenoise.native.elementwise import HALF, ONE, tanh
+from rtdenoise.native.functions import HALF, ONE, tanh
 
 
 @compiled(fastmath=True, nogil=True, error_model="numpy")
