@@ -207,7 +207,7 @@ class Walk:
             if step < 1:
                 raise Unsupported("a slice that runs backwards")
             where[axis] = slice(begin, end, step)
-        return Tensor(a.array[tuple(where)], a.fixed)
+        return Tensor(self._program.sliced(a.array, where), a.fixed)
 
     def _split(self, attributes: dict[str, Any], a: Tensor, sizes: Tensor | None = None) -> list[Tensor]:
         if sizes is None:

@@ -14,6 +14,37 @@ LINE_BYTES = 64
 FLOAT_BYTES = 4
 
 
+class Addresses:
+    """Which of some arrays an address lies in.
+
+    Parameters
+    ----------
+    arrays : sequence of ndarray
+        Each without gaps.
+    """
+
+    def __init__(self, arrays: Sequence[np.ndarray]):
+        self.arrays = sorted(arrays, key=lambda a: a.ctypes.data)
+        self._starts, self._bytes = [a.ctypes.data for a in self.arrays], [a.nbytes for a in self.arrays]
+
+    def find(self, address: int) -> tuple[int, int] | None:
+        """The number of the array in ``arrays``, and how many bytes it has before the address."""
+        k = bisect_right(self._starts, address) - 1
+        inside = k >= 0 and address < self._starts[k] + self._bytes[k]
+        return (k, address - self._starts[k]) if inside else None
+
+
+def needed(arrays: Sequence[np.ndarray], rows: Sequence[Sequence[int]]) -> list[int]:
+    """Numbers of the rows whose results another row reads, or that lie outside of ``arrays``, as for `Placement`."""
+    places, read, found = Addresses(arrays), set(), []
+    for number, addresses in reversed(list(enumerate(rows))):
+        inside = [place[0] if (place := places.find(address)) else None for address in addresses]
+        if inside[0] is None or inside[0] in read:
+            found.append(number)
+            read.update(inside[1:])
+    return found[::-1]
+
+
 class Placement:
     """One piece of memory for arrays that rows of a program name by address.
 
@@ -33,8 +64,7 @@ class Placement:
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], kept: Sequence[np.ndarray], rows: Sequence[Sequence[int]]):
-        by_address = sorted(arrays, key=lambda a: a.ctypes.data)
-        self._starts, self._bytes = [a.ctypes.data for a in by_address], [a.nbytes for a in by_address]
+        self._places = Addresses(arrays)
         lives: dict[int, tuple[int, int]] = {}
         alone = {self._of(a.ctypes.data) for a in kept}
         for row, addresses in enumerate(rows):
@@ -65,20 +95,20 @@ class Placement:
         self._begin = self.memory.ctypes.data
         for k in alone & set(lives):
             assert k is not None
-            floats = by_address[k].reshape(-1)
+            floats = self._places.arrays[k].reshape(-1)
             self.memory[self._offsets[k] // FLOAT_BYTES :][: floats.size] = floats
 
     def _lines(self, k: int) -> int:
-        return -(-self._bytes[k] // LINE_BYTES) * LINE_BYTES
+        return -(-self._places.arrays[k].nbytes // LINE_BYTES) * LINE_BYTES
 
     def _of(self, address: int) -> int | None:
-        k = bisect_right(self._starts, address) - 1
-        return k if k >= 0 and address < self._starts[k] + self._bytes[k] else None
+        place = self._places.find(address)
+        return place[0] if place else None
 
     def address(self, address: int) -> int:
         """Where that lies now; of another array, where it lay."""
-        k = self._of(address)
-        return address if k is None else self._begin + self._offsets[k] + address - self._starts[k]
+        place = self._places.find(address)
+        return self._begin + self._offsets[place[0]] + place[1] if place else address
 
 
 class PlacedProgram:

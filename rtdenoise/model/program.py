@@ -11,8 +11,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
-from rtdenoise.model.placement import PlacedProgram, Placement
+from rtdenoise.model.placement import Addresses, PlacedProgram, Placement, needed
 from rtdenoise.native import elementwise
 from rtdenoise.native import tensor_kernels as kernels
 from rtdenoise.native.fft import aligned
@@ -70,20 +71,24 @@ class Program:
         self._given: list[np.ndarray] = []
         self._made: list[np.ndarray] = []
         self._filled: list[np.ndarray] = []
+        self._joined: list[tuple[np.ndarray, Sequence[np.ndarray], int]] = []
         self._named: list[list[int]] = []  # columns of addresses in each row, what it writes first
 
     def placed(self) -> PlacedProgram:
         """The program, ready to run."""
-        named = np.zeros((len(self._rows), kernels.COLUMNS), np.bool_)
+        addresses = [[row[k] for k in columns] for row, columns in zip(self._rows, self._named, strict=True)]
+        kept = needed(self._made, addresses)
+        named = np.zeros((len(kept), kernels.COLUMNS), np.bool_)
         table = np.zeros(named.shape, np.int64)
-        for k, (given, columns) in enumerate(zip(self._rows, self._named, strict=True)):
-            table[k, : len(given)] = given
-            named[k, columns] = True
-        addresses = [row[where].tolist() for row, where in zip(table, named, strict=True)]
+        for k, number in enumerate(kept):
+            table[k, : len(self._rows[number])] = self._rows[number]
+            named[k, self._named[number]] = True
+        addresses = [addresses[number] for number in kept]
         placement = Placement(self._made, self._filled, addresses)
         table[named] = [placement.address(address) for address in table[named].tolist()]
-        numbers = np.array(self._numbers, np.float32).reshape(-1, 2)
-        outside = [a for a in self._given if placement.address(a.ctypes.data) == a.ctypes.data]
+        numbers = np.array([self._numbers[number] for number in kept], np.float32).reshape(-1, 2)
+        inside = Addresses(self._made)
+        outside = [a for a in self._given if inside.find(a.ctypes.data) is None]
         return PlacedProgram(table, numbers, named, placement.memory, outside)
 
     def new(self, *shape: int) -> np.ndarray:
@@ -138,14 +143,30 @@ class Program:
         return view
 
     def concatenated(self, parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
-        """Arrays one after the other along an axis."""
+        """Arrays one after the other along an axis: a view where they lie so."""
+        if (view := _side_by_side(parts, axis)) is not None:
+            return view
         whole = list(parts[0].shape)
         whole[axis] = sum(part.shape[axis] for part in parts)
         made, at = self.new(*whole), 0
         for part in parts:
             self.copy(made.swapaxes(0, axis)[at : at + part.shape[axis]].swapaxes(0, axis), part)
             at += part.shape[axis]
+        self._joined.append((made, parts, axis))
         return made
+
+    def sliced(self, a: np.ndarray, where: Sequence[slice]) -> np.ndarray:
+        """A view of ``a``; of a concatenation one of a part, if all lies there: nothing is copied then."""
+        for made, parts, axis in self._joined:
+            if a is made:
+                begin, end, step = where[axis].indices(a.shape[axis])
+                for part in parts:
+                    if 0 <= begin < end <= part.shape[axis]:
+                        inside = list(where)
+                        inside[axis] = slice(begin, end, step)
+                        return part[tuple(inside)]
+                    begin, end = begin - part.shape[axis], end - part.shape[axis]
+        return a[tuple(where)]
 
     def padded(self, a: np.ndarray, pads: Sequence[tuple[int, int]], value: float | None) -> np.ndarray:
         """``a`` with so many elements before and after it, axis by axis: a value, or with None its own last ones."""
@@ -261,6 +282,23 @@ class Program:
         given = [np.ascontiguousarray(np.broadcast_to(v, n)) for v in (scale, shift)]
         self._add(kernels.NORM, made, self.dense(a), *given, a.size // n, n, numbers=(epsilon, 0.0))
         return made
+
+
+def _side_by_side(parts: Sequence[np.ndarray], axis: int) -> np.ndarray | None:
+    """One view of parts that follow each other in memory along an axis, if they do."""
+    first, size = parts[0], sum(part.shape[axis] for part in parts)
+    step = first.strides[axis]
+    if len(parts) > 1 and first.shape[axis] == 1:
+        step = parts[1].ctypes.data - first.ctypes.data
+    at = first.ctypes.data
+    for part in parts:
+        alike = all(s == t for k, (s, t) in enumerate(zip(part.strides, first.strides, strict=True)) if k != axis)
+        if part.ctypes.data != at or not alike or step < 0 or (part.shape[axis] > 1 and part.strides[axis] != step):
+            return None
+        at += step * part.shape[axis]
+    shape, steps = list(first.shape), list(first.strides)
+    shape[axis], steps[axis] = size, step
+    return as_strided(first, shape, steps)
 
 
 Axis = tuple[int, tuple[int, ...]]  # its size, and the step along it in each of some arrays, in floats

@@ -18,6 +18,11 @@ from rtdenoise.native.instructions import WORD, Typed, Values, intrinsic
 from rtdenoise.native.panels import LANES, PANEL, VECTORS
 
 FLOAT, HALF_FLOAT, INDEX = ir.FloatType(), ir.HalfType(), ir.IntType(32)
+BYTE, LINE = ir.IntType(8), 64  # bytes of a cache line
+AHEAD, FEW_ROWS = (
+    2048,
+    8,
+)  # With few rows, reading weights is most of the work: they are asked for so many bytes before.
 VECTOR, HALF_VECTOR = ir.VectorType(FLOAT, LANES), ir.VectorType(HALF_FLOAT, LANES)
 
 
@@ -62,6 +67,8 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
     size = 2 if held is HALF_VECTOR else 4
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
     fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
+    kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), INDEX, INDEX, INDEX])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
     at = lambda base, offset, kind: builder.inttoptr(builder.add(base, offset), kind.as_pointer())
     bytes_of = lambda count, each: builder.mul(count, WORD(each))
 
@@ -80,6 +87,10 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
     def add(k: ir.Value, chain: int) -> None:
         row = bytes_of(k, PANEL * size)
         weights = [load(weight, builder.add(row, WORD(v * LANES * size)), held, size) for v in range(VECTORS)]
+        if rows <= FEW_ROWS:
+            for line in range(0, PANEL * size, LINE):
+                ahead = at(weight, builder.add(row, WORD(AHEAD + line)), BYTE)
+                builder.call(prefetch, [ahead, INDEX(0), INDEX(3), INDEX(1)])  # to read it, into all caches
         if held is HALF_VECTOR:
             weights = [builder.fpext(w, VECTOR) for w in weights]
         for r in range(rows):
