@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtdenoise.model.placement import LINE_BYTES, Placement
+from rtdenoise.model.placement import LINE_BYTES, Placement, needed
 from rtdenoise.native.fft import aligned
 
 
@@ -45,3 +45,11 @@ def test_results_of_a_chain_take_turns_in_the_same_memory():
     addresses = [a.ctypes.data for a in chain]
     placed = Placement(chain, [], [[addresses[0]], *map(list, zip(addresses[1:], addresses, strict=False))])
     assert placed.memory.size <= 2 * np.ceil(1000 / 16) * 16
+
+
+def test_rows_that_nothing_reads_are_left_out():
+    a, b, c, outside = (aligned(10) for _ in range(4))
+    at = lambda array, first=0: array[first:].ctypes.data
+    rows = [[at(a)], [at(b), at(a)], [at(c), at(b, 3)], [at(outside), at(a, 9)]]
+    assert needed([c, b, a], rows) == [0, 3]
+    assert needed([c, b, a], [*rows, [at(outside, 1), at(c, 5)]]) == [0, 1, 2, 3, 4]

@@ -84,6 +84,30 @@ def test_sums_over_any_neighbouring_axes(kind, judge, data):
     np.testing.assert_allclose(out, judge(a.astype(np.float64), axes, keepdims=True), rtol=ROUNDING)
 
 
+@settings(max_examples=60)
+@given(st.data())
+def test_joined_parts_and_windows_over_them_are_what_numpy_makes(data):
+    """Whether anything is copied or not: a state before new frames, slices of both, and slices side by side again."""
+    axis, random = data.draw(st.integers(0, 2)), np.random.default_rng(data.draw(seeds))
+    shape = data.draw(st.lists(st.integers(1, 5), min_size=3, max_size=3))
+    given_ = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        shape[axis] = data.draw(st.integers(1, 5))
+        given_.append(random.standard_normal(shape).astype(np.float32))
+    whole = np.concatenate(given_, axis)
+    width = data.draw(st.integers(1, whole.shape[axis]))
+    starts = data.draw(st.lists(st.integers(0, whole.shape[axis] - width), min_size=1, max_size=5))
+    where = [tuple(slice(s, s + width) if k == axis else slice(None) for k in range(3)) for s in sorted(starts)]
+    across = data.draw(st.integers(0, 2))
+
+    def build(program):
+        made_here = [program.unary(elementwise.NEGATIVE, a) for a in given_]
+        joined = program.concatenated(made_here, axis)
+        return program.concatenated([program.sliced(joined, w) for w in where], across)
+
+    assert np.array_equal(made(build), -np.concatenate([whole[w] for w in where], across))
+
+
 def unary(kind, x, *numbers) -> np.ndarray:
     return made(lambda program: program.unary(kind, np.asarray(x, np.float32), *numbers))
 

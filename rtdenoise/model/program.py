@@ -144,8 +144,11 @@ class Program:
 
     def concatenated(self, parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
         """Arrays one after the other along an axis: a view where they lie so."""
-        if (view := _side_by_side(parts, axis)) is not None:
-            return view
+        places = Addresses(self._made)
+        for these in (parts, [self._copied(part) for part in parts]):
+            homes = {place[0] if (place := places.find(part.ctypes.data)) else None for part in these}
+            if len(homes) == 1 and None not in homes and (view := _side_by_side(these, axis)) is not None:
+                return view
         whole = list(parts[0].shape)
         whole[axis] = sum(part.shape[axis] for part in parts)
         made, at = self.new(*whole), 0
@@ -167,6 +170,18 @@ class Program:
                         return part[tuple(inside)]
                     begin, end = begin - part.shape[axis], end - part.shape[axis]
         return a[tuple(where)]
+
+    def _copied(self, a: np.ndarray) -> np.ndarray:
+        """The same elements where a concatenation has them."""
+        extent = 1 + sum((n - 1) * step for n, step in zip(a.shape, a.strides, strict=True)) // FLOAT_BYTES
+        for made, parts, axis in self._joined:
+            at = 0
+            for part in parts:
+                before = (a.ctypes.data - part.ctypes.data) // FLOAT_BYTES
+                if 0 <= before <= part.size - extent and part.flags.c_contiguous and math.prod(part.shape[:axis]) == 1:
+                    return as_strided(made.reshape(-1)[at + before :], a.shape, a.strides)
+                at += part.size
+        return a
 
     def padded(self, a: np.ndarray, pads: Sequence[tuple[int, int]], value: float | None) -> np.ndarray:
         """``a`` with so many elements before and after it, axis by axis: a value, or with None its own last ones."""
@@ -285,14 +300,15 @@ class Program:
 
 
 def _side_by_side(parts: Sequence[np.ndarray], axis: int) -> np.ndarray | None:
-    """One view of parts that follow each other in memory along an axis, if they do."""
+    """One view of parts of one array that follow each other in memory along an axis, if they do."""
     first, size = parts[0], sum(part.shape[axis] for part in parts)
     step = first.strides[axis]
     if len(parts) > 1 and first.shape[axis] == 1:
         step = parts[1].ctypes.data - first.ctypes.data
     at = first.ctypes.data
     for part in parts:
-        alike = all(s == t for k, (s, t) in enumerate(zip(part.strides, first.strides, strict=True)) if k != axis)
+        others = [k for k, size in enumerate(part.shape) if k != axis and size > 1]
+        alike = all(part.strides[k] == first.strides[k] for k in others)
         if part.ctypes.data != at or not alike or step < 0 or (part.shape[axis] > 1 and part.strides[axis] != step):
             return None
         at += step * part.shape[axis]

@@ -31,3 +31,4 @@ weave8, part8, turn8 = (_intrinsic("vector_moves", name) for name in ("weave8", 
 product_of_one, product_of_two = _intrinsic("vector_products", "of_one"), _intrinsic("vector_products", "of_two")
 product_of_four, product_of_eight = _intrinsic("vector_products", "of_four"), _intrinsic("vector_products", "of_eight")
 product_of_fourteen, widen = _intrinsic("vector_products", "of_fourteen"), _intrinsic("vector_products", "widen")
+product_of_fourteen_short = _intrinsic("vector_products", "of_fourteen_short")

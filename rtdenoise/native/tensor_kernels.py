@@ -20,11 +20,12 @@ from rtdenoise.native.intrinsics import (
     product_of_eight,
     product_of_four,
     product_of_fourteen,
+    product_of_fourteen_short,
     product_of_one,
     product_of_two,
     widen,
 )
-from rtdenoise.native.panels import PANEL
+from rtdenoise.native.panels import LANES, PANEL
 
 # What a row of a program does; the columns after it are named where it is done.
 COPY, BINARY, UNARY, REDUCE, PRODUCT, GATES, NORM, SMALL_PRODUCT = range(8)
@@ -71,7 +72,9 @@ def _product(p: np.ndarray, scratch: np.ndarray) -> None:
             else:
                 to, to_row = temp, PANEL
             at = a + 4 * r * a_row
-            if count == 14:
+            if count == 14 and width <= LANES:
+                product_of_fourteen_short(to, to_row, at, a_row, w, b, inner, 0, relu)
+            elif count == 14:
                 product_of_fourteen(to, to_row, at, a_row, w, b, inner, 0, relu)
             elif count == 8:
                 product_of_eight(to, to_row, at, a_row, w, b, inner, half, relu)

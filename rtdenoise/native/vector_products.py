@@ -26,10 +26,11 @@ AHEAD, FEW_ROWS = (
 VECTOR, HALF_VECTOR = ir.VectorType(FLOAT, LANES), ir.VectorType(HALF_FLOAT, LANES)
 
 
-def _product(rows: int, chains: int, wide: bool = False) -> Any:
+def _product(rows: int, chains: int, wide: bool = False, vectors: int = VECTORS) -> Any:
     """An intrinsic for ``rows`` rows times one panel, summed in ``chains`` parts, so that none waits for another.
 
-    Sums stand in registers, of which AVX-512 has 32; ``wide`` takes float32 alone. A ReLU follows if it is asked for.
+    Sums stand in registers, of which AVX-512 has 32; ``wide`` takes float32 alone. Of a panel it takes so many
+    ``vectors``. A ReLU follows if it is asked for.
     """
 
     @intrinsic
@@ -47,14 +48,14 @@ def _product(rows: int, chains: int, wide: bool = False) -> Any:
     ) -> Typed:
         def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
             if wide:
-                _loop(builder, args, rows, chains, VECTOR)
+                _loop(builder, args, rows, chains, vectors, VECTOR)
                 return context.get_dummy_value()
             is_half = builder.icmp_signed("!=", args[7], WORD(0))
             with builder.if_else(is_half) as (yes, no):
                 with yes:
-                    _loop(builder, args, rows, chains, HALF_VECTOR)
+                    _loop(builder, args, rows, chains, vectors, HALF_VECTOR)
                 with no:
-                    _loop(builder, args, rows, chains, VECTOR)
+                    _loop(builder, args, rows, chains, vectors, VECTOR)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 9), codegen
@@ -62,7 +63,7 @@ def _product(rows: int, chains: int, wide: bool = False) -> Any:
     return product
 
 
-def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.VectorType) -> None:
+def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, vectors: int, held: ir.VectorType) -> None:
     out, out_row, a, a_row, weight, bias, inner, _, relu = args
     size = 2 if held is HALF_VECTOR else 4
     kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
@@ -76,9 +77,9 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
         return builder.load(at(base, offset, kind), align=align)
 
     sums = [
-        [[cgutils.alloca_once(builder, VECTOR) for _ in range(VECTORS)] for _ in range(rows)] for _ in range(chains)
+        [[cgutils.alloca_once(builder, VECTOR) for _ in range(vectors)] for _ in range(rows)] for _ in range(chains)
     ]
-    for v in range(VECTORS):
+    for v in range(vectors):
         first = load(bias, WORD(4 * LANES * v), VECTOR, 4)
         for chain in range(chains):
             for r in range(rows):
@@ -86,7 +87,7 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
 
     def add(k: ir.Value, chain: int) -> None:
         row = bytes_of(k, PANEL * size)
-        weights = [load(weight, builder.add(row, WORD(v * LANES * size)), held, size) for v in range(VECTORS)]
+        weights = [load(weight, builder.add(row, WORD(v * LANES * size)), held, size) for v in range(vectors)]
         if rows <= FEW_ROWS:
             for line in range(0, PANEL * size, LINE):
                 ahead = at(weight, builder.add(row, WORD(AHEAD + line)), BYTE)
@@ -100,7 +101,7 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
             spread = builder.shuffle_vector(
                 one, ir.Constant(VECTOR, ir.Undefined), ir.Constant(ir.VectorType(INDEX, LANES), None)
             )
-            for v in range(VECTORS):
+            for v in range(vectors):
                 slot = sums[chain][r][v]
                 builder.store(builder.call(fma, [spread, weights[v], builder.load(slot)]), slot)
 
@@ -116,7 +117,7 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, held: ir.
     is_relu = builder.icmp_signed("!=", relu, WORD(0))
     least = builder.select(is_relu, ir.Constant(VECTOR, [0.0] * LANES), ir.Constant(VECTOR, [-math.inf] * LANES))
     for r in range(rows):
-        for v in range(VECTORS):
+        for v in range(vectors):
             total = builder.load(sums[0][r][v])
             for chain in range(1, chains):
                 total = builder.fadd(total, builder.load(sums[chain][r][v]))
@@ -144,3 +145,4 @@ def widen(typingctx: Any, to: types.Type, weight: types.Type, inner: types.Type)
 
 of_one, of_two, of_four = _product(1, 4), _product(2, 2), _product(4, 1)
 of_eight, of_fourteen = _product(8, 1), _product(14, 1, wide=True)
+of_fourteen_short = _product(14, 1, wide=True, vectors=1)
