@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtdenoise.model.placement import LINE_BYTES, Placement, needed
+from rtdenoise.model.placement import LINE_BYTES, Addresses, Placement, needed
 from rtdenoise.native.fft import aligned
 
 
@@ -21,7 +21,7 @@ def test_what_is_needed_at_once_never_shares_memory(data):
     kept = data.draw(st.sets(one, max_size=2))
     addresses = [[arrays[k].ctypes.data for k in row] for row in touched]
     outside = aligned(1).ctypes.data
-    placed = Placement(arrays, [arrays[k] for k in kept], [[*row, outside] for row in addresses])
+    placed = Placement(Addresses(arrays), [arrays[k] for k in kept], [[*row, outside] for row in addresses])
     memory = placed.memory.ctypes.data
     rows = lambda k: [i for i, row in enumerate(touched) if k in row]
     fresh = lambda k: touched[rows(k)[0]][0] == k and k not in touched[rows(k)[0]][1:]  # It is written first.
@@ -43,7 +43,7 @@ def test_what_is_needed_at_once_never_shares_memory(data):
 def test_results_of_a_chain_take_turns_in_the_same_memory():
     chain = [aligned(1000) for _ in range(10)]
     addresses = [a.ctypes.data for a in chain]
-    placed = Placement(chain, [], [[addresses[0]], *map(list, zip(addresses[1:], addresses, strict=False))])
+    placed = Placement(Addresses(chain), [], [[addresses[0]], *map(list, zip(addresses[1:], addresses, strict=False))])
     assert placed.memory.size <= 2 * np.ceil(1000 / 16) * 16
 
 
@@ -51,5 +51,5 @@ def test_rows_that_nothing_reads_are_left_out():
     a, b, c, outside = (aligned(10) for _ in range(4))
     at = lambda array, first=0: array[first:].ctypes.data
     rows = [[at(a)], [at(b), at(a)], [at(c), at(b, 3)], [at(outside), at(a, 9)]]
-    assert needed([c, b, a], rows) == [0, 3]
-    assert needed([c, b, a], [*rows, [at(outside, 1), at(c, 5)]]) == [0, 1, 2, 3, 4]
+    assert needed(Addresses([c, b, a]), rows) == [0, 3]
+    assert needed(Addresses([c, b, a]), [*rows, [at(outside, 1), at(c, 5)]]) == [0, 1, 2, 3, 4]

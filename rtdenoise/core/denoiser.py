@@ -181,6 +181,17 @@ class Denoiser(Adjustable):
             raise ModelError(f"model {self.model.name}: {faults} frames are not finite; try another model")
         return out.reshape(np.shape(x))
 
+    def expect(self, samples: int) -> None:
+        """Say how long the sound is that begins: if it is long, programs step the model from its first chunk on.
+
+        Parameters
+        ----------
+        samples : int
+            Per channel, as far as is known.
+        """
+        if samples >= 2 * LONG * self.geometry.hop:
+            self._frames = LONG
+
     def _go_on_compiled(self) -> None:
         if self._stream is self._plain and (compiled := self._compiled):
             self._stream, self._batches = compiled.taking_over(), self._sizes

@@ -167,6 +167,7 @@ def filter_sound(
                 if filtered is not None:
                     moving.append(_copy(filtered.blocks(each.rate, each.channels), sink))
                     continue
+                its_denoiser.expect(each.frames or 0)
                 blocks = each.blocks()
                 beginning = _learn(blocks, its_denoiser, round(settings.learn_noise_s * each.rate))
                 nonfinite_before += its_denoiser.nonfinite_samples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -21,22 +22,33 @@ class Addresses:
     ----------
     arrays : sequence of ndarray
         Each without gaps.
+
+    Attributes
+    ----------
+    arrays : list of ndarray
+        By where they lie.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray]):
-        self.arrays = sorted(arrays, key=lambda a: a.ctypes.data)
-        self._starts, self._bytes = [a.ctypes.data for a in self.arrays], [a.nbytes for a in self.arrays]
+    def __init__(self, arrays: Sequence[np.ndarray] = ()):
+        found = sorted(((a.ctypes.data, a) for a in arrays), key=itemgetter(0))
+        self._starts, self.arrays = [start for start, _ in found], [a for _, a in found]
+
+    def add(self, array: np.ndarray) -> None:
+        """One more, which changes the numbers of those behind it."""
+        k = bisect_right(self._starts, array.ctypes.data)
+        self._starts.insert(k, array.ctypes.data)
+        self.arrays.insert(k, array)
 
     def find(self, address: int) -> tuple[int, int] | None:
         """The number of the array in ``arrays``, and how many bytes it has before the address."""
         k = bisect_right(self._starts, address) - 1
-        inside = k >= 0 and address < self._starts[k] + self._bytes[k]
+        inside = k >= 0 and address < self._starts[k] + self.arrays[k].nbytes
         return (k, address - self._starts[k]) if inside else None
 
 
-def needed(arrays: Sequence[np.ndarray], rows: Sequence[Sequence[int]]) -> list[int]:
-    """Numbers of the rows whose results another row reads, or that lie outside of ``arrays``, as for `Placement`."""
-    places, read, found = Addresses(arrays), set(), []
+def needed(places: Addresses, rows: Sequence[Sequence[int]]) -> list[int]:
+    """Numbers of the rows whose results another row reads, or that lie outside of ``places``, as for `Placement`."""
+    read, found = set(), []
     for number, addresses in reversed(list(enumerate(rows))):
         inside = [place[0] if (place := places.find(address)) else None for address in addresses]
         if inside[0] is None or inside[0] in read:
@@ -50,8 +62,8 @@ class Placement:
 
     Parameters
     ----------
-    arrays : sequence of ndarray
-        In the making, each without gaps.
+    places : Addresses
+        Of the arrays in the making.
     kept : sequence of ndarray
         Those of them that hold something already: it is kept, as is what a row reads before one has written it.
     rows : sequence of sequence of int
@@ -63,8 +75,8 @@ class Placement:
         What holds them all.
     """
 
-    def __init__(self, arrays: Sequence[np.ndarray], kept: Sequence[np.ndarray], rows: Sequence[Sequence[int]]):
-        self._places = Addresses(arrays)
+    def __init__(self, places: Addresses, kept: Sequence[np.ndarray], rows: Sequence[Sequence[int]]):
+        self._places = places
         lives: dict[int, tuple[int, int]] = {}
         alone = {self._of(a.ctypes.data) for a in kept}
         for row, addresses in enumerate(rows):
@@ -133,14 +145,15 @@ class PlacedProgram:
     def __init__(self, table: np.ndarray, numbers: np.ndarray, named: np.ndarray, memory: np.ndarray, kept: object):
         self._table, self._numbers, self._named, self._memory, self._kept = table, numbers, named, memory, kept
         self._scratch = aligned(kernels.SCRATCH)
+        self._arguments = table.ctypes.data, numbers.ctypes.data, len(table), self._scratch.ctypes.data
 
     def arguments(self) -> tuple[int, int, int, int]:
         """Addresses of rows and numbers, count of rows, address of scratch memory: valid while this object lives."""
-        return self._table.ctypes.data, self._numbers.ctypes.data, len(self._table), self._scratch.ctypes.data
+        return self._arguments
 
     def run(self) -> None:
         """Run the program once, from Python."""
-        table, numbers, rows, scratch = self.arguments()
+        table, numbers, rows, scratch = self._arguments
         kernels.run.ctypes(table, 0, numbers, 0, rows, scratch, 0, 0)
 
     def on(self, arrays: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> PlacedProgram:

@@ -69,7 +69,7 @@ class Program:
         self._rows: list[list[int]] = []
         self._numbers: list[tuple[float, float]] = []
         self._given: list[np.ndarray] = []
-        self._made: list[np.ndarray] = []
+        self._made = Addresses()
         self._filled: list[np.ndarray] = []
         self._joined: list[tuple[np.ndarray, Sequence[np.ndarray], int]] = []
         self._named: list[list[int]] = []  # columns of addresses in each row, what it writes first
@@ -87,14 +87,14 @@ class Program:
         placement = Placement(self._made, self._filled, addresses)
         table[named] = [placement.address(address) for address in table[named].tolist()]
         numbers = np.array([self._numbers[number] for number in kept], np.float32).reshape(-1, 2)
-        inside = Addresses(self._made)
-        outside = [a for a in self._given if inside.find(a.ctypes.data) is None]
+        outside = [a for a in self._given if self._made.find(a.ctypes.data) is None]
         return PlacedProgram(table, numbers, named, placement.memory, outside)
 
     def new(self, *shape: int) -> np.ndarray:
         """An array for one result."""
-        self._made.append(aligned(*shape))
-        return self._made[-1]
+        made = aligned(*shape)
+        self._made.add(made)
+        return made
 
     def _add(self, kind: int, *columns: object, numbers: tuple[float, float] = (0.0, 0.0)) -> None:
         row, named = [kind], []
@@ -144,9 +144,8 @@ class Program:
 
     def concatenated(self, parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
         """Arrays one after the other along an axis: a view where they lie so."""
-        places = Addresses(self._made)
         for these in (parts, [self._copied(part) for part in parts]):
-            homes = {place[0] if (place := places.find(part.ctypes.data)) else None for part in these}
+            homes = {place[0] if (place := self._made.find(part.ctypes.data)) else None for part in these}
             if len(homes) == 1 and None not in homes and (view := _side_by_side(these, axis)) is not None:
                 return view
         whole = list(parts[0].shape)
@@ -173,14 +172,16 @@ class Program:
 
     def _copied(self, a: np.ndarray) -> np.ndarray:
         """The same elements where a concatenation has them."""
-        extent = 1 + sum((n - 1) * step for n, step in zip(a.shape, a.strides, strict=True)) // FLOAT_BYTES
+        address = a.ctypes.data
+        extent = FLOAT_BYTES + sum((n - 1) * step for n, step in zip(a.shape, a.strides, strict=True))
         for made, parts, axis in self._joined:
-            at = 0
+            before = 0
             for part in parts:
-                before = (a.ctypes.data - part.ctypes.data) // FLOAT_BYTES
-                if 0 <= before <= part.size - extent and part.flags.c_contiguous and math.prod(part.shape[:axis]) == 1:
-                    return as_strided(made.reshape(-1)[at + before :], a.shape, a.strides)
-                at += part.size
+                inside = address - part.ctypes.data
+                fits = 0 <= inside <= part.nbytes - extent and part.flags.c_contiguous
+                if fits and math.prod(part.shape[:axis]) == 1:
+                    return as_strided(made.reshape(-1)[(before + inside) // FLOAT_BYTES :], a.shape, a.strides)
+                before += part.nbytes
         return a
 
     def padded(self, a: np.ndarray, pads: Sequence[tuple[int, int]], value: float | None) -> np.ndarray:
