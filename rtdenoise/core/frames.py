@@ -8,14 +8,14 @@ limit and bypass, extends the model's gains to bins above its reach, and keeps a
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from rtdenoise.core.stft import FILL, HOP, analyse, synthesise
+from rtdenoise.native.elementwise import copy_line, floats
 from rtdenoise.native.fft import Bundle, inline, jit
 
 FADE_STEP = np.float32(0.25)  # Blend and low cut change by at most this much per hop: changes cross-fade over 16 ms.
+LARGEST = np.finfo(np.float32).max  # of what is finite
 TOP_SMOOTHING = np.float32(0.8)  # Per hop, about 18 ms: smooths the gain of the bins above the model's last one.
 MIX, MIX_TARGET = range(2)  # Slots of the blend, and rows of the low cut: what holds now, and what it moves towards.
 
@@ -48,9 +48,7 @@ def begin(x: np.ndarray, start: int, frames: int, full: np.ndarray, noisy: np.nd
     shared = min(full.shape[2], noisy.shape[2])
     for c in range(full.shape[0]):
         for f in range(frames):
-            for k in range(shared):
-                noisy[c, f, k, 0] = full[c, f, k, 0]
-                noisy[c, f, k, 1] = full[c, f, k, 1]
+            copy_line(noisy[c, f].ctypes.data, full[c, f].ctypes.data, 2 * shared)
     hold_back(full, (begun + at - start) // counters[HOP], held)
     return at
 
@@ -123,10 +121,11 @@ def blend(
         approach(mix)
         dry, wet = mix[MIX], np.float32(1) - mix[MIX]
         for c in range(channels):
-            finite = True
-            for k in range(shared):
-                finite &= math.isfinite(enhanced[c, f, k, 0]) and math.isfinite(enhanced[c, f, k, 1])
-            if not finite:
+            mixed, given = floats(full[c, f].ctypes.data, 2 * bins), floats(enhanced[c, f].ctypes.data, 2 * shared)
+            wrong = 0
+            for i in range(2 * shared):
+                wrong += not abs(given[i]) <= LARGEST
+            if wrong:
                 faults += 1
                 continue
             if bins > shared:
@@ -137,12 +136,10 @@ def blend(
                 now = min(np.float32(1), np.sqrt(after / before))
                 top_gain[c] = max(np.float32(1e-6), now + TOP_SMOOTHING * (top_gain[c] - now))
                 above = dry + wet * min(top_gain[c], now)
-                for k in range(shared, bins):
-                    full[c, f, k, 0] *= above
-                    full[c, f, k, 1] *= above
-            for k in range(shared):
-                full[c, f, k, 0] = dry * full[c, f, k, 0] + wet * enhanced[c, f, k, 0]
-                full[c, f, k, 1] = dry * full[c, f, k, 1] + wet * enhanced[c, f, k, 1]
+                for i in range(2 * shared, 2 * bins):
+                    mixed[i] *= above
+            for i in range(2 * shared):
+                mixed[i] = dry * mixed[i] + wet * given[i]
         for k in range(cut.shape[1]):
             approach(cut[:, k])
             for c in range(channels):

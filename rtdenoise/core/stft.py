@@ -11,6 +11,7 @@ import numpy as np
 
 from rtdenoise.geometry import Geometry, Latency
 from rtdenoise.native.arguments import prepared
+from rtdenoise.native.elementwise import copy_line
 from rtdenoise.native.fft import Bundle, RealFFT, aligned, inline, inverse_transform, transform
 
 LOUDEST = np.float32(1e6)  # +120 dBFS: a sample beyond it is a fault, as NaN and Inf are, and becomes zero
@@ -51,14 +52,12 @@ def analyse(x: np.ndarray, start: int, frames: int, stft: Bundle, spectra: np.nd
     while at < x.shape[0] and frame < frames:
         take = min(hop - fill, x.shape[0] - at)
         for c in range(channels):
+            given, kept, faults = x[at : at + take, c], history[c, length - hop + fill :], 0
             for i in range(take):
-                v = x[at + i, c]
-                if not abs(v) <= LOUDEST:
-                    counters[FAULTS] += 1
-                    v = np.float32(0)
-                elif abs(v) < QUIETEST:
-                    v = np.float32(0)
-                history[c, length - hop + fill + i] = v
+                v = given[i]
+                faults += not abs(v) <= LOUDEST
+                kept[i] = v if QUIETEST <= abs(v) <= LOUDEST else np.float32(0)
+            counters[FAULTS] += faults
         at += take
         fill += take
         if fill == hop:
@@ -66,11 +65,8 @@ def analyse(x: np.ndarray, start: int, frames: int, stft: Bundle, spectra: np.nd
                 for i in range(length):
                     time[i] = history[c, i] * window[i]
                 transform(plan, time, freq)
-                for k in range(freq.shape[0]):
-                    spectra[c, frame, k, 0] = freq[k, 0]
-                    spectra[c, frame, k, 1] = freq[k, 1]
-                for i in range(length - hop):
-                    history[c, i] = history[c, i + hop]
+                copy_line(spectra[c, frame].ctypes.data, freq.ctypes.data, freq.size)
+                copy_line(history[c].ctypes.data, history[c, hop:].ctypes.data, length - hop)
             frame += 1
             fill = 0
     counters[FILL] = fill
@@ -107,22 +103,18 @@ def synthesise(spectra: np.ndarray, frames: int, out: np.ndarray, start: int, st
     rest = waiting + frames * hop - count
     for c in range(channels):
         for frame in range(frames):
-            for k in range(freq.shape[0]):
-                freq[k, 0] = spectra[c, frame, k, 0]
-                freq[k, 1] = spectra[c, frame, k, 1]
+            copy_line(freq.ctypes.data, spectra[c, frame].ctypes.data, freq.size)
             inverse_transform(plan, time, freq)
-            for i in range(span - hop):
-                overlap[c, i] = overlap[c, i + hop]
-            for i in range(span - hop, span):
-                overlap[c, i] = 0
+            copy_line(overlap[c].ctypes.data, overlap[c, hop:].ctypes.data, span - hop)
+            sums, added, weights = overlap[c], time[first:], window[first:]
+            sums[span - hop :] = 0
             for i in range(span):
-                overlap[c, i] += time[first + i] * window[first + i]
-            for i in range(hop):
-                ready[c, waiting + frame * hop + i] = overlap[c, i]
+                sums[i] += added[i] * weights[i]
+            copy_line(ready[c, waiting + frame * hop :].ctypes.data, overlap[c].ctypes.data, hop)
+        to, at = out[start:stop, c], ready[c]
         for i in range(count):
-            out[start + i, c] = ready[c, i]
-        for i in range(rest):
-            ready[c, i] = ready[c, count + i]
+            to[i] = at[i]
+        copy_line(at.ctypes.data, ready[c, count:].ctypes.data, rest)
     counters[WAITING] = rest
 
 

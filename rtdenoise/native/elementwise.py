@@ -34,22 +34,33 @@ def floats(address: int, count: int) -> np.ndarray:
 
 
 @layer
+def copy_line(out: int, a: int, n: int) -> None:
+    """Copy ``n`` floats that lie side by side, from the first to the last: to where they lie, or to before that."""
+    to, at = int(np.int64(out)), int(np.int64(a))  # A pointer comes without a sign, and would make floats of sums.
+    end = at + 4 * n
+    while end - at >= 64:
+        move16(to, at)
+        to, at = to + 64, at + 64
+    if end - at >= 32:
+        move8(to, at)
+        to, at = to + 32, at + 32
+    if end - at >= 16:
+        move4(to, at)
+        to, at = to + 16, at + 16
+    left = (end - at) // 4
+    y, x = floats(to, left), floats(at, left)
+    for i in range(left):
+        y[i] = x[i]
+
+
+@layer
 def _copy_line(out: int, out_step: int, a: int, a_step: int, n: int) -> None:
     if out_step == 1 and a_step == 1:
-        end = a + 4 * n
-        while end - a >= 64:
-            move16(out, a)
-            out, a = out + 64, a + 64
-        if end - a >= 32:
-            move8(out, a)
-            out, a = out + 32, a + 32
-        if end - a >= 16:
-            move4(out, a)
-            out, a = out + 16, a + 16
-        n = (end - a) // 4
-    y, x = floats(out, n * out_step), floats(a, n * a_step + 1)
-    for i in range(n):
-        y[i * out_step] = x[i * a_step]
+        copy_line(out, a, n)
+    else:
+        y, x = floats(out, n * out_step), floats(a, n * a_step + 1)
+        for i in range(n):
+            y[i * out_step] = x[i * a_step]
 
 
 @layer
