@@ -262,6 +262,21 @@ def test_long_sounds_go_on_by_programs_without_a_trace(monkeypatch):
     assert np.array_equal(np.concatenate([d.process(x[:9_000]), d.process(x[9_000:])]), first)
 
 
+@pytest.mark.parametrize("seconds", [1, 3600])
+def test_a_sound_that_is_known_to_be_long_goes_on_by_programs_from_its_first_chunk_on(seconds):
+    x = (0.1 * np.random.default_rng(6).standard_normal(30_000)).astype(np.float32)
+    d = Denoiser("unet", 16_000)
+    wanted = d.process(x)
+    assert d._stream is d._plain
+    d.reset()
+    d.expect(seconds * 16_000)
+    found = d.process(x)
+    assert (d._stream is d._plain) == (seconds == 1)
+    assert np.abs(found - wanted).max() <= 1e-5
+    d.reset()
+    assert np.array_equal(d.process(x), wanted)  # What was expected is forgotten.
+
+
 def test_short_chunks_may_be_stepped_by_programs_from_the_first_on():
     x = (0.1 * np.random.default_rng(4).standard_normal(9_000)).astype(np.float32)
     model = load_model("unet")
