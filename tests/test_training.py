@@ -46,7 +46,9 @@ all_frames_from = 0.75
 save_every = 3
 validate_every = 12
 """
-SMALL = Path(__file__).resolve().parent.parent / "experiments" / "models" / "crced.pt"  # trained, but not shipped
+EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+SMALL = EXPERIMENTS / "models" / "crced.pt"  # trained, but not shipped
+TRUNK = EXPERIMENTS / "trunks" / "studio.pt"  # not even finished
 OPTIONS = {"unet": "channels = [4, 4, 8]\npitch = 4\nhead = 4", "crced": "channels = 4\nlayers = 3\nlocal = 4"}
 
 
@@ -415,7 +417,7 @@ def test_the_old_name_of_a_section_still_works(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "path", [models_folder() / "unet.pt", models_folder() / "tape.pt", SMALL], ids=lambda p: p.stem
+    "path", [models_folder() / "unet.pt", models_folder() / "tape.pt", SMALL, TRUNK], ids=lambda p: p.stem
 )
 def test_trained_checkpoints_load_with_their_recipes(path):
     checkpoint = load_checkpoint(path)
