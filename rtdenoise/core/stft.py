@@ -105,16 +105,16 @@ def synthesise(spectra: np.ndarray, frames: int, out: np.ndarray, start: int, st
         for frame in range(frames):
             copy_line(freq.ctypes.data, spectra[c, frame].ctypes.data, freq.size)
             inverse_transform(plan, time, freq)
-            copy_line(overlap[c].ctypes.data, overlap[c, hop:].ctypes.data, span - hop)
             sums, added, weights = overlap[c], time[first:], window[first:]
+            copy_line(sums.ctypes.data, sums[hop:].ctypes.data, span - hop)
             sums[span - hop :] = 0
             for i in range(span):
                 sums[i] += added[i] * weights[i]
-            copy_line(ready[c, waiting + frame * hop :].ctypes.data, overlap[c].ctypes.data, hop)
+            copy_line(ready[c, waiting + frame * hop :].ctypes.data, sums.ctypes.data, hop)
         to, at = out[start:stop, c], ready[c]
         for i in range(count):
             to[i] = at[i]
-        copy_line(at.ctypes.data, ready[c, count:].ctypes.data, rest)
+        copy_line(at.ctypes.data, at[count:].ctypes.data, rest)
     counters[WAITING] = rest
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from operator import itemgetter
 
 import numpy as np
 
@@ -30,8 +29,10 @@ class Addresses:
     """
 
     def __init__(self, arrays: Sequence[np.ndarray] = ()):
-        found = sorted(((a.ctypes.data, a) for a in arrays), key=itemgetter(0))
-        self._starts, self.arrays = [start for start, _ in found], [a for _, a in found]
+        self._starts: list[int] = []
+        self.arrays: list[np.ndarray] = []
+        for array in arrays:
+            self.add(array)
 
     def add(self, array: np.ndarray) -> None:
         """One more, which changes the numbers of those behind it."""

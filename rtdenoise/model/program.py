@@ -144,7 +144,8 @@ class Program:
 
     def concatenated(self, parts: Sequence[np.ndarray], axis: int) -> np.ndarray:
         """Arrays one after the other along an axis: a view where they lie so."""
-        for these in (parts, [self._copied(part) for part in parts]):
+        for where in (lambda part: part, self._copied):
+            these = [where(part) for part in parts]
             homes = {place[0] if (place := self._made.find(part.ctypes.data)) else None for part in these}
             if len(homes) == 1 and None not in homes and (view := _side_by_side(these, axis)) is not None:
                 return view
@@ -308,7 +309,7 @@ def _side_by_side(parts: Sequence[np.ndarray], axis: int) -> np.ndarray | None:
         step = parts[1].ctypes.data - first.ctypes.data
     at = first.ctypes.data
     for part in parts:
-        others = [k for k, size in enumerate(part.shape) if k != axis and size > 1]
+        others = [k for k, n in enumerate(part.shape) if k != axis and n > 1]
         alike = all(part.strides[k] == first.strides[k] for k in others)
         if part.ctypes.data != at or not alike or step < 0 or (part.shape[axis] > 1 and part.strides[axis] != step):
             return None

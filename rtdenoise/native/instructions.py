@@ -18,6 +18,7 @@ WORD = ir.IntType(64)
 
 Values: TypeAlias = list[ir.Value]
 Code: TypeAlias = Callable[[BaseContext, ir.IRBuilder, Signature, Values], Any]  # Builds the instructions.
+Build: TypeAlias = Callable[[ir.IRBuilder, Values], None]  # Does so where nothing is returned.
 Typed: TypeAlias = tuple[Signature, Code]
 
 
@@ -84,38 +85,47 @@ def pointer(typingctx: Any, address: types.Type) -> Typed:
     return types.voidptr(types.int64), codegen
 
 
+def code(build: Build) -> Code:
+    """The code of an intrinsic that returns nothing, from what builds it of its arguments."""
+
+    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+        build(builder, args)
+        return context.get_dummy_value()
+
+    return codegen
+
+
 REAL, INTEGER = ir.FloatType(), ir.IntType(32)
 MANTISSA_BITS, BIAS, ONE_BITS = 23, 127, 0x3F800000  # of float32
 
 
-@intrinsic
-def exponent_of(typingctx: Any, x: types.Type) -> Typed:
-    """The float32 ``n`` of a normal ``x = m 2^n``, ``1 <= m < 2``."""
+def _of_one_float(build: Callable[[ir.IRBuilder, ir.Value], ir.Value]) -> Callable[..., Any]:
+    """An intrinsic that makes a float32 of one."""
 
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-        biased = builder.lshr(builder.bitcast(args[0], INTEGER), INTEGER(MANTISSA_BITS))
-        return builder.sitofp(builder.sub(biased, INTEGER(BIAS)), REAL)
+    @intrinsic
+    def made(typingctx: Any, x: types.Type) -> Typed:
+        def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+            return build(builder, args[0])
 
-    return types.float32(types.float32), codegen
+        return types.float32(types.float32), codegen
 
-
-@intrinsic
-def mantissa_of(typingctx: Any, x: types.Type) -> Typed:
-    """The float32 ``m`` of a normal ``x = m 2^n``, ``1 <= m < 2``."""
-
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-        kept = builder.and_(builder.bitcast(args[0], INTEGER), INTEGER((1 << MANTISSA_BITS) - 1))
-        return builder.bitcast(builder.or_(kept, INTEGER(ONE_BITS)), REAL)
-
-    return types.float32(types.float32), codegen
+    return made
 
 
-@intrinsic
-def power_of_two(typingctx: Any, n: types.Type) -> Typed:
-    """``2^n`` as float32, of a whole ``n`` from -126 to 127."""
+def _exponent(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    biased = builder.lshr(builder.bitcast(x, INTEGER), INTEGER(MANTISSA_BITS))
+    return builder.sitofp(builder.sub(biased, INTEGER(BIAS)), REAL)
 
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-        biased = builder.add(builder.fptosi(args[0], INTEGER), INTEGER(BIAS))
-        return builder.bitcast(builder.shl(biased, INTEGER(MANTISSA_BITS)), REAL)
 
-    return types.float32(types.float32), codegen
+def _mantissa(builder: ir.IRBuilder, x: ir.Value) -> ir.Value:
+    kept = builder.and_(builder.bitcast(x, INTEGER), INTEGER((1 << MANTISSA_BITS) - 1))
+    return builder.bitcast(builder.or_(kept, INTEGER(ONE_BITS)), REAL)
+
+
+def _power(builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
+    biased = builder.add(builder.fptosi(n, INTEGER), INTEGER(BIAS))
+    return builder.bitcast(builder.shl(biased, INTEGER(MANTISSA_BITS)), REAL)
+
+
+# Of a normal ``x = m 2^n``, ``1 <= m < 2``: n and m; and ``2^n`` of a whole n from -126 to 127.
+exponent_of, mantissa_of, power_of_two = map(_of_one_float, (_exponent, _mantissa, _power))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from rtdenoise.native.compilation import callback, carray
-from rtdenoise.native.elementwise import binary, copy, floats, layer, reduce, unary
+from rtdenoise.native.elementwise import binary, copy, copy_line, floats, layer, reduce, unary
 from rtdenoise.native.functions import ONE, ZERO, sigmoids, tanh
 from rtdenoise.native.intrinsics import (
     pointer,
@@ -45,16 +45,15 @@ def _at_once(rows: int, wide: bool) -> int:
 
 
 @layer
-def _product(p: np.ndarray, scratch: np.ndarray) -> None:
+def _product(p: np.ndarray, temp: int) -> None:
     """out, a, weight, bias, rows, inner, columns, stride of a's rows, of out's, half, relu.
 
-    ``out = a @ weight + bias``; weight as `panels.packed` lays it.
+    ``out = a @ weight + bias``; weight as `panels.packed` lays it. ``temp`` is the address of scratch memory.
     """
     out, a, weight, bias = p[1], p[2], p[3], p[4]
     rows, inner, columns, a_row, out_row = p[5], p[6], p[7], p[8], p[9]
     half, relu = p[10], p[11]
     size = 2 if half else 4
-    temp = scratch.ctypes.data
     widened = half != 0 and rows >= MANY_ROWS and inner <= MOST_WIDENED
     wide = half == 0 or widened
     for panel in range((columns + PANEL - 1) // PANEL):
@@ -86,9 +85,7 @@ def _product(p: np.ndarray, scratch: np.ndarray) -> None:
                 product_of_one(to, to_row, at, a_row, w, b, inner, half, relu)
             if width != PANEL:
                 for m in range(count):
-                    y = floats(out + 4 * ((r + m) * out_row + panel * PANEL), width)
-                    for i in range(width):
-                        y[i] = scratch[m * PANEL + i]
+                    copy_line(out + 4 * ((r + m) * out_row + panel * PANEL), temp + 4 * m * PANEL, width)
             r += count
 
 
@@ -146,12 +143,11 @@ def run(program: int, _1: int, numbers: int, _3: int, rows: int, scratch: int, _
     """Run ``rows`` rows of a program (see `rtdenoise.model.program`); returns 0. It is called as OrtApi's Run is."""
     table = carray(pointer(program), (rows, COLUMNS), np.int64)
     values = carray(pointer(numbers), (rows, 2), np.float32)
-    temp = carray(pointer(scratch), (SCRATCH,), np.float32)
     for i in range(rows):
         p = table[i]
         kind = p[0]
         if kind == PRODUCT:
-            _product(p, temp)
+            _product(p, scratch)
         elif kind == COPY:
             copy(p)
         elif kind == BINARY:

@@ -7,22 +7,10 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core.base import BaseContext
-from numba.core.typing.templates import Signature
 
-from rtdenoise.native.instructions import WORD, Typed, Values, intrinsic
+from rtdenoise.native.instructions import WORD, Typed, Values, code, intrinsic
 
 SIDE = 8  # of the blocks that are turned
-
-Build = Callable[[ir.IRBuilder, Values], None]
-
-
-def _code(build: Build) -> Callable[[BaseContext, ir.IRBuilder, Signature, Values], ir.Value]:
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
-        build(builder, args)
-        return context.get_dummy_value()
-
-    return codegen
 
 
 def _load(builder: ir.IRBuilder, at: ir.Value, floats: int) -> ir.Value:
@@ -57,7 +45,7 @@ def move(floats: int) -> Callable[..., Any]:
         def build(builder: ir.IRBuilder, args: Values) -> None:
             _store(builder, args[0], _load(builder, args[1], floats))
 
-        return types.void(types.int64, types.int64), _code(build)
+        return types.void(types.int64, types.int64), code(build)
 
     return moved
 
@@ -71,7 +59,7 @@ def weave8(typingctx: Any, to: types.Type, at: types.Type, row: types.Type) -> T
         second = _load(builder, builder.add(at, row), SIDE)
         _store(builder, to, _woven(builder, _load(builder, at, SIDE), second))
 
-    return types.void(*[types.int64] * 3), _code(build)
+    return types.void(*[types.int64] * 3), code(build)
 
 
 @intrinsic
@@ -85,7 +73,7 @@ def part8(typingctx: Any, to: types.Type, row: types.Type, at: types.Type) -> Ty
             one = _picked(builder, both, both, range(r, 2 * SIDE, 2))
             _store(builder, _line(builder, to, row, r), one)
 
-    return types.void(*[types.int64] * 3), _code(build)
+    return types.void(*[types.int64] * 3), code(build)
 
 
 @intrinsic
@@ -102,7 +90,7 @@ def turn8(typingctx: Any, to: types.Type, to_row: types.Type, at: types.Type, at
             one = _picked(builder, lines[0], lines[0], range(SIDE * r, SIDE * (r + 1)))
             _store(builder, _line(builder, to, to_row, r), one)
 
-    return types.void(*[types.int64] * 4), _code(build)
+    return types.void(*[types.int64] * 4), code(build)
 
 
 move4, move8, move16 = move(4), move(8), move(16)

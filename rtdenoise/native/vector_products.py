@@ -11,18 +11,14 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.base import BaseContext
-from numba.core.typing.templates import Signature
 
-from rtdenoise.native.instructions import WORD, Typed, Values, intrinsic
+from rtdenoise.native.instructions import WORD, Typed, Values, code, intrinsic
 from rtdenoise.native.panels import LANES, PANEL, VECTORS
 
 FLOAT, HALF_FLOAT, INDEX = ir.FloatType(), ir.HalfType(), ir.IntType(32)
 BYTE, LINE = ir.IntType(8), 64  # bytes of a cache line
-AHEAD, FEW_ROWS = (
-    2048,
-    8,
-)  # With few rows, reading weights is most of the work: they are asked for so many bytes before.
+# With so few rows, reading weights is most of the work: they are asked for so many bytes ahead.
+FEW_ROWS, AHEAD = 8, 2048
 VECTOR, HALF_VECTOR = ir.VectorType(FLOAT, LANES), ir.VectorType(HALF_FLOAT, LANES)
 
 
@@ -46,19 +42,18 @@ def _product(rows: int, chains: int, wide: bool = False, vectors: int = VECTORS)
         half: types.Type,
         relu: types.Type,
     ) -> Typed:
-        def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+        def build(builder: ir.IRBuilder, args: Values) -> None:
             if wide:
                 _loop(builder, args, rows, chains, vectors, VECTOR)
-                return context.get_dummy_value()
+                return
             is_half = builder.icmp_signed("!=", args[7], WORD(0))
             with builder.if_else(is_half) as (yes, no):
                 with yes:
                     _loop(builder, args, rows, chains, vectors, HALF_VECTOR)
                 with no:
                     _loop(builder, args, rows, chains, vectors, VECTOR)
-            return context.get_dummy_value()
 
-        return types.void(*[types.int64] * 9), codegen
+        return types.void(*[types.int64] * 9), code(build)
 
     return product
 
@@ -130,7 +125,7 @@ def _loop(builder: ir.IRBuilder, args: Values, rows: int, chains: int, vectors: 
 def widen(typingctx: Any, to: types.Type, weight: types.Type, inner: types.Type) -> Typed:
     """A panel in half precision as float32, for products of so many rows that to widen it for each costs more."""
 
-    def codegen(context: BaseContext, builder: ir.IRBuilder, signature: Signature, args: Values) -> ir.Value:
+    def build(builder: ir.IRBuilder, args: Values) -> None:
         to, weight, inner = args
         with cgutils.for_range(builder, builder.mul(inner, WORD(VECTORS))) as loop:
             at = lambda base, size, kind: builder.inttoptr(
@@ -138,9 +133,8 @@ def widen(typingctx: Any, to: types.Type, weight: types.Type, inner: types.Type)
             )
             half = builder.load(at(weight, 2, HALF_VECTOR), align=2)
             builder.store(builder.fpext(half, VECTOR), at(to, 4, VECTOR), align=4)
-        return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 3), codegen
+    return types.void(*[types.int64] * 3), code(build)
 
 
 of_one, of_two, of_four = _product(1, 4), _product(2, 2), _product(4, 1)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from rtdenoise.native.compilation import compiled
-from rtdenoise.native.functions import HALF, ONE, tanh
+from rtdenoise.native.functions import ONE, sigmoids, tanh
 
 
 @compiled(fastmath=True, nogil=True, error_model="numpy")
@@ -20,8 +20,7 @@ def _step(given, hidden, old, new, reset, keep, fresh, recalled):
     rows, channels = old.shape
     for i in range(rows):
         for c in range(channels):
-            r = HALF + HALF * tanh(HALF * (given[i, c] + hidden[i, c]))
-            z = HALF + HALF * tanh(HALF * (given[i, channels + c] + hidden[i, channels + c]))
+            r, z = sigmoids(given[i, c] + hidden[i, c], given[i, channels + c] + hidden[i, channels + c])
             m = hidden[i, 2 * channels + c]
             n = tanh(given[i, 2 * channels + c] + r * m)
             reset[i, c], keep[i, c], fresh[i, c], recalled[i, c] = r, z, n, m
