@@ -9,6 +9,8 @@ import pytest
 from rtdenoise.errors import UsageError
 from rtdenoise_bench.cli import COMMANDS, DEFAULT_COMMAND, main
 from rtdenoise_bench.measure import exactness
+from rtdenoise_bench.measure.correlation import RATE
+from rtdenoise_bench.measure.recordings import Recording
 from rtdenoise_bench.report.readme import refreshed
 from rtdenoise_bench.report.table import at_least, at_most
 
@@ -38,6 +40,20 @@ def test_a_planted_stall_shows_in_the_times():
     count = iter(range(10**6))
     times = exactness.times_us(lambda: time.sleep(0.002) if next(count) % 10 == 0 else None, 200)
     assert np.sum(times > 1_900) == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize("holes", [(), (5, 400, 410, 1500)])
+def test_the_clock_of_a_recording_steps_where_samples_were_lost_and_creeps_elsewhere(holes):
+    piece, pieces = 128, 2000
+    index = np.arange(piece * pieces)
+    right = 0.02 + 1e-4 * index / RATE
+    for k in holes:
+        right[k * piece :] += piece / RATE
+    ends = piece * np.arange(1, pieces + 1)
+    late = right[ends - 1] + np.random.default_rng(1).exponential(2e-4, pieces)
+    late[900:905] += np.linspace(0.05, 0.01, 5)  # A reader that was held up lost nothing.
+    wrong_ms = 1000 * (Recording(index, ends, late).clock(index) - right)
+    assert np.abs(wrong_ms).max() < 0.3  # a hole is 2.7
 
 
 def test_rows_say_when_they_miss():

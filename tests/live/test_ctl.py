@@ -94,6 +94,7 @@ def test_mute_is_silence_at_the_virtual_microphone_within_fifty_milliseconds(ses
     took = []
     for began in said:
         sounding = index[(at > began) & (at < began + HELD_S) & (np.abs(recording.samples) > 1e-4)]
+        assert len(sounding), "nothing sounded when mute was asked for"
         took.append(1000 * (at[sounding[-1]] - began))
     with capsys.disabled():
         print(f"\nmute to silence at the virtual microphone: {', '.join(f'{ms:.0f}' for ms in took)} ms")

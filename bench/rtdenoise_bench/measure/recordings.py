@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import subprocess
 import tempfile
@@ -18,6 +19,8 @@ from rtdenoise.errors import RtdenoiseError
 from rtdenoise_bench.measure.correlation import RATE, Delay, correlate
 
 CREEP_S = 4.0  # A server's clock is smoothed over this time.
+# Pieces that are all so much later than those before, for so long, have lost samples among them: a hole, no creeping.
+HOLE_MS, HOLE_S = 1.0, 0.25
 
 
 class Recorder:
@@ -63,13 +66,43 @@ class Recording:
 
     def clock(self, index: np.ndarray) -> np.ndarray:
         """Time minus index / RATE of samples. Pieces arrive late, never early: the earliest of some seconds tell it,
-        and how a server's clock creeps (a null sink of PulseAudio does, by up to some hundred ppm)."""
-        per_piece = max(1.0, float(np.median(np.diff(self.ends)))) / RATE
-        half = max(1, int(min(CREEP_S / per_piece, len(self.late) / 3) / 2))
-        centres = np.arange(0, len(self.late), max(1, half // 4))
-        earliest = [np.percentile(self.late[max(0, c - half) : c + half + 1], 5) for c in centres]
+        and how a server's clock creeps (a null sink of PulseAudio does, by up to some hundred ppm). Where a stalled
+        machine made the recording lose samples, time steps on at once."""
+        holes = self._holes()
+        bounds = [0, *holes, len(self.late)]
+        parts = [self._smoothed(first, last) for first, last in itertools.pairwise(bounds)]
+        part, clock = np.searchsorted(self.ends[holes - 1], index, side="right"), np.empty(len(index))
+        for k, (ends, late) in enumerate(parts):
+            clock[part == k] = np.interp(index[part == k], ends, late)
+        return clock
+
+    @property
+    def _per_piece_s(self) -> float:
+        return max(1.0, float(np.median(np.diff(self.ends)))) / RATE
+
+    def _holes(self) -> np.ndarray:
+        """Indices of the pieces before which samples were lost, int64 ``[holes]``."""
+        near = max(1, round(HOLE_S / self._per_piece_s))
+        if len(self.late) <= near:
+            return np.zeros(0, np.int64)
+        earliest = np.lib.stride_tricks.sliding_window_view(np.pad(self.late, (near, 0), "edge"), near).min(1)
+        before, after = earliest[: len(earliest) - near], earliest[near:]
+        holes, first = [], 0
+        for k in np.flatnonzero(after - before > HOLE_MS / 1000).tolist():  # A hole is seen for `near` pieces, and told once.
+            if k > first and after[k] - self.late[max(first, k - near) : k].min() > HOLE_MS / 1000:
+                holes.append(k)
+                first = k
+        return np.array(holes, np.int64)
+
+    def _smoothed(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of the pieces from ``first`` to before ``last``, which lost nothing: some of their ``ends``, and there the
+        time minus index / RATE."""
+        late = self.late[first:last]
+        half = max(1, int(min(CREEP_S / self._per_piece_s, len(late) / 3) / 2))
+        centres = np.arange(0, len(late), max(1, half // 4))
+        earliest = [np.percentile(late[max(0, c - half) : c + half + 1], 5) for c in centres]
         steady = np.convolve(np.pad(earliest, 4, "edge"), np.full(9, 1 / 9), "valid")
-        return np.interp(index, self.ends[centres], steady)
+        return self.ends[first + centres], steady
 
 
 @contextlib.contextmanager
