@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from rtdenoise.cli.main import main  # noqa: E402
 from rtdenoise.errors import RtdenoiseError, UsageError  # noqa: E402
 from rtdenoise.geometry import CONTRACT_FRAMING  # noqa: E402
 from rtdenoise.model.registry import load_model, models_folder  # noqa: E402
+from rtdenoise.training import trainer  # noqa: E402
 from rtdenoise.training.data.clips import open_bank  # noqa: E402
 from rtdenoise.training.data.mixer import Banks, MixConfig, Mixer  # noqa: E402
 from rtdenoise.training.losses import LossWeights, spectral_loss  # noqa: E402
@@ -144,6 +147,16 @@ def test_a_branch_of_a_trunk_falls_to_rate_zero_and_can_be_resumed(start, tmp_pa
     assert all(torch.equal(value, broken["network"][name]) for name, value in whole["network"].items())
     log = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert [entry["learning_rate"] for entry in log if "learning_rate" in entry][-1] < 1e-3 * 0.2
+
+
+def test_the_time_left_of_a_branch_is_told_by_its_own_steps(start, tmp_path, monkeypatch):
+    start("unet", "--steps", "4", out="trunk")
+    clock_s = itertools.count(0, 60)
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: next(clock_s)))
+    assert start("unet", "--trunk", str(tmp_path / "trunk"), "--decay", "6", out="branch") == 0
+    log = [json.loads(line) for line in (tmp_path / "branch" / "log.jsonl").read_text().splitlines()]
+    told = {entry["step"]: (entry["spent_min"], entry["left_min"]) for entry in log if "left_min" in entry}
+    assert told == {6: (2, 4), 9: (5, 1), 10: (6, 0)}  # steps of a minute each
 
 
 def test_training_learns_in_half_precision(start, tmp_path):

@@ -167,6 +167,7 @@ class Trainer:
 
     def _progress(self, loss: float, snr_db: float) -> dict[str, Any]:
         s, data = self.recipe.schedule, self.recipe.data
+        done = self.step - (self.falling[0] if self.falling else 0)  # in the time that was spent
         return {
             "step": self.step,
             "steps": s.steps,
@@ -175,7 +176,7 @@ class Trainer:
             "snr_db": round(snr_db, 2),
             "learning_rate": self.learning_rate(),
             "spent_min": round(self.spent_s / 60, 1),
-            "left_min": round(self.spent_s / 60 * (s.steps - self.step) / max(1, self.step), 1),
+            "left_min": round(self.spent_s / 60 * (s.steps - self.step) / max(1, done), 1),
         }
 
     def save(self, name: str) -> None:
