@@ -88,7 +88,8 @@ class Recording:
         earliest = np.lib.stride_tricks.sliding_window_view(np.pad(self.late, (near, 0), "edge"), near).min(1)
         before, after = earliest[: len(earliest) - near], earliest[near:]
         holes, first = [], 0
-        for k in np.flatnonzero(after - before > HOLE_MS / 1000).tolist():  # A hole is seen for `near` pieces, and told once.
+        # A hole is seen for `near` pieces, and told once.
+        for k in np.flatnonzero(after - before > HOLE_MS / 1000).tolist():
             if k > first and after[k] - self.late[max(first, k - near) : k].min() > HOLE_MS / 1000:
                 holes.append(k)
                 first = k
