@@ -13,7 +13,7 @@ from command import ENVIRONMENT
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
-WHEEL_LIMIT_BYTES = 8_000_000
+WHEEL_LIMIT_BYTES = 10_000_000  # three models of 2.6 MB each, packed, and what a first start need not compile
 
 
 def built(kind: str, folder: Path) -> Path:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from command import DEADLINE_S, call, pipe, start, voice, wait_for, write
+from command import COMMAND, DEADLINE_S, ENVIRONMENT, call, pipe, start, voice, wait_for, write
+from rtdenoise import denoise
 from rtdenoise.errors import AudioFileError
 from rtdenoise.io import pcm
 from rtdenoise.io.pipes import PipeSource
@@ -170,6 +171,15 @@ def test_a_file_goes_into_a_pipe_and_a_pipe_into_a_file(tmp_path):
     raw = ("--raw", "f32le", "--rate", 48_000, "--channels", 2)
     assert pipe(sent, "--in", "-", "--out", tmp_path / "b.wav", *raw).returncode == 0
     np.testing.assert_allclose(soundfile.read(tmp_path / "b.wav")[0], sound, atol=1e-4)
+
+
+@pytest.mark.parametrize(("target", "model"), [("clean.wav", "studio"), ("-", "unet")])
+def test_files_take_the_model_that_sounds_better_and_pipes_the_one_that_answers_sooner(tmp_path, target, model):
+    sound = voice(8_000)
+    line = [*COMMAND, "--in", str(write(tmp_path / "noisy.wav", sound, subtype="FLOAT")), "--out", target]
+    done = subprocess.run(line, env=ENVIRONMENT, cwd=tmp_path, stdout=subprocess.PIPE, check=True)
+    clean, _ = soundfile.read(io.BytesIO(done.stdout) if target == "-" else tmp_path / target, always_2d=True)
+    np.testing.assert_allclose(clean, denoise(sound, 16_000, model), atol=1e-6)
 
 
 def test_named_pipes_work_as_input_and_output(tmp_path, capfd):

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from rtdenoise import console
 from rtdenoise.errors import ModelError
 from rtdenoise.model.contract import ModelInfo
-from rtdenoise.model.registry import DEFAULT_MODEL, list_models, models_folder
+from rtdenoise.model.registry import DEFAULT_MODEL, FILE_MODEL, list_models, models_folder
 
+_DEFAULTS = {DEFAULT_MODEL: " (default)", FILE_MODEL: " (default for files)"}
 _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
-    "model": lambda m: m.name + (" (default)" if m.name == DEFAULT_MODEL else ""),
+    "model": lambda m: m.name + _DEFAULTS.get(m.name, ""),
     "version": lambda m: m.version,
     "band": lambda m: f"{(m.bins - 1) / m.framing.window_ms:g} kHz, {m.bins} bins",
     "parameters": lambda m: f"{m.parameters:,}",

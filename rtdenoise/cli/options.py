@@ -18,7 +18,7 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=VALUES["model"],
         metavar="NAME",
-        help="a model name (see rtdenoise models) or the path of an .onnx file",
+        help="a model name (see rtdenoise models) or the path of an .onnx file (default: studio for files, else unet)",
     )
     add(
         "--low-cut",
@@ -31,8 +31,8 @@ def add_filter(parser: argparse.ArgumentParser) -> None:
         type=VALUES["latency"],
         default="normal",
         metavar="normal|low|economy|MS",
-        help="normal: 16 ms (default); low: 8 ms (tape: 64, 32); live also economy: up to 12 ms more for less "
-        "processor time, or a target in ms, which sets mode and buffer",
+        help="normal: 16 ms (default); low: 8 ms (studio: 40, 24; tape: 64, 32); live also economy: up to 12 ms "
+        "more for less processor time, or a target in ms, which sets mode and buffer",
     )
     add("--quiet", action=Flag, help="print only warnings and errors")
     add(

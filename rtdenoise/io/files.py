@@ -53,8 +53,8 @@ def denoise_file(
         File to write, in the format of its extension. It keeps the source's rate, channels, tags and, where the format
         has it, bit depth. If both are films, picture, subtitles, chapters and all other tracks are copied.
     model : str or Path, optional
-        Name of a shipped model (see `list_models`) or path of an ONNX file. The default is the first that `list_models`
-        names.
+        Name of a shipped model (see `list_models`) or path of an ONNX file. The default is ``"studio"``, which takes
+        longer to answer than that of a stream, and sounds better.
     strength_db : float, optional
         Attenuation limit in dB: 0 leaves the sound untouched, None sets no limit.
     latency : {"normal", "low"}, optional

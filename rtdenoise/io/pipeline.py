@@ -41,7 +41,7 @@ Progress = Callable[[float, float | None], None]  # It gets the seconds done, an
 class Settings:
     """How to filter, whatever the rate and channels. Travels to worker processes."""
 
-    model: str | Path | None = None  # None is the default model
+    model: str | Path | None = None  # None is the default for files, or for pipes where the sound comes or goes by one
     strength_db: float | None = None
     latency: Latency = "normal"
     bypass: bool = False
@@ -54,6 +54,12 @@ class Settings:
     def elsewhere(self) -> Settings:
         """The same for a process with another working folder."""
         return replace(self, model=os.path.abspath(self.model)) if self.model and os.path.isfile(self.model) else self
+
+    def for_pipes(self) -> Settings:
+        """The same with the model that answers sooner, unless another is given: somebody may listen at the end."""
+        from rtdenoise.model.registry import DEFAULT_MODEL
+
+        return replace(self, model=self.model or DEFAULT_MODEL)
 
 
 class Filtered(Protocol):
@@ -151,6 +157,8 @@ def filter_sound(
     if os.path.isdir(target_path):
         raise UsageError(f"{target_path} is a folder; name a file in it, e.g. {os.path.join(target_path, 'clean.wav')}")
     check_extras(settings)
+    if is_stream(source_path) or is_stream(target_path):
+        settings = settings.for_pipes()
     with ExitStack() as stack:
         sources = open_sources(source_path, target_path, settings.track, raw, stack)
         denoisers = [stack.enter_context(lent_denoiser(settings, each.rate, each.channels)) for each in sources]
@@ -220,9 +228,9 @@ def lent_denoiser(settings: Settings, rate: int, channels: int) -> Iterator[Deno
     It is kept for the next who wants the same: files of a folder mostly share rate and channels. One that met an error
     is dropped, and one whose model file has changed since is not used again.
     """
-    from rtdenoise.model.registry import DEFAULT_MODEL, find_model
+    from rtdenoise.model.registry import FILE_MODEL, find_model
 
-    model = find_model(settings.model or DEFAULT_MODEL)
+    model = find_model(settings.model or FILE_MODEL)
     seen = os.stat(model)
     settled = replace(
         settings, model=None, bypass=False, learn_noise_s=0.0, track=None, audio_codec=None, loudness_lufs=None

@@ -15,7 +15,7 @@ from rtdenoise.core.hop_denoiser import HopDenoiser
 from rtdenoise.live import callback, graph_callback, portaudio, pulse_callback
 from rtdenoise.live.ring import Rings
 from rtdenoise.live.worker import Worker
-from rtdenoise.model.registry import DEFAULT_MODEL
+from rtdenoise.model.registry import DEFAULT_MODEL, FILE_MODEL
 from rtdenoise.native import code_cache, compilation
 
 RATE = 48_000
@@ -25,7 +25,8 @@ def ship() -> None:
     """Compile it into the package's folder. What was kept on this machine before must be out of reach."""
     shutil.rmtree(code_cache.SHIPPED, ignore_errors=True)
     compilation.shipping = True
-    denoise(np.zeros(RATE, np.float32), RATE)
+    for model in (DEFAULT_MODEL, FILE_MODEL):
+        denoise(np.zeros(RATE, np.float32), RATE, model)
     live = HopDenoiser(DEFAULT_MODEL, RATE)
     Worker(live, Rings(live.geometry.hop, 1, RATE))
     for module in (callback, graph_callback, portaudio, pulse_callback):

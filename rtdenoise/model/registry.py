@@ -16,7 +16,8 @@ from rtdenoise.model.contract_file import contract_model, read_info
 from rtdenoise.model.external import has_sidecar, third_party_model
 from rtdenoise.model.onnx_runtime import open_session
 
-DEFAULT_MODEL = "unet"
+DEFAULT_MODEL = "unet"  # wherever somebody may wait for the sound
+FILE_MODEL = "studio"  # for files and recordings: it sounds better, and answers later
 
 
 def load_model(name_or_path: str | Path) -> Model:

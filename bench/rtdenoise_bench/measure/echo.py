@@ -19,6 +19,7 @@ import numpy as np
 from scipy.signal import resample_poly, stft
 
 from rtdenoise import denoise
+from rtdenoise.model.registry import DEFAULT_MODEL
 from rtdenoise_bench.measure import probes, recordings
 from rtdenoise_bench.measure.correlation import RATE
 from rtdenoise_bench.report.table import Row
@@ -59,11 +60,11 @@ def voices() -> tuple[np.ndarray, np.ndarray]:
     return near[: int(BOTH_S * RATE)], np.tile(resample_poly(near[::-1], 5, 4), 2).astype(np.float32)
 
 
-def heard(env: dict[str, str], *argv: str) -> tuple[list[np.ndarray], float | None, float]:
+def heard(env: dict[str, str], model: str) -> tuple[list[np.ndarray], float | None, float]:
     """The microphone, behind the canceller, and behind the filter as well; how much the canceller adds, in ms, as the
     product found and printed it, and as these recordings have it."""
     near, far = voices()
-    ends = ["--in", SOURCES[0], "--out", "virtual-mic", "--echo-cancel", "--json", *argv]
+    ends = ["--in", SOURCES[0], "--out", "virtual-mic", "--echo-cancel", "--json", "--model", model]
     line = [sys.executable, "-m", "rtdenoise", *ends]
     with (
         room(env),
@@ -91,17 +92,17 @@ def heard(env: dict[str, str], *argv: str) -> tuple[list[np.ndarray], float | No
 
 def echo(args: argparse.Namespace) -> list[Row]:
     near, rows = voices()[0], []
-    argv = ("--model", args.model) if args.model else ()
-    kept_alone = kept_db(near, denoise(near, RATE, *argv[1:]))
+    model = args.model or DEFAULT_MODEL
+    kept_alone = kept_db(near, denoise(near, RATE, model))
     for name in ("pulseaudio", "pipewire"):
         if servers.missing(name):
             continue
         with getattr(servers, name)() as env:
-            (microphone, *stages), printed_ms, added_ms = heard(env, *argv)
+            (microphone, *stages), printed_ms, added_ms = heard(env, model)
         began = lag(near, microphone)
         alone = slice(began - int(ADAPTS_S * RATE), began - int(MARGIN_S * RATE))
         both = microphone[began : began + len(near)]
-        filtered = kept_db(near, denoise(both, RATE, *argv[1:]))
+        filtered = kept_db(near, denoise(both, RATE, model))
         for stage, sound in zip(("canceller", "canceller and filter"), stages, strict=True):
             shift = lag(microphone, sound)
             left, right = alone.start + shift, alone.stop + shift

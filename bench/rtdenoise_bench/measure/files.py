@@ -16,7 +16,7 @@ import soundfile
 
 from rtdenoise.arguments import number
 from rtdenoise.errors import UsageError
-from rtdenoise.model.registry import DEFAULT_MODEL, find_model
+from rtdenoise.model.registry import FILE_MODEL, find_model
 from rtdenoise_bench.measure.start import COMMAND, first_byte, waited_mb
 from rtdenoise_bench.report.table import Row, at_least, at_most, show
 
@@ -24,7 +24,7 @@ ONE_CORE = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="model to measure (default %(default)s)")
+    parser.add_argument("--model", default=FILE_MODEL, help="model to measure (default %(default)s)")
     parser.add_argument(
         "--minutes",
         type=number(0.001, 1_000_000, "minutes"),
