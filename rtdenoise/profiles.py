@@ -43,7 +43,9 @@ class Profile:
 
 BUILT_IN = {
     "call": Profile("calls and meetings: as little noise as possible", strength="none", latency="normal"),
-    "podcast": Profile("recordings of a voice: some of the room stays", strength=12.0, latency="normal"),
+    "podcast": Profile(
+        "recordings of a voice: some of the room stays", model="studio", strength=12.0, latency="normal"
+    ),
     "music-practice": Profile("singing or playing and hearing it: 8 ms, and gentle", strength=6.0, latency="low"),
     "far-microphone": Profile("a microphone across the room: a weak voice is kept", strength=18.0, latency="normal"),
 }
@@ -71,8 +73,9 @@ def while_running(name: str, profile: Profile, fits: Callable[[str, Any], bool])
     """What a profile sets in a session that runs, by the names of its attributes; a model of None is the default one.
     `UsageError` for what only a new session can have, unless it ``fits`` already."""
     values = profile.values()
-    fixed = {key: values.pop(key) for key in ("latency", "channels") if key in values}
-    if wrong := [f"{key} {value}" for key, value in fixed.items() if value is not None and not fits(key, value)]:
+    fixed = {key: values.pop(key, None) for key in ("latency", "channels")}
+    timed = fixed | {"model": values.get("model")}  # which may be exchanged for one of the same timing
+    if wrong := [f"{key} {value}" for key, value in timed.items() if value is not None and not fits(key, value)]:
         raise UsageError(
             f"profile {name} has {' and '.join(wrong)}, which a running session cannot take on; start it again with "
             f"--profile {name}, or choose it in rtdenoise panel"

@@ -103,20 +103,21 @@ def test_this_start_goes_before_the_microphone_that_before_the_profile_and_that_
 def test_what_is_set_holds_for_that_microphone_until_a_profile_sets_it_anew():
     kept = preferences({"model": "tape"})
     kept.remember("USB", {"strength": 9.0, "model": "unet"})
-    assert (kept.wanted("USB", "podcast")["strength"], kept.wanted("USB", "podcast")["model"]) == (9, "unet")
+    wanted = kept.wanted("USB", "far-microphone")
+    assert (wanted["strength"], wanted["model"]) == (9, "unet")
     assert "model" not in kept.wanted("other", "")
     assert kept.unsaved
     kept.save()
     assert not kept.unsaved
     assert microphones.load() == {"USB": {"strength": 9.0, "channels": 2, "model": "unet"}}
-    kept.begin_profile("USB", "podcast")
+    kept.begin_profile("USB", "far-microphone")
     kept.save()
-    assert kept.wanted("USB", "podcast")["strength"] == 12
+    assert kept.wanted("USB", "far-microphone")["strength"] == 18
     assert microphones.load() == {"USB": {"channels": 2, "model": "unet"}}
     kept.remember("USB", {"strength": None, "low_cut": None})
     kept.save()
     assert microphones.load()["USB"] == {"channels": 2, "model": "unet", "strength": "none", "low_cut": "off"}
-    assert kept.wanted("USB", "podcast")["low_cut"] is None
+    assert kept.wanted("USB", "far-microphone")["low_cut"] is None
 
 
 def test_what_is_set_while_none_is_known_is_for_the_one_that_comes_next():

@@ -127,7 +127,7 @@ def test_they_are_listed_with_what_they_set(configure, capfd):
 
 
 def test_a_running_session_takes_on_all_but_another_timing():
-    fits = lambda name, value: value in ("normal", 1)
+    fits = lambda name, value: value in ("normal", 1, "unet")
     assert while_running("p", Profile(strength="none", low_cut="off", model="unet", channels=1), fits) == {
         "strength_db": None,
         "low_cut_hz": None,
@@ -136,6 +136,8 @@ def test_a_running_session_takes_on_all_but_another_timing():
     assert while_running("p", Profile(model="default"), fits) == {"model": None}
     with pytest.raises(UsageError, match=r"profile p has latency low, which .* start it again with --profile p"):
         while_running("p", Profile(latency="low"), fits)
+    with pytest.raises(UsageError, match=r"profile p has model studio, which .* start it again with --profile p"):
+        while_running("p", Profile(model="studio", strength=3.0), fits)
     with pytest.raises(UsageError, match=r"latency 30\.0 and channels 2"):
         while_running("p", Profile(latency=30.0, channels=2, strength=3.0), fits)
     with pytest.raises(UsageError, match="unknown profile"):

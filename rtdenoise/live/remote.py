@@ -52,8 +52,10 @@ class RemoteSession:
         return self._live.settled
 
     def _fits(self, name: str, value: Any) -> bool:
-        """Whether the session runs with that latency or that many channels already."""
+        """Whether the session runs with that latency or that many channels already, or can take on that model."""
         stats = self._live.stats()
+        if name == "model":
+            return self._live.fits(value)
         if name == "channels":
             return bool(value == stats.channels)
         full_ms = Geometry(stats.rate, self._live.framing).latency_ms("normal")

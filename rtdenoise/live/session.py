@@ -240,6 +240,21 @@ class LiveDenoiser(LiveSettings):
         """What a listener should know of a file that is read or written."""
         return self._files.warnings
 
+    def fits(self, model: str | Path | Model) -> bool:
+        """Return whether `exchange_model` would take a model, whose timing must be that of the one that filters now.
+
+        Parameters
+        ----------
+        model : str, Path or Model
+            As for `Denoiser`.
+
+        Returns
+        -------
+        bool
+        """
+        model = model if isinstance(model, Model) else load_model(model)
+        return model.info.framing == self.framing
+
     def exchange_model(self, model: str | Path | Model) -> None:
         """Filter with another model, without a dropout. Whatever error it raises, the old one stays.
 

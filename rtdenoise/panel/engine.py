@@ -105,9 +105,9 @@ class Engine(BackgroundThread):
         name = settings.get("profile")
         own = {option: settings[key] for option, key in KEPT.items() if key in settings}
         if name is not None:
-            self._running()
-            profile = find(name, self.preferences.profiles())
-            of_profile = while_running(name, profile, lambda key, value: value == self._fixed.get(key))
+            live, profile = self._running(), find(name, self.preferences.profiles())
+            fits = lambda key, value: live.fits(value) if key == "model" else value == self._fixed.get(key)
+            of_profile = while_running(name, profile, fits)
             settings = of_profile | settings
         if "model" in settings:
             self._exchange(self._running(), settings["model"] or _default_model())

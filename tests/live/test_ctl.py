@@ -105,7 +105,7 @@ def test_mute_is_silence_at_the_virtual_microphone_within_fifty_milliseconds(ses
 def test_a_profile_is_taken_on_without_a_gap(session):
     with Client() as client:
         before = client.ask("status")["status"]
-        for name in 2 * ("podcast", "far-microphone", "call"):
+        for name in 2 * ("far-microphone", "call"):
             assert client.ask("set", {"profile": name})["heard"]
             time.sleep(0.1)
         after = client.ask("status")["status"]
@@ -122,9 +122,13 @@ def test_the_command_itself_mutes_and_unmutes(session):
     assert ctl("mute")["muted"]
     assert ctl("toggle", "mute")["muted"] is False
     assert ctl("status")["state"] == "running"
-    taken = ctl("profile", "podcast")
-    assert (taken["profile"], taken["strength_db"]) == ("podcast", 12)
-    for line, why in (("model tape", "has another STFT"), ("profile music-practice", "start it again with --profile")):
+    taken = ctl("profile", "far-microphone")
+    assert (taken["profile"], taken["strength_db"]) == ("far-microphone", 18)
+    for line, why in (
+        ("model tape", "has another STFT"),
+        ("profile podcast", "profile podcast has model studio, which a running session cannot take on"),
+        ("profile music-practice", "start it again with --profile"),
+    ):
         wrong = [sys.executable, "-m", "rtdenoise", "ctl", *line.split()]
         done = subprocess.run(wrong, env=session, capture_output=True, text=True, check=False)
         assert done.returncode == 1

@@ -330,17 +330,20 @@ def test_two_pages_and_the_command_agree_within_a_fifth_of_a_second(seen, browse
 
 def test_profiles_are_taken_on_without_a_gap_unless_the_timing_is_another(seen, env):
     page, before = seen.page, seen.state()["status"]
-    page.get_by_label("Profile").select_option("podcast")
-    seen.until(lambda s: s["settings"]["strength_db"] == 12)
+    page.get_by_label("Profile").select_option("far-microphone")
+    seen.until(lambda s: s["settings"]["strength_db"] == 18)
     assert seen.state()["status"]["seconds"] > before["seconds"]  # It is the same session still.
     page.get_by_label("Profile").select_option("music-practice")
     seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 8)
     assert seen.state()["settings"]["strength_db"] == 6
     ctl = sys.executable, "-m", "rtdenoise", "ctl", "profile"
-    refused = subprocess.run([*ctl, "podcast"], env=env, capture_output=True, text=True, check=False)
+    refused = subprocess.run([*ctl, "far-microphone"], env=env, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
-    assert "which a running session cannot take on; start it again with --profile podcast" in refused.stderr
+    assert "which a running session cannot take on; start it again with --profile far-microphone" in refused.stderr
     assert refused.stderr.count("\n") == 1
+    page.get_by_label("Profile").select_option("podcast")
+    seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 40)
+    assert seen.state()["settings"]["strength_db"] == 12
     page.get_by_label("Profile").select_option("call")
     seen.until(lambda s: s["phase"] == "running" and s["status"]["algorithmic_latency_ms"] == 16)
     output_of(env, *ctl, "far-microphone")
