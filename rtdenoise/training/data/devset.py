@@ -33,6 +33,8 @@ from rtdenoise.training.data.material import Clip, Kind, find_clips
 from rtdenoise.training.data.mix import write
 from rtdenoise.training.metrics import frames_of, high_passed
 
+DEV, FOREIGN = "dev", "foreign"
+WHY = {DEV: " that training keeps out", FOREIGN: " with nc = 1 in the corpus"}
 SNRS_DB = (-2.5, 2.5, 7.5, 12.5, 17.5)  # The active level of the voice over the noise.
 RUMBLE_SNR_DB = (-8.0, 12.0)
 RUMBLE_HZ = 150.0
@@ -80,6 +82,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--without", nargs="+", default=[], metavar="SOURCE", help="collections to leave out, such as synthetic voices"
     )
+    parser.add_argument(
+        "--voices", nargs="+", default=[], metavar="SOURCE", help="take voices of these collections alone"
+    )
+    parser.add_argument(
+        "--in-rooms",
+        type=int,
+        choices=[25 * quarter for quarter in range(5)],
+        default=25,
+        help="percent of the pairs that lie in a recorded room (default 25)",
+    )
     parser.add_argument("--seed", type=count(0), default=0)
 
 
@@ -87,27 +99,34 @@ def run(args: argparse.Namespace) -> int:
     for folder in args.corpus:
         if not (folder / "manifest.csv").exists():
             raise UsageError(f"{folder} has no manifest.csv (path, kind, source, who, nc); see `rtdenoise train`")
-    sets = sources(args.corpus, set(args.without))
-    if not (sets["dev"].voices and sets["dev"].noises):
-        raise UsageError("the corpus keeps no voice or no noise out of training; give more folders with --corpus")
+    sets = sources(args.corpus, set(args.without), set(args.voices))
+    complete = {name for name, of in sets.items() if of.voices and of.noises}
+    if not complete or (DEV not in complete and not args.voices):
+        of_these = f" of {', '.join(args.voices)}" if args.voices else ""
+        raise UsageError(
+            f"the corpus keeps no voice{of_these} or no noise out of training; give more folders with --corpus"
+        )
     for k, (name, of) in enumerate(sets.items()):
-        if not (of.voices and of.noises):
-            console.say(f"no {name} pairs: no speech or no noise with nc = 1 in the corpus")
+        if name not in complete:
+            console.say(f"no {name} pairs: no {'such voice' if args.voices else 'speech'} or no noise{WHY[name]}")
             continue
         if (args.out / name).exists():
             raise UsageError(f"{args.out / name} already exists; remove it, or give --out another folder")
-        build(args.out / name, of, np.random.default_rng([args.seed, k]), args.pairs, args.seconds)
+        build(args.out / name, of, np.random.default_rng([args.seed, k]), args.pairs, args.seconds, args.in_rooms)
         console.say(f"{args.out / name}: {args.pairs} pairs of {len(of.voices)} voices and {len(of.noises)} noises")
     return 0
 
 
-def sources(corpus: Sequence[Path], without: set[str]) -> dict[str, Sources]:
-    """What the two sets may be made of. Rumbles are few: both take from all."""
-    found: dict[str, dict[Kind, list[Clip]]] = {"dev": {}, "foreign": {}}
+def sources(corpus: Sequence[Path], without: set[str], voices: set[str]) -> dict[str, Sources]:
+    """What the two sets may be made of: speech of all collections, or of ``voices`` alone. Rumbles are few: both take
+    from all."""
+    found: dict[str, dict[Kind, list[Clip]]] = {DEV: {}, FOREIGN: {}}
     for kind in SOUNDS:
-        for name, nc in (("dev", "0"), ("foreign", "1")):
+        for name, nc in ((DEV, "0"), (FOREIGN, "1")):
             clips = [c for folder in corpus for c in find_clips(folder, kind, nc) if c.source not in without]
-            found[name][kind] = clips if name == "foreign" else [c for c in clips if c.is_dev]
+            if kind == "speech" and voices:
+                clips = [c for c in clips if c.source in voices]
+            found[name][kind] = clips if name == FOREIGN else [c for c in clips if c.is_dev]
     rumbles = [c for kinds in found.values() for c in kinds["noise"] if rumbles_by_name(c)]
     rooms = [c for folder in corpus for c in find_clips(folder, "rir")]
     return {name: Sources(kinds["speech"], kinds["noise"], rumbles, rooms) for name, kinds in found.items()}
@@ -117,14 +136,15 @@ def rumbles_by_name(clip: Clip) -> bool:
     return bool(RUMBLES & {*re.split(r"[^a-z0-9]+", clip.speaker.lower())})
 
 
-def build(folder: Path, of: Sources, random: Random, pairs: int, seconds: float) -> None:
+def build(folder: Path, of: Sources, random: Random, pairs: int, seconds: float, in_rooms_percent: int) -> None:
     """One set: noisy/, clean/, and pairs.csv, which says what each pair is made of."""
+    roomy = tuple(25 * quarter < in_rooms_percent for quarter in range(4))
     speaking = [c for c in of.voices if usable(c, seconds)]
     if not speaking:
         raise UsageError(f"no voice of the {folder.name} set speaks {seconds:g} s with quiet pauses; give other voices")
     voices = in_turn(random, speaking)
     noises, rumbles, rooms = in_turn(random, of.noises), in_turn(random, of.rumbles), in_turn(random, of.rooms)
-    snrs, rumbling, in_rooms = (rounds(random, x) for x in (SNRS_DB, (True, False), (True, False, False, False)))
+    snrs, rumbling, in_rooms = (rounds(random, x) for x in (SNRS_DB, (True, False), roomy))
     for side in ("noisy", "clean"):
         (folder / side).mkdir(parents=True, exist_ok=True)
     rows = []
