@@ -31,6 +31,7 @@ from rtdenoise_bench.report import html, markdown
 from rtdenoise_bench.report.advice import advise, warn
 from rtdenoise_bench.report.machine import look
 from rtdenoise_bench.report.report import Report, load, to_json
+from rtdenoise_bench.report.tables import us
 from rtdenoise_bench.testbed import busy_model, traced_callback
 from rtdenoise_bench.testbed.fault_injection import STALLED, stalls
 from rtdenoise_bench.testbed.harness import Harness
@@ -348,7 +349,7 @@ def test_a_short_report_is_measured_printed_and_written(tmp_path, capsys):
     assert r.engine.hop.count == 1000
     assert [x.condition for x in r.in_real_time] == ["alone", "a core kept busy", "the GIL held by C calls"]
     assert r.noise.wake_up
-    median = f"{r.engine.hop.median:.0f}"
+    median = us(r.engine.hop.median)
     for text in (printed, files["md"].read_text(encoding="utf-8"), files["html"].read_text(encoding="utf-8")):
         assert "whole hop" in text
         assert median in text
