@@ -23,6 +23,7 @@ import numpy as np
 from rtdenoise import console, denoise
 from rtdenoise.arguments import SECONDS
 from rtdenoise.errors import RtdenoiseError
+from rtdenoise.model.registry import DEFAULT_MODEL
 from rtdenoise_bench.measure import correlation, echo, graph_stress, probes, recordings
 from rtdenoise_bench.measure.chromium import BROWSER, in_a_page
 from rtdenoise_bench.measure.correlation import Delay
@@ -203,7 +204,7 @@ def drift(args: argparse.Namespace) -> list[Row]:
 
 
 def load(args: argparse.Namespace) -> list[Row]:
-    model = args.model or "unet"
+    model = args.model or DEFAULT_MODEL
     delay, stats, _ = through_pulse(model, args.seconds, "--bypass")
     steps = f"step p50 {stats['model_ms_p50']:.2f}, p99 {stats['model_ms_p99']:.2f} ms; {stats['scheduling']} priority"
     return [
@@ -220,7 +221,7 @@ def load(args: argparse.Namespace) -> list[Row]:
 
 def gain(args: argparse.Namespace) -> list[Row]:
     """Noise and speech into a sink, the virtual microphone recorded by another program: what the filter is worth."""
-    model, (noisy, clean) = args.model or "unet", recordings.example_clips()
+    model, (noisy, clean) = args.model or DEFAULT_MODEL, recordings.example_clips()
     rounds = np.tile(clean, 3)
     before = correlation.si_sdr_db(rounds[len(clean) // 2 :], noisy)
     as_file = correlation.si_sdr_db(rounds[len(clean) // 2 :], denoise(noisy, RATE, model)) - before
