@@ -38,8 +38,8 @@ class LossWeights:
     over_attenuation: float = 0.3  # extra weight of speech that is too quiet: a deleted voice is worse than noise left
     residue: float = 0.0  # extra weight of what is louder than the target: noise left, in pauses and under speech
     snr: float = 0.01  # per dB of the scale-invariant SNR: the level is for the other terms to set
-    loudness: float = 0.0  # of `hearing.disturbance`; 16 kHz only, like the next
-    envelope: float = 0.0  # of what `hearing.envelope_match` lacks to 1
+    loudness: float = 0.0  # of `perceptual_loss.disturbance`; 16 kHz only, like the next
+    envelope: float = 0.0  # of what `perceptual_loss.envelope_match` lacks to 1
     wave: float = 0.3  # of `wave_loss`, once every frame is used
     huber: float = 0.0  # of compressed magnitudes (Huber 1964): square for small errors, absolute for large
     mse: float = 0.0  # of plain magnitudes

@@ -91,6 +91,6 @@ def compressor(power: torch.Tensor) -> torch.Tensor:
     return raised(power + SMALL**2, (COMPRESSION - 1) / 2)
 
 
-def raised(x: torch.Tensor, exponent: float) -> torch.Tensor:
+def raised(x: torch.Tensor, exponent: float | torch.Tensor) -> torch.Tensor:
     """``x ** exponent`` for x > 0; by exp and log, a third of the time of torch's own."""
     return torch.exp(exponent * torch.log(x))
