@@ -46,8 +46,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         keys config ends profiles listening options request archive ctl panel serve service devices apps models
         virtual_mic doctor live_spectrogram live_view live call""",
     "rtdenoise.training": """
-        metrics muon distributed spectra perceptual_loss losses
-        data.augment data.material data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer
+        linear_prediction metrics muon distributed spectra perceptual_loss losses
+        data.augment data.whisper data.material data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer
         data.tape_mixer recipe data.mix data.room_simulation data.devset
         validate networks.deep_filter networks.gru_kernel networks.memory networks.crced networks.unet
         networks.masker networks warm_start trainer train

@@ -121,13 +121,17 @@ def test_collections_snrs_rumbles_and_rooms_take_their_turns(sets):
         assert row["pair"].endswith("_rumble") == bool(row["rumble"])
 
 
-def test_voices_of_some_collections_and_of_far_speakers_can_be_asked_for(corpus, tmp_path, capsys):
+def test_voices_of_some_collections_far_speakers_and_whispers_can_be_asked_for(corpus, tmp_path, capsys):
     asked = ["devset", "--corpus", str(corpus), "--pairs", "8", "--seconds", "3", "--out"]
     assert main([*asked, str(tmp_path / "some"), "--voices", "nc1_wide", "--in-rooms", "75"]) == 0
     assert "no dev pairs: no such voice" in capsys.readouterr().err
     rows = listed(tmp_path / "some" / "foreign")
     assert {row["voice"].partition("/")[0] for row in rows} == {"nc1_wide"}
     assert sum(row["room"] == "hall/hall" for row in rows) == 6
+    assert not any(row["whispered"] for row in rows)
+    assert main([*asked, str(tmp_path / "soft"), "--voices", "nc1_wide", "--whispered", "25"]) == 0
+    whispers = listed(tmp_path / "soft" / "foreign")
+    assert sum(row["whispered"] == "yes" for row in whispers) == 2
     assert main([*asked, str(tmp_path / "none"), "--voices", "nobody"]) == 2
     assert "keeps no voice of nobody" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()

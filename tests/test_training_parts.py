@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch")
 from rtdenoise.geometry import Framing  # noqa: E402
 from rtdenoise.training import perceptual_loss  # noqa: E402
 from rtdenoise.training.data import augment, synthetic_noise  # noqa: E402
+from rtdenoise.training.data.whisper import whispered  # noqa: E402
 from rtdenoise.training.muon import MuonAdamW, orthogonalised  # noqa: E402
 from rtdenoise.training.spectra import to_spectra  # noqa: E402
 
@@ -79,6 +80,26 @@ def test_hearing_gives_gradients_that_help():
     again = (perceptual_loss.disturbance(better, voice) + 1 - perceptual_loss.envelope_match(better, voice)).sum()
     assert again < loss
     assert torch.isfinite(torch.view_as_real(estimate.grad)).all()
+
+
+def test_a_whisper_keeps_course_and_level_and_loses_its_pitch():
+    voice = _voice().numpy()
+    breath = whispered(np.random.default_rng(1), voice, RATE)
+    assert breath.shape == voice.shape
+    assert breath.dtype == voice.dtype
+    assert augment.rms(breath) == pytest.approx(augment.rms(voice), rel=1e-3)
+    courses = (np.sqrt(np.mean(np.square(x.reshape(-1, 800)), 1)) for x in (voice, breath))
+    assert np.corrcoef(*courses)[0, 1] > 0.9
+    period = round(RATE / 120)
+    pitch = [float(np.corrcoef(x[:-period], x[period:])[0, 1]) for x in (voice, breath)]
+    assert pitch[0] > 0.9
+    assert abs(pitch[1]) < 0.1
+    assert np.array_equal(breath, whispered(np.random.default_rng(1), voice, RATE))
+
+
+def test_silence_whispers_nothing():
+    silence = np.zeros(RATE, np.float32)
+    assert not whispered(np.random.default_rng(1), silence, RATE).any()
 
 
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16), (3, 8, 40), (5, 16, 12)])

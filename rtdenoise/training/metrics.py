@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from rtdenoise.training.linear_prediction import autocorrelations, prediction_filters
+
 RATE = 16000
 EPS = 1e-12
 VOICE_HZ = 80.0  # The pitch of nearly all speakers lies above.
@@ -135,26 +137,12 @@ def _best_mean(x: np.ndarray) -> float:
 def _llr(clean: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Log-likelihood ratio of 16th-order linear prediction, for each frame."""
     order = 16
-    autocorrelation = [
-        np.stack([np.sum(x[:, : x.shape[1] - k] * x[:, k:], 1) for k in range(order + 1)], 1) for x in (clean, out)
-    ]
-    a, b = (_levinson(rows) for rows in autocorrelation)
+    autocorrelation = [autocorrelations(x, order) for x in (clean, out)]
+    a, b = (prediction_filters(rows) for rows in autocorrelation)
     lags = np.abs(np.subtract.outer(np.arange(order + 1), np.arange(order + 1)))
     toeplitz = autocorrelation[0][:, lags]
     below, above = (np.einsum("fi,fij,fj->f", x, toeplitz, x) for x in (a, b))
     return np.log(np.maximum(above, EPS * 1e-8) / np.maximum(below, EPS * 1e-8))
-
-
-def _levinson(r: np.ndarray) -> np.ndarray:
-    """Prediction filters ``[1, -a1, ...]`` of autocorrelations, both ``[frames, 1 + order]``."""
-    tiny = np.finfo(float).eps
-    a, error = np.ones((len(r), 1)), r[:, 0] + tiny
-    for k in range(1, r.shape[1]):
-        reflection = -np.sum(a * r[:, k:0:-1], 1) / error
-        a = np.pad(a, ((0, 0), (0, 1)))
-        a = a + reflection[:, None] * a[:, ::-1]
-        error = np.maximum(error * (1 - reflection**2), tiny)
-    return a
 
 
 # Centres and widths in Hz of the 25 critical bands of the weighted spectral slope measure (Klatt 1982).

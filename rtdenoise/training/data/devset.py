@@ -31,6 +31,7 @@ from rtdenoise.training.data import augment
 from rtdenoise.training.data.clips import FULL_SCALE, dynamic_range_db, read_audio
 from rtdenoise.training.data.material import Clip, Kind, find_clips
 from rtdenoise.training.data.mix import write
+from rtdenoise.training.data.whisper import whispered
 from rtdenoise.training.metrics import frames_of, high_passed
 
 DEV, FOREIGN = "dev", "foreign"
@@ -54,6 +55,7 @@ WIDE_RATE, NARROW_RATE = 48000, 16000
 LISTENED_S = 60.0  # The pauses of a voice are judged by this much of it.
 WIDE_FROM = 40000  # From this sample rate of its voice on a pair is a wideband one.
 FADE_S = 0.01
+QUARTERS = tuple(range(0, 101, 25))  # Percent.
 SOUNDS: tuple[Kind, ...] = ("speech", "noise")
 Random = np.random.Generator
 
@@ -88,9 +90,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--in-rooms",
         type=int,
-        choices=[25 * quarter for quarter in range(5)],
+        choices=QUARTERS,
         default=25,
         help="percent of the pairs that lie in a recorded room (default 25)",
+    )
+    parser.add_argument(
+        "--whispered",
+        type=int,
+        choices=QUARTERS,
+        default=0,
+        help="percent of the voices that whisper: breath in place of the vocal folds (default 0)",
     )
     parser.add_argument("--seed", type=count(0), default=0)
 
@@ -112,7 +121,8 @@ def run(args: argparse.Namespace) -> int:
             continue
         if (args.out / name).exists():
             raise UsageError(f"{args.out / name} already exists; remove it, or give --out another folder")
-        build(args.out / name, of, np.random.default_rng([args.seed, k]), args.pairs, args.seconds, args.in_rooms)
+        random, shares = np.random.default_rng([args.seed, k]), (args.in_rooms, args.whispered)
+        build(args.out / name, of, random, args.pairs, args.seconds, *shares)
         console.say(f"{args.out / name}: {args.pairs} pairs of {len(of.voices)} voices and {len(of.noises)} noises")
     return 0
 
@@ -136,15 +146,23 @@ def rumbles_by_name(clip: Clip) -> bool:
     return bool(RUMBLES & {*re.split(r"[^a-z0-9]+", clip.speaker.lower())})
 
 
-def build(folder: Path, of: Sources, random: Random, pairs: int, seconds: float, in_rooms_percent: int) -> None:
+def build(
+    folder: Path,
+    of: Sources,
+    random: Random,
+    pairs: int,
+    seconds: float,
+    in_rooms_percent: int,
+    whispered_percent: int = 0,
+) -> None:
     """One set: noisy/, clean/, and pairs.csv, which says what each pair is made of."""
-    roomy = tuple(25 * quarter < in_rooms_percent for quarter in range(4))
+    roomy, breathy = ([q < share for q in QUARTERS[:-1]] for share in (in_rooms_percent, whispered_percent))
     speaking = [c for c in of.voices if usable(c, seconds)]
     if not speaking:
         raise UsageError(f"no voice of the {folder.name} set speaks {seconds:g} s with quiet pauses; give other voices")
     voices = in_turn(random, speaking)
     noises, rumbles, rooms = in_turn(random, of.noises), in_turn(random, of.rumbles), in_turn(random, of.rooms)
-    snrs, rumbling, in_rooms = (rounds(random, x) for x in (SNRS_DB, (True, False), roomy))
+    snrs, rumbling, in_rooms, whispering = (rounds(random, x) for x in (SNRS_DB, (True, False), roomy, breathy))
     for side in ("noisy", "clean"):
         (folder / side).mkdir(parents=True, exist_ok=True)
     rows = []
@@ -155,6 +173,9 @@ def build(folder: Path, of: Sources, random: Random, pairs: int, seconds: float,
         rumble_snr_db = random.uniform(*RUMBLE_SNR_DB)
         rate = WIDE_RATE if described(voice)[0] > WIDE_FROM else NARROW_RATE
         spoken = spoken_stretch(random, voice, rate, seconds)
+        whispers = whispered_percent > 0 and next(whispering)  # without any, all else is drawn as before
+        if whispers:
+            spoken = whispered(random, spoken, rate)
         if room:
             response = augment.direct_first(read_audio(room.path, rate)[:, 0], rate, ROOM_S)
             spoken = signal.fftconvolve(spoken, response)[: len(spoken)]
@@ -178,6 +199,7 @@ def build(folder: Path, of: Sources, random: Random, pairs: int, seconds: float,
                 "rumble": f"{rumble.source}/{rumble.speaker}" if rumble else "",
                 "rumble_snr_db": f"{rumble_snr_db:.1f}" if rumble else "",
                 "room": f"{room.source}/{room.path.stem}" if room else "",
+                "whispered": "yes" if whispers else "",
                 "rate": rate,
             }
         )

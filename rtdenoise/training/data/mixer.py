@@ -18,6 +18,7 @@ from rtdenoise.training.data import augment, synthetic_noise
 from rtdenoise.training.data.clips import Bank, open_bank
 from rtdenoise.training.data.material import Place
 from rtdenoise.training.data.sampling import Part, clip_weights, noise_probabilities, voice_probabilities
+from rtdenoise.training.data.whisper import whispered
 
 ROOM_S = 0.6
 TAIL_S = 0.25  # Zeros behind a clip, so that little of a room's tail wraps round to its start.
@@ -44,6 +45,7 @@ class MixConfig:
     speed: float = 0.5
     equalise: float = 0.5
     pauses: float = 0.2
+    whispered: float = 0.05
     low_noise: float = 0.4  # a noise that lies mostly below 150 Hz, beside the others: see `LOW_NOISES`
     low_noise_db: tuple[float, float] = (-10.0, 15.0)  # its level against the voice's
     low_noise_alone: float = 0.3  # of the pairs with one: it is nearly all the noise there is
@@ -199,6 +201,8 @@ class Mixer:
     def _dry_speech(self, random: augment.Random) -> np.ndarray:
         speed = random.uniform(0.85, 1.18) if random.random() < self.config.speed else 1.0
         dry = self._piece(random, self.banks.speech, self._speech, speed)
+        if self.config.whispered and random.random() < self.config.whispered:
+            dry = whispered(random, dry, self.rate)
         return augment.with_pauses(random, dry, self.rate) if random.random() < self.config.pauses else dry
 
     def _low_noise(self, random: augment.Random, voice: np.ndarray) -> np.ndarray:
