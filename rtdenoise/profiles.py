@@ -44,7 +44,7 @@ class Profile:
 BUILT_IN = {
     "call": Profile("calls and meetings: as little noise as possible", strength="none", latency="normal"),
     "podcast": Profile(
-        "recordings of a voice: some of the room stays", model="studio", strength=12.0, latency="normal"
+        "recordings of a voice: some of the room stays; 40 ms", model="studio", strength=12.0, latency="normal"
     ),
     "music-practice": Profile("singing or playing and hearing it: 8 ms, and gentle", strength=6.0, latency="low"),
     "far-microphone": Profile("a microphone across the room: a weak voice is kept", strength=18.0, latency="normal"),
