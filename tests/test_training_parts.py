@@ -63,6 +63,14 @@ def test_a_voice_that_comes_and_goes_is_not_excused():
     assert perceptual_loss.disturbance(voice * half, voice).item() > 0.5
 
 
+def test_noise_in_a_pause_counts_too():
+    voice = _voice(4.0)
+    voice[2 * RATE :] = 0
+    hiss = 1e-3 * torch.randn(len(voice), generator=torch.Generator().manual_seed(6))
+    hiss[: 2 * RATE] = 0
+    assert perceptual_loss.disturbance(_frames(voice + hiss), _frames(voice)).item() > 2
+
+
 def test_envelopes_match_whatever_the_gain_and_not_when_flattened():
     voice = _frames(_voice())
     assert perceptual_loss.envelope_match(voice * 0.1, voice).item() == pytest.approx(1, abs=1e-3)

@@ -30,7 +30,8 @@ THRESHOLD_HZ = 8, 64, 129, 196, 265, 336, 409, 485, 620, 1000, 1630, 2330, 4600,
 THRESHOLD_DB = 77.1, 48.5, 30.7, 20.2, 12.5, 6.9, 2.8, -0.1, -3.4, -6.0, -4.7, -3.1, -3.2, -4.3, -2.7
 LOUDNESS_SCALE, LOUDNESS_POWER = 0.1866, 0.23  # Zwicker's law as P.862 has it
 SYMMETRIC, ASYMMETRIC = 0.1, 0.0309  # MOS points for a unit of disturbance, P.862
-GAIN_FLOOR, LEAST_GAIN = 5e3, 3e-4  # Of its correction of a frame's gain.
+# Of its correction of a frame's gain. Its own limit, 35 dB, would leave pauses as they are.
+GAIN_FLOOR, LEAST_GAIN = 5e3, 0.1
 SMOOTHING, MEMORY = 0.2, 3  # What that correction keeps of the frame before; of older ones a hundredth is left.
 SPLIT_FRAMES = 20  # 320 ms, in which the worst moments count most
 MOST_PAUSES = 4.0  # Speech in less than this part of a clip is not raised further.
