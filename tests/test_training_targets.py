@@ -19,7 +19,19 @@ pytestmark = pytest.mark.slow
 RATE = 16000
 TIME_S = np.arange(4 * RATE) / RATE
 PLAIN = dict.fromkeys(
-    ("clean_only", "noise_only", "band_limited", "clipped", "coded", "room", "speed", "equalise", "pauses"), 0
+    (
+        "clean_only",
+        "noise_only",
+        "band_limited",
+        "clipped",
+        "coded",
+        "room",
+        "speed",
+        "equalise",
+        "pauses",
+        "whispered",
+    ),
+    0,
 )
 
 
