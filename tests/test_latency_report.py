@@ -74,8 +74,8 @@ def test_a_planted_stall_makes_hops_late_in_real_time(plain):
 @pytest.mark.steady
 def test_reading_the_clocks_costs_next_to_nothing(plain):
     with Harness(plain) as harness:
-        # It is the difference of two bursts: where it is small, noise may turn its sign.
-        assert -HOP_US / 10_000 < measuring_us(harness) < HOP_US / 1000
+        # Two tenths of a microsecond are within the noise of a report's hundred rounds, which may turn the sign.
+        assert 0 < measuring_us(harness, rounds=1000) < HOP_US / 1000
 
 
 def test_stages_are_those_of_the_real_worker(plain):

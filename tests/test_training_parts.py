@@ -44,8 +44,14 @@ def test_a_disturbance_is_about_what_pesq_takes_away(framing):
         assert perceptual_loss.disturbance(*frames).item() == pytest.approx(points, abs=0.8), level
 
 
-def test_without_noise_nothing_is_disturbed():
-    assert perceptual_loss.disturbance(_frames(_voice()), _frames(_voice())).item() < 0.02
+def test_a_disturbance_grows_with_the_noise_and_is_zero_without_any():
+    voice, noise = _voice(), torch.randn(2 * RATE, generator=torch.Generator().manual_seed(1))
+    lost = [
+        perceptual_loss.disturbance(_frames(voice + a * noise), _frames(voice)).item() for a in (0, 1e-3, 1e-2, 1e-1)
+    ]
+    assert lost[0] < 0.02
+    assert lost == sorted(lost)
+    assert lost[3] > 1
 
 
 def test_noise_added_counts_more_than_as_much_speech_lost():
