@@ -87,8 +87,8 @@ def disturbance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     What P.862 and P.862.2 hear in windows of 32 ms (a trainable form is PMSQE, Martin-Donas et al. 2018): level
     alignment, Zwicker loudness in Bark bands, a correction for frames that are too loud, a dead zone, noise added
     counts more than speech lost, worst moments count most. Left out: their corrections for frames that are too soft and
-    for a frequency response, because a denoiser should keep the voice as it is. Alignment and correction carry no
-    gradients.
+    for a frequency response, because a denoiser should keep the voice as it is. A gain of a whole clip costs nothing
+    here: each side is aligned by its own level, as there. Alignment and correction carry no gradients.
     """
     ear = _ear(target.shape[2], str(target.device))
     heard, wanted = (_aligned(power(s), ear) for s in (estimate, target))

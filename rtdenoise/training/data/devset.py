@@ -153,7 +153,7 @@ def build(
     pairs: int,
     seconds: float,
     in_rooms_percent: int,
-    whispered_percent: int = 0,
+    whispered_percent: int,
 ) -> None:
     """One set: noisy/, clean/, and pairs.csv, which says what each pair is made of."""
     roomy, breathy = ([q < share for q in QUARTERS[:-1]] for share in (in_rooms_percent, whispered_percent))

@@ -10,6 +10,7 @@ from scipy import fft
 
 from rtdenoise.training.data.augment import Random, rms
 from rtdenoise.training.linear_prediction import autocorrelations, prediction_filters
+from rtdenoise.training.metrics import frames_of
 
 HOP_S, OVERLAP = 0.008, 4
 POLES, POLES_PER_KHZ = 4, 1.0  # A formant, two poles, for each 2 kHz, and some more for the slope.
@@ -25,13 +26,12 @@ def whispered(random: Random, x: np.ndarray, rate: int) -> np.ndarray:
     count = -(-len(x) // hop) + OVERLAP - 1
     padded = np.zeros((count + OVERLAP - 1) * hop)
     padded[size - hop : size - hop + len(x)] = x
-    begins = np.arange(count)[:, None] * hop + np.arange(size)
-    frames = padded[begins] * window
+    frames = frames_of(padded, size, hop) * window
     r = autocorrelations(frames, POLES + round(POLES_PER_KHZ * rate / 1000))
     r[:, 0] *= 1 + NOISE_FLOOR
     tract = prediction_filters(r)
     loudness = np.sqrt(np.maximum(np.sum(tract * r, 1), 0) / size)
-    breath = fft.rfft(random.standard_normal(len(padded))[begins] * window)
+    breath = fft.rfft(frames_of(random.standard_normal(len(padded)), size, hop) * window)
     spoken = fft.irfft(breath * loudness[:, None] / fft.rfft(tract, size), size) * window
     total = np.zeros_like(padded)
     hops = spoken.reshape(count, OVERLAP, hop)
