@@ -149,7 +149,8 @@ def pipewire(sinks: tuple[str, ...] = ("A", "B"), rate: int = 48_000, quantum: i
         script = "pipewire & sleep 0.5; wireplumber & pipewire-pulse & wait"
         log = d / "log"
         with _process(["dbus-run-session", "--", "sh", "-c", script], env, log):
-            ask = lambda: sinks[-1] in _answer(["pactl", "list", "short", "sinks"], env)
+            # Sinks are there at once, a default only when the session manager is at work: until then none can be set.
+            ask = lambda: _answer(["pactl", "get-default-sink"], env).strip() in sinks
             _wait(ask, "pipewire", log)
             parts = [p for name in PIPEWIRE for p in processes(name, env)]
             for pid in parts:
