@@ -8,7 +8,16 @@ import pytest
 pytest.importorskip("scipy")
 
 from rtdenoise.training import metrics
-from rtdenoise.training.scoring.residue import BANDS_HZ, KEPT, PAUSES, SPEECH, band_key, residue_db
+from rtdenoise.training.scoring.residue import (
+    BANDS_HZ,
+    KEPT,
+    OF_VOICE,
+    PAUSES,
+    SPEECH,
+    band_key,
+    of_voice_db,
+    residue_db,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +67,16 @@ def test_a_number_above_150_hz_is_the_mean_of_its_bands(scene):
     got = split(*scene, noise_db=-10, voice_db=-1)
     for what in (PAUSES, SPEECH, KEPT):
         assert got[what] == pytest.approx(np.mean([got[band_key(what, b)] for b in range(1, len(BANDS_HZ))]))
+
+
+def test_a_voice_that_ends_softly_would_itself_be_said_to_leave_noise(scene):
+    voice, noise = scene
+    ending = noise / 4
+    own = of_voice_db(voice + ending, voice + ending + noise)
+    assert own[PAUSES + OF_VOICE] == pytest.approx(-12, abs=0.1)
+    assert own[KEPT + OF_VOICE] == 0
+    cut_off = residue_db(voice + ending, voice + ending + noise, voice)
+    assert cut_off[PAUSES] < own[PAUSES + OF_VOICE] - 20, "less is left only where the ending is gone"
 
 
 def test_what_is_not_there_has_no_number(scene):

@@ -130,6 +130,10 @@ def test_several_sets_have_one_mean_however_many_pairs_each_has(speech, tmp_path
     tables = capsys.readouterr().out
     _, row = cells_of(tables[tables.index("Mean of one and two:") :].partition("\n\n")[2], "system | PESQ-WB")
     assert float(row[5]) == pytest.approx(6, abs=0.3), "SI-SDR: the mean of 0 and 12, not of all three pairs"
+    *_, ours, voice = cells_of(tables, "system, means in dB")
+    assert voice[0] == "the clean voice itself"
+    assert float(voice[4]) < float(ours[4]) - 6, "under speech: what is counted has 6 dB more noise than voice"
+    assert float(voice[5]) == 0
     assert "0 / 0 of 3" in tables
     kept = [tmp_path / "scores" / name / "copy.json" for name in ("two", "one")]
     assert "clean_in_pesq" not in json.loads(kept[0].read_text())["mean"], "--quick"

@@ -197,7 +197,8 @@ def score_pair(clean: np.ndarray, noisy: np.ndarray, rate: int, system: Filter, 
     out = system(noisy, rate)
     seconds = time.perf_counter() - begin
     c, y, n = (at_rate(x, rate) for x in (clean, out, noisy))
-    row = scores(c, y) | residue.residue_db(c, n, y) | (_dnsmos(dnsmos)(y) if dnsmos else {})
+    row = scores(c, y) | residue.residue_db(c, n, y) | residue.of_voice_db(c, n)
+    row |= _dnsmos(dnsmos)(y) if dnsmos else {}
     row |= {"estoi_noisy": metrics.estoi(c, n), "si_sdr_80hz_noisy": si_sdr_db(high_passed(c), high_passed(n))}
     row["gain_db"] = 20 * np.log10(abs(np.dot(c, y) / np.dot(c, c)) + 1e-6)
     row["rtf"] = seconds / (len(noisy) / rate)

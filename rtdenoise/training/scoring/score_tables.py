@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rtdenoise.training.scoring.residue import BANDS_HZ, KEPT, PAUSES, SPEECH, band_key
+from rtdenoise.training.scoring.residue import BANDS_HZ, KEPT, OF_VOICE, PAUSES, SPEECH, band_key
 
 Results = dict[str, dict[str, Any]]  # by system, as `scoring.evaluate` gives them
 PLACES = {"stoi": 3, "estoi": 3}  # The decimals shown; figures in dB have one, all others two.
@@ -100,10 +100,11 @@ def _by_snr(results: Results) -> str:
 
 
 def _watch(results: Results) -> str:
-    return table(
-        ["system, means in dB", *WATCH.values()],
-        [[name, *(_cell(r["mean"], k) for k in WATCH)] for name, r in results.items()],
-    )
+    """The last row is the clean side's, the least that an output with the whole voice can leave."""
+    voice = next(iter(results.values()))["mean"]
+    own = [f"{voice[k + OF_VOICE]:.1f}" if k + OF_VOICE in voice else "-" for k in WATCH]
+    rows = [[name, *(_cell(r["mean"], k) for k in WATCH)] for name, r in results.items()]
+    return table(["system, means in dB", *WATCH.values()], [*rows, ["the clean voice itself", *own]])
 
 
 def _bands(results: Results) -> str:
