@@ -50,7 +50,7 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         data.augment data.whisper data.material data.clips data.synthetic_noise data.tape_noise data.sampling data.mixer
         data.tape_mixer recipe data.mix data.room_simulation data.devset
         validate networks.deep_filter networks.gru_kernel networks.memory networks.crced networks.unet
-        networks.masker networks warm_start trainer train
+        networks.masker networks warm_start trainer allocator train
         onnx_export.graph onnx_export.memory_graph onnx_export.crced_graph onnx_export.unet_graph
         onnx_export.masker_graph onnx_export.export
         scoring.residue scoring.cards scoring.score_tables scoring.comparison scoring.dnsmos scoring.pair_scores

@@ -17,6 +17,7 @@ from rtdenoise import console
 from rtdenoise.arguments import count
 from rtdenoise.errors import UsageError
 from rtdenoise.model.registry import models_folder
+from rtdenoise.training.allocator import kept_memory
 from rtdenoise.training.data.material import place
 from rtdenoise.training.distributed import Ranks, is_restarted, run_together
 from rtdenoise.training.recipe import Recipe, load_recipe, recipe_from_json
@@ -138,9 +139,10 @@ def _train(
     if resume:
         trainer.resume()
     if ranks.rank:
-        trainer.run(print)
+        with kept_memory():
+            trainer.run(print)
         return
-    with (out / "log.jsonl").open("a") as log:
+    with (out / "log.jsonl").open("a") as log, kept_memory():
 
         def report(entry: dict[str, Any]) -> None:
             print(json.dumps(entry), file=log, flush=True)
