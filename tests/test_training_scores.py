@@ -18,7 +18,7 @@ from rtdenoise.cli.main import main
 from rtdenoise.errors import UsageError
 from rtdenoise.model.registry import find_model
 from rtdenoise.training import metrics
-from rtdenoise.training.scoring import comparison, spectrograms
+from rtdenoise.training.scoring import comparison, pair_scores, spectrograms
 from rtdenoise.training.scoring.dnsmos import SAMPLES, Dnsmos
 from rtdenoise.training.scoring.pair_scores import Pair
 from rtdenoise.training.scoring.systems import open_systems
@@ -70,6 +70,13 @@ def test_digital_silence_breaks_no_score(speech):
     for a, b in ((gated, out), (gated, gated), (gated, noisy(gated, 5))):
         values = metrics.composite(a, b, 1.5, metrics.segmental_snr_db(a, b))
         assert np.isfinite([*values, metrics.si_sdr_db(a, b), metrics.log_spectral_distance_db(a, b)]).all()
+
+
+def test_rumble_below_80_hz_costs_covl_but_not_behind_the_high_pass(speech):
+    rumble = 0.2 * np.sin(2 * np.pi * 20 * np.arange(len(speech)) / RATE)
+    for clean, out in ((speech + rumble, speech), (speech, speech + rumble)):
+        row = pair_scores.scores(clean, out)
+        assert row["covl_80hz"] > row["covl"] + 0.5
 
 
 def test_the_high_band_is_judged_at_48_khz_alone():
@@ -261,7 +268,7 @@ def test_evaluate_adds_opinions_where_asked(speech, samples_picker, tmp_path, ca
     write_pairs(tmp_path, speech, ["a"])
     model = str(samples_picker(0, 1, 2))
     assert main(["evaluate", "copy=cp {in} {out}", str(tmp_path), "--quick", "--dnsmos", model]) == 0
-    assert "| COVL | SIG | BAK | OVRL |" in capsys.readouterr().out
+    assert "| COVL 80 Hz | SIG | BAK | OVRL |" in capsys.readouterr().out
     assert main(["evaluate", "tape", str(tmp_path), "--tape", "--dnsmos", model]) == 2
 
 

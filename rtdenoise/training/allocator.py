@@ -1,7 +1,7 @@
 """Memory that a training takes again and again stays with the process.
 
 A step frees what the next one takes. The C library of Linux gives large pieces back to the system each time and gets
-them as empty pages, one fault a page: a tenth of a step's time on a CPU. Elsewhere nothing changes.
+them as empty pages, one fault a page: up to a tenth of a step's time on a CPU. Elsewhere nothing changes.
 """
 
 from __future__ import annotations

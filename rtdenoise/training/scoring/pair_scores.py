@@ -212,18 +212,20 @@ def scores(clean: np.ndarray, out: np.ndarray) -> Row:
     """The usual scores, at 16 kHz."""
     wide, ssnr = metrics.pesq_wide(clean, out), metrics.segmental_snr_db(clean, out)
     csig, cbak, covl = metrics.composite(clean, out, wide, ssnr)
+    above = high_passed(clean), high_passed(out)
     return {
         "pesq_wb": wide,
         "pesq_nb": metrics.pesq_wide(clean, out, "nb"),
         "stoi": metrics.stoi(clean, out),
         "estoi": metrics.estoi(clean, out),
         "si_sdr": si_sdr_db(clean, out),
-        "si_sdr_80hz": si_sdr_db(high_passed(clean), high_passed(out)),
+        "si_sdr_80hz": si_sdr_db(*above),
         "ssnr": ssnr,
         "lsd": metrics.log_spectral_distance_db(clean, out),
         "csig": csig,
         "cbak": cbak,
         "covl": covl,
+        "covl_80hz": metrics.composite(*above, wide, ssnr)[2],
         "iou": metrics.overlap(clean, out),
     }
 

@@ -25,6 +25,7 @@ COLUMNS = {  # score -> heading
     "csig": "CSIG",
     "cbak": "CBAK",
     "covl": "COVL",
+    "covl_80hz": "COVL 80 Hz",
 }
 OPINIONS = {"sig": "SIG", "bak": "BAK", "ovrl": "OVRL"}  # The columns of `dnsmos`, where it was requested.
 WATCH = {
