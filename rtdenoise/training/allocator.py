@@ -14,7 +14,7 @@ from collections.abc import Iterator
 # it grows, and from which size on a piece is a mapping of its own, for which glibc allows 32 MiB at most.
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 KEPT = {TRIM_THRESHOLD: 2**30, TOP_PAD: 2**26, MMAP_THRESHOLD: 2**25}
-USUAL = dict.fromkeys(KEPT, 2**17)
+USUAL = dict.fromkeys(KEPT, 2**17)  # glibc's own
 
 
 @contextlib.contextmanager

@@ -120,6 +120,7 @@ def _shared_out(recipe: Recipe, batch: int | None, processes: int) -> Recipe:
     return replace(recipe, data=replace(recipe.data, batch=batch // processes))
 
 
+@kept_memory()
 def _train(
     ranks: Ranks,
     recipe: Recipe,
@@ -139,10 +140,9 @@ def _train(
     if resume:
         trainer.resume()
     if ranks.rank:
-        with kept_memory():
-            trainer.run(print)
+        trainer.run(print)
         return
-    with (out / "log.jsonl").open("a") as log, kept_memory():
+    with (out / "log.jsonl").open("a") as log:
 
         def report(entry: dict[str, Any]) -> None:
             print(json.dumps(entry), file=log, flush=True)

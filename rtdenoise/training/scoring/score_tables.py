@@ -102,10 +102,13 @@ def _by_snr(results: Results) -> str:
 
 def _watch(results: Results) -> str:
     """The last row is the clean side's, the least that an output with the whole voice can leave."""
-    voice = next(iter(results.values()))["mean"]
-    own = [f"{voice[k + OF_VOICE]:.1f}" if k + OF_VOICE in voice else "-" for k in WATCH]
-    rows = [[name, *(_cell(r["mean"], k) for k in WATCH)] for name, r in results.items()]
-    return table(["system, means in dB", *WATCH.values()], [*rows, ["the clean voice itself", *own]])
+    means = {name: r["mean"] for name, r in results.items()}
+    first = next(iter(means.values()))
+    voice = {k: first[k + OF_VOICE] for k in WATCH if k + OF_VOICE in first}
+    return table(
+        ["system, means in dB", *WATCH.values()],
+        [[name, *(_cell(row, k) for k in WATCH)] for name, row in (*means.items(), ("the clean voice itself", voice))],
+    )
 
 
 def _bands(results: Results) -> str:
