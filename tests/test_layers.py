@@ -53,8 +53,8 @@ ROOMS = {  # lowest first: its modules, each imports only those before it
         networks.masker networks warm_start trainer allocator train
         onnx_export.graph onnx_export.memory_graph onnx_export.crced_graph onnx_export.unet_graph
         onnx_export.masker_graph onnx_export.export
-        scoring.residue scoring.cards scoring.score_tables scoring.comparison scoring.dnsmos scoring.pair_scores
-        scoring.spectrograms scoring.systems scoring.tape_scores scoring.evaluate""",
+        scoring.residue scoring.cards scoring.score_tables scoring.comparison scoring.noise_influence scoring.dnsmos
+        scoring.pair_scores scoring.spectrograms scoring.systems scoring.tape_scores scoring.evaluate""",
     "rtdenoise_bench": """
         testbed.servers testbed.stressors testbed.strangers
         measure.times measure.correlation measure.recordings measure.start measure.latency measure.jack_probe

@@ -18,7 +18,7 @@ from rtdenoise.cli.main import main
 from rtdenoise.errors import UsageError
 from rtdenoise.model.registry import find_model
 from rtdenoise.training import metrics
-from rtdenoise.training.scoring import comparison, pair_scores, spectrograms
+from rtdenoise.training.scoring import comparison, noise_influence, pair_scores, spectrograms
 from rtdenoise.training.scoring.dnsmos import SAMPLES, Dnsmos
 from rtdenoise.training.scoring.pair_scores import Pair
 from rtdenoise.training.scoring.systems import open_systems
@@ -170,6 +170,25 @@ def test_a_verdict_is_better_worse_or_a_tie_beyond_two_standard_errors():
     assert dict(cells_of(both.partition("mean of dev and foreign:\n\n")[2], "new ("))["SI-SDR"] == "tie, +0.0 ± 0.4"
     assert not comparison.verdicts({"dev": {"new": new}})
     assert "tie, +1.0 ± inf" in comparison.verdicts({"d": {"n": {"a": {"si_sdr": 2}}, "o": {"a": {"si_sdr": 1}}}})
+
+
+def test_a_difference_that_hangs_on_one_noise_says_so(tmp_path):
+    (tmp_path / "pairs.csv").write_text("pair,noise_source,noise\na,kitchen,kettle\nb,kitchen,kettle\nc,,fan\n")
+    noises = noise_influence.noises_of(tmp_path)
+    assert noises == {"a": "kitchen/kettle", "b": "kitchen/kettle", "c": "fan"}
+    assert noise_influence.noises_of(tmp_path / "elsewhere") == {}
+    new = {"a": {"si_sdr_80hz": 1.0}, "b": {"si_sdr_80hz": 2.0}, "c": {"si_sdr_80hz": 7.0, "pesq_wb": 2.0}, "d": {}}
+    old = {"a": {"si_sdr_80hz": 3.0}, "b": {"si_sdr_80hz": 3.0}, "c": {"si_sdr_80hz": 4.0, "pesq_wb": 1.0}, "d": {}}
+    told = noise_influence.influences({"s": {"new": new, "old": old}}, {"s": noises})
+    [heading, row] = cells_of(told, "new |")
+    cells = dict(zip(heading, row, strict=True))
+    assert cells["SI-SDR 80 Hz"] == "+0.0, +3.0 without kitchen/kettle (2)"  # differences -2, -1 and 3
+    assert cells["PESQ-WB"] == "-", "one noise alone"
+    assert noise_influence.influences({"s": {"new": new, "old": old}}, {"s": {}}) == ""
+    assert noise_influence.influences({"s": {"new": new}}, {"s": noises}) == ""
+    (tmp_path / "pairs.csv").write_bytes(b"pair,noise\n\xff,x\n")
+    with pytest.raises(UsageError, match="scores do not need it"):
+        noise_influence.noises_of(tmp_path)
 
 
 def test_scores_kept_from_before_are_compared_with(tmp_path):

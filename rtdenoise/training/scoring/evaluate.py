@@ -18,6 +18,7 @@ from rtdenoise.training.data.material import find_clips
 from rtdenoise.training.scoring import cards
 from rtdenoise.training.scoring.comparison import beside, keep_scores, read_kept, verdicts
 from rtdenoise.training.scoring.dnsmos import Dnsmos
+from rtdenoise.training.scoring.noise_influence import influences, noises_of
 from rtdenoise.training.scoring.pair_scores import Extent, Pair, find_pairs, named_folders, score_sets
 from rtdenoise.training.scoring.score_tables import as_markdown, mean_of_sets
 from rtdenoise.training.scoring.systems import System, open_systems
@@ -135,13 +136,15 @@ def _score_speech(texts: list[str], folders: list[Path], args: argparse.Namespac
             f"no room impulse responses in {', '.join(map(str, args.rir))}; `rtdenoise rooms` simulates some"
         )
     extent = Extent(not args.quick, args.dnsmos, rooms)
-    sets = {name: find_pairs(folder) for name, folder in named_folders(folders).items()}
+    places = named_folders(folders)
+    sets = {name: find_pairs(folder) for name, folder in places.items()}
+    noises = {name: noises_of(folder) for name, folder in places.items()}
     kept = read_kept(args.against, {name: [pair.name for pair in pairs] for name, pairs in sets.items()})
     systems = open_systems(texts, exported)
     results = score_sets(systems, sets, extent, args.jobs, console.say)
     tables = _as_markdown(results)
-    decided = verdicts({name: beside(scored, kept[name]) for name, scored in results.items()})
-    tables = "\n".join(part for part in (tables, decided) if part)
+    compared = {name: beside(scored, kept[name]) for name, scored in results.items()}
+    tables = "\n".join(part for part in (tables, verdicts(compared), influences(compared, noises)) if part)
     if args.out:
         _keep(args.out, results, tables)
         if args.plot:
