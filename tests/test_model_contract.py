@@ -1,6 +1,7 @@
 """A model that does not keep the contract is refused by an error that names the field."""
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import helper
 
@@ -99,6 +100,8 @@ def test_every_shipped_model_has_a_card_and_says_what_it_is():
         assert info.parameters > 0
         assert "not stated" not in (info.licence, info.training_data)
         assert info.scores
+        meta = onnxruntime.InferenceSession(info.path).get_modelmeta().custom_metadata_map
+        assert info.training_data == meta["training_data"], "whole"
 
 
 def framed(tmp_path, bins, hop_ms=16, window_ms=64):

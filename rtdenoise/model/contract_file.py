@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 LONGEST_NAME = 100
+LONGEST_TEXTS = {"version": 200, "licence": 200, "training_data": 2000}  # The last lists many collections.
 LARGEST_STATE_BYTES = 1 << 26  # This is a bound for one channel; ours have some kilobytes.
 
 
@@ -98,7 +99,7 @@ def read_info(path: Path, session: InferenceSession) -> ModelInfo:
         raise ModelError(f"{path.name}: {what}") from e
     if bins not in model_bins(framing):
         raise ModelError(f"{path.name}: metadata field bins is {bins}, this version supports {model_bins(framing)}")
-    texts: Any = {k: printable(meta[k]) for k in ("version", "licence", "training_data") if k in meta}
+    texts: Any = {k: printable(meta[k], longest) for k, longest in LONGEST_TEXTS.items() if k in meta}
     linked = meta.get("linked") == "1"
     name = plain_name(meta.get("name", path.stem), path)
     return ModelInfo(name, path, bins, parameters=parameters, scores=scores, linked=linked, framing=framing, **texts)

@@ -57,6 +57,6 @@ def first_line(error: Exception) -> str:
     return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
 
 
-def printable(text: str) -> str:
+def printable(text: str, longest: int = 200) -> str:
     """Text from a stranger's file, for a message: nothing in it can move a cursor or fill a screen."""
-    return "".join(c if c.isprintable() else "?" for c in text[:200])
+    return "".join(c if c.isprintable() else "?" for c in text[:longest])
