@@ -93,7 +93,7 @@ def start(folders, tmp_path, short_validation):
 
 
 @pytest.mark.parametrize("network", ["unet", "crced"])
-def test_training_learns_and_exports_what_it_learnt(network, start, tmp_path):
+def test_training_learns_and_exports_what_it_learnt(network, start, tmp_path, capsys):
     assert start(network, "--steps", "40") == 0
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     losses = [entry["loss"] for entry in log if "loss" in entry]
@@ -104,6 +104,9 @@ def test_training_learns_and_exports_what_it_learnt(network, start, tmp_path):
     assert list(systems) == ["run-best", network], "a checkpoint can be scored as it is"
     x = 0.1 * np.random.default_rng(0).standard_normal(RATE, dtype=np.float32)
     np.testing.assert_array_equal(systems["run-best"](x, RATE), systems[network](x, RATE))
+    nowhere = tmp_path / "nowhere" / "tiny.onnx"
+    assert main(["export", str(tmp_path / "run" / "best.pt"), "--out", str(nowhere)]) != 0
+    assert f"cannot write {nowhere}: No such file or directory; give a path" in capsys.readouterr().err
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeypatch):

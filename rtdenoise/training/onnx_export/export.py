@@ -112,8 +112,12 @@ def run(args: argparse.Namespace) -> int:
     if args.scores:
         metadata["scores"] = json.dumps(headline(json.loads(args.scores.read_text())))
     model = export_checkpoint(args.checkpoint, metadata, args.keep_input)
-    with replacing(args.out) as file:
-        file.write(model.SerializeToString())
+    try:
+        with replacing(args.out) as file:
+            file.write(model.SerializeToString())
+    except OSError as error:
+        problem = f"cannot write {args.out}: {error.strerror}"
+        raise RtdenoiseError(f"{problem}; give a path in a folder that exists") from error
     print(f"{args.out}: {part_size(args.out)} MB, equal to torch, one frame a call equal to many")
     return 0
 
