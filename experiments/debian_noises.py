@@ -14,6 +14,7 @@ import csv
 import hashlib
 import io
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -28,7 +29,7 @@ import soxr
 
 from rtdenoise import console
 from rtdenoise.errors import RtdenoiseError
-from rtdenoise.io.atomic import replacing, write_text
+from rtdenoise.io.atomic import write_text
 
 RATE, LEAST_RATE = 48000, 11025
 LOOP = re.compile(
@@ -89,10 +90,10 @@ def main() -> int:
     args = parser.parse_args()
     try:
         for name in args.only:
-            if not list((args.out / "noise" / PACKAGES[name].source).glob("*.flac")):
+            if not (args.out / "noise" / PACKAGES[name].source).exists():
                 _convert(name, PACKAGES[name], args.out)
         _list(args.out)
-    except RtdenoiseError as error:
+    except (RtdenoiseError, OSError) as error:  # the latter also where there is no apt-get or dpkg-deb
         console.say(f"error: {error}")
         return 1
     return 0
@@ -114,12 +115,13 @@ def _convert(name: str, package: Package, out: Path) -> None:
             ramp = np.minimum(1, np.arange(len(x)) / (FADE_S * rate)).astype(np.float32)
             gap = np.zeros(int(random.uniform(0, GAP_S) * RATE), np.float32)
             kinds["effects"] += [_finished(x * ramp * ramp[::-1], rate), gap]
-    folder = out / "noise" / package.source
-    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = out / "noise" / f".{package.source}"  # A run that was stopped leaves no half of a package.
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     for kind, sounds in kinds.items():
         for k, part in enumerate(_parts(sounds)):
-            with replacing(folder / f"{kind}-{k}.flac") as file:
-                sf.write(file, part, RATE, "PCM_16", format="FLAC")
+            sf.write(unfinished / f"{kind}-{k}.flac", part, RATE, "PCM_16")
+    unfinished.rename(out / "noise" / package.source)
     seconds = sum(len(x) for sounds in kinds.values() for x in sounds) / RATE
     console.say(f"{name}: {seconds / 60:.1f} minutes")
 

@@ -106,7 +106,7 @@ def test_training_learns_and_exports_what_it_learnt(network, start, tmp_path, ca
     np.testing.assert_array_equal(systems["run-best"](x, RATE), systems[network](x, RATE))
     nowhere = tmp_path / "nowhere" / "tiny.onnx"
     assert main(["export", str(tmp_path / "run" / "best.pt"), "--out", str(nowhere)]) != 0
-    assert f"cannot write {nowhere}: No such file or directory; give a path" in capsys.readouterr().err
+    assert f"cannot write {nowhere}: No such file or directory; choose another --out" in capsys.readouterr().err
 
 
 def test_a_resumed_training_equals_an_uninterrupted_one(start, tmp_path, monkeypatch):

@@ -116,8 +116,7 @@ def run(args: argparse.Namespace) -> int:
         with replacing(args.out) as file:
             file.write(model.SerializeToString())
     except OSError as error:
-        problem = f"cannot write {args.out}: {error.strerror}"
-        raise RtdenoiseError(f"{problem}; give a path in a folder that exists") from error
+        raise RtdenoiseError(f"cannot write {args.out}: {error.strerror}; choose another --out") from error
     print(f"{args.out}: {part_size(args.out)} MB, equal to torch, one frame a call equal to many")
     return 0
 
