@@ -46,3 +46,11 @@ def test_rooms_that_cannot_be_made_say_why(tmp_path, capsys, wrong):
     assert main(["rooms", "--out", str(tmp_path / "rooms"), *wrong]) == 2
     assert wrong[0] in capsys.readouterr().err
     assert not (tmp_path / "rooms").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path, capsys):
+    (tmp_path / "a").write_bytes(b"")
+    assert main(["rooms", "--out", str(tmp_path / "a" / "rooms"), "--count", "1"]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'a' / 'rooms'}: Not a directory; check the path" in error
+    assert error.count("\n") == 1

@@ -103,8 +103,13 @@ def _reported(problem: Exception) -> int:
     if isinstance(problem, RtdenoiseError):
         print(f"rtdenoise: error: {problem}", file=sys.stderr)
         return problem.exit_code
-    if isinstance(problem, OSError):  # For example a device that vanished, or a closed standard input.
-        print(f"rtdenoise: error: {problem.strerror or problem}; check the device or pipe", file=sys.stderr)
+    if isinstance(problem, OSError):  # A file's has its name; a vanished device or a closed standard input has none.
+        what = problem.strerror or problem
+        if problem.filename is None:
+            advice = f"{what}; check the device or pipe"
+        else:
+            advice = f"{problem.filename}: {what}; check the path, its permissions and the free space"
+        print(f"rtdenoise: error: {advice}", file=sys.stderr)
         return RtdenoiseError.exit_code
     raise problem
 
