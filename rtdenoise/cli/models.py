@@ -18,7 +18,7 @@ _COLUMNS: dict[str, Callable[[ModelInfo], str]] = {
     "band": lambda m: f"{(m.bins - 1) / m.framing.window_ms:g} kHz, {m.bins} bins",
     "parameters": lambda m: f"{m.parameters:,}",
     "latency": lambda m: f"{m.framing.latency_ms:g} ms",
-    "scores": lambda m: ", ".join(f"{name} {value:.3g}" for name, value in m.scores.items()) or "none",
+    "scores": lambda m: ", ".join(f"{name} {value:#.3g}" for name, value in m.scores.items()) or "none",
     "licence": lambda m: m.licence,
 }
 _COMPARED = ("PESQ-WB", "ESTOI", "SI-SDR dB", "COVL")
