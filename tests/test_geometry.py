@@ -9,6 +9,17 @@ from scipy.signal import ShortTimeFFT
 from rtdenoise.geometry import CONTRACT_FRAMING, WINDOW_SHAPES, Framing, Geometry
 
 rates = st.integers(8_000, 192_000)
+FRAMINGS = [
+    CONTRACT_FRAMING,
+    Framing(8.0, look_ahead=1),
+    Framing(look_ahead=5),
+    *(
+        Framing(8.0, overlap, window, look_ahead=ahead)
+        for overlap in (2, 4)
+        for window in WINDOW_SHAPES
+        for ahead in (0, 1)
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -37,19 +48,6 @@ def test_latency_is_sixteen_or_eight_ms(rate):
     g = Geometry(rate)
     assert g.latency_ms("normal") == pytest.approx(16, rel=0.02)
     assert g.latency_ms("low") == pytest.approx(8, rel=0.02)
-
-
-FRAMINGS = [
-    CONTRACT_FRAMING,
-    Framing(8.0, look_ahead=1),
-    Framing(look_ahead=5),
-    *(
-        Framing(8.0, overlap, window, look_ahead=ahead)
-        for overlap in (2, 4)
-        for window in WINDOW_SHAPES
-        for ahead in (0, 1)
-    ),
-]
 
 
 @given(rates, st.sampled_from(["normal", "low"]), st.sampled_from(FRAMINGS))

@@ -168,6 +168,8 @@ def test_a_verdict_is_better_worse_or_a_tie_beyond_two_standard_errors():
     }
     both = comparison.verdicts({"dev": {"new": new, "old": old}, "foreign": {"new": old, "old": new}})
     assert dict(cells_of(both.partition("mean of dev and foreign:\n\n")[2], "new ("))["SI-SDR"] == "tie, +0.0 ± 0.4"
+    alike = comparison.verdicts({"dev": {"new": rows(stoi=[0.1 + 0.2] * 4), "old": rows(stoi=[0.3] * 4)}})
+    assert "tie, +0.000 ± 0.000" in alike, "a last bit is no difference, though every pair has the same"
     assert not comparison.verdicts({"dev": {"new": new}})
     assert "tie, +1.0 ± inf" in comparison.verdicts({"d": {"n": {"a": {"si_sdr": 2}}, "o": {"a": {"si_sdr": 1}}}})
 

@@ -1,6 +1,7 @@
 """How the first system differs from every other, pair by pair, and whether that is more than chance.
 
-Owns the scores kept on disk, and the verdicts: a mean difference within twice its standard error is a tie.
+Owns the scores kept on disk, and the verdicts: a mean difference within twice its standard error, or within
+rounding, is a tie.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rtdenoise.io.atomic import write_text
 from rtdenoise.training.scoring.score_tables import COLUMNS, LESS_IS_BETTER, OPINIONS, WATCH, places, table
 
 JUDGED = COLUMNS | OPINIONS | WATCH
+ROUNDING = 1e-9  # The same sound scores differently in the last bits, as its sums lie in memory.
 Rows = dict[str, dict[str, float]]  # scores of every pair
 
 
@@ -50,7 +52,7 @@ def _verdict(compared: list[tuple[Rows, Rows]], key: str) -> str:
         errors.append(np.std(apart, ddof=1) / np.sqrt(len(apart)) if len(apart) > 1 else np.inf)
     mean, two_errors = np.mean(means), 2 * np.sqrt(np.sum(np.square(errors))) / len(errors)
     side = "better" if (mean > 0) != (key in LESS_IS_BETTER) else "worse"
-    word = side if abs(mean) > two_errors else "tie"
+    word = side if abs(mean) > max(two_errors, ROUNDING) else "tie"
     return "{}, {:+.{places}f} ± {:.{places}f}".format(word, mean, two_errors, places=places(key))
 
 
