@@ -176,7 +176,7 @@ def test_models_are_listed_as_a_table_as_json_and_as_markdown(monkeypatch, capfd
     monkeypatch.setattr(models, "list_models", lambda: [model])
     assert main.main(["models"]) == 0
     shown = capfd.readouterr().out
-    for text in ("unet (default)", "8 kHz, 129 bins", "1,234,567", "16 ms", "MIT", "PESQ 2.5"):
+    for text in ("unet (default)", "8 kHz, 129 bins", "1,234,567", "16 ms", "MIT", "PESQ 2.50"):
         assert text in shown
     assert main.main(["models", "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
