@@ -201,10 +201,9 @@ class Geometry:
             age = np.arange(hops * self.hop) / self.hop
             rising, falling = age / rise, (age - rise) / (hops - rise)
             product = np.where(age < rise, np.sin(np.pi / 2 * rising), np.cos(np.pi / 2 * falling)) ** 2
-        share = product.reshape(hops, self.hop) / product.reshape(hops, self.hop).sum(0)
-        newest = w[-len(product) :]
-        out = np.zeros_like(w)
-        np.divide(share.ravel(), newest, out=out[-len(product) :], where=newest > 0)
+        by_hop = product.reshape(hops, self.hop)
+        out, newest = np.zeros_like(w), slice(-product.size, None)
+        np.divide((by_hop / by_hop.sum(0)).ravel(), w[newest], out=out[newest], where=w[newest] > 0)
         return out
 
     def spectrum_scale(self) -> float:
