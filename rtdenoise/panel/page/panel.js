@@ -93,7 +93,7 @@ function press(button, pressed, text) {
   button.disabled = !state;
 }
 
-let moving = 0; // when the slider was moved last: the server's answer must not pull it back
+let moving = -Infinity; // when the slider was moved last: the server's answer must not pull it back
 function showStrength(strength) {
   const value = strength ?? STRONGEST_DB;
   if (performance.now() - moving > FRESH_MS) $("strength").value = Math.min(value, STRONGEST_DB);
