@@ -80,7 +80,8 @@ def raising() -> Iterator[list[int]]:
     def dropped(what: Any) -> None:
         if came and issubclass(what.exc_type, (KeyboardInterrupt, SystemExit)):
             put_off()
-        else:
+        elif not came or getattr(what.object, "__name__", None) != "__del__":
+            # An object whose making was interrupted may lack what its finalizer closes; that is no news to anyone.
             before_hook(what)
 
     with _handled((n for n in ENDING if signal.getsignal(n) in usual), _noting(came, lambda number: end)):

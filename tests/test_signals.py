@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -100,6 +101,32 @@ def test_a_signal_that_comes_while_another_is_put_off_is_raised_too(monkeypatch)
     first, second, *put_off = came  # until the thread that sends it has ended, it is put off again
     assert (first, second) == (signal.SIGINT, signal.SIGTERM)
     assert set(put_off) == {signal.SIGTERM}
+
+
+class HalfMade:
+    """Interrupted before it has what its finalizer closes, as an object of llvmlite was seen to be."""
+
+    def __init__(self, number: int | None) -> None:
+        if number is not None:
+            signal.raise_signal(number)
+        self.pointer = None
+
+    def __del__(self) -> None:
+        if self.pointer is None:
+            raise ValueError("nothing to close")
+
+
+def test_what_an_interrupt_left_half_made_does_not_complain(monkeypatch):
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: complaints.append(what.exc_type))
+    with signals.raising() as came:
+        HalfMade(None)
+        assert complaints == [ValueError]  # without an interrupt a finalizer's error is told
+        with pytest.raises(KeyboardInterrupt):
+            HalfMade(signal.SIGINT)
+        gc.collect()
+        assert came == [signal.SIGINT]
+    assert complaints == [ValueError]
 
 
 class Unlucky:
