@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile as sf
@@ -100,6 +102,22 @@ def test_noise_left_and_speech_lost_are_weighed_apart():
     ):
         assert spectral_loss(target * gain, target, weights)[0] > 0.01
         assert spectral_loss(target / gain, target, weights)[0] == 0
+
+
+def test_low_bins_weigh_more_as_the_ear_has_more_bands_there():
+    target = torch.ones(1, 20, 129, dtype=torch.complex64) * 0.01
+    alike = LossWeights(magnitude=1, complex=1, over_attenuation=1, residue=1, snr=0)
+    as_heard = dataclasses.replace(alike, ear=1.0)
+
+    def lost(weights, bins):
+        estimate = target.clone()
+        estimate[..., bins] *= 2
+        return spectral_loss(estimate, target, weights)[0].item()
+
+    low, high = slice(0, 8), slice(121, 129)  # below 0.5 and above 7.5 kHz
+    assert lost(alike, low) == pytest.approx(lost(alike, high))
+    assert lost(as_heard, low) > 10 * lost(as_heard, high)
+    assert lost(as_heard, slice(None)) == pytest.approx(lost(alike, slice(None)), rel=1e-5)
 
 
 def _voices(folder, speakers: dict[str, float], floor_db: float = -80.0):

@@ -45,6 +45,7 @@ class LossWeights:
     mse: float = 0.0  # of plain magnitudes
     level: float = 0.0  # of `level_error`, for parts of the spectrum where only the level counts
     bce: float = 0.0  # binary cross-entropy of levels between 0 and 1, see `_shares`
+    ear: float = 0.0  # how far the bins of the first four weigh as the ear's bands lie, 0 to 1; 16 kHz only
 
 
 def spectral_loss(
@@ -68,11 +69,15 @@ def spectral_loss(
     loud_a, loud_b = (raised(s, COMPRESSION) for s in (size_a, size_b))
     difference = loud_b - loud_a
     turned = a * (loud_a / size_a) - b * (loud_b / size_b)
+    error, turned_error = difference**2, power(turned)
+    if weights.ear:
+        bins = perceptual_loss.band_density(error.shape[2], weights.ear, str(error.device))
+        error, turned_error = error * bins, turned_error * bins
     total = (
-        weights.magnitude * (difference**2).mean()
-        + weights.over_attenuation * (difference.clamp_min(0) ** 2).mean()
-        + weights.residue * (difference.clamp_max(0) ** 2).mean()
-        + weights.complex * power(turned).mean()
+        weights.magnitude * error.mean()
+        + weights.over_attenuation * (error * (difference > 0)).mean()
+        + weights.residue * (error * (difference < 0)).mean()
+        + weights.complex * turned_error.mean()
     )
     if weights.huber:
         total = total + weights.huber * F.huber_loss(loud_a, loud_b, delta=HUBER_DELTA)

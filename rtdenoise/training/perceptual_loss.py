@@ -81,6 +81,15 @@ def _shares(edges_hz: np.ndarray, bins: int) -> np.ndarray:
     return np.clip(top - np.maximum(centre_hz - bin_hz / 2, edges_hz[None, :-1]), 0, None) / bin_hz
 
 
+@lru_cache
+def band_density(bins: int, share: float, device: str) -> torch.Tensor:
+    """Weights of bins, ``[bins]``, one in the mean: how dense the ear's bands lie there (1 / ERB, Glasberg and Moore
+    1990), to the power ``share``."""
+    hz = torch.linspace(0, TOP_HZ, bins, device=device)
+    density = (1 + 4.37e-3 * hz) ** -share
+    return density / density.mean()
+
+
 def disturbance(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """MOS points lost, ``[batch]``; about 0 to 4.
 
