@@ -37,25 +37,36 @@ class Shell:
     def say(self, text: str) -> None:
         os.write(self._terminal, text.encode())
 
+    def _read(self, seconds: float) -> bool:
+        """Take what has come, or comes within that time; whether the shell is there."""
+        if select.select([self._terminal], [], [], seconds)[0]:
+            try:
+                self.text += os.read(self._terminal, 65_536).decode(errors="replace")
+            except OSError:
+                return False
+        return True
+
     def wait_for(self, pattern: str, since: int) -> int:
         """Return where the text ends that holds it; fail after the deadline."""
         until = time.monotonic() + DEADLINE_S
         while not re.search(pattern, self.text[since:]):
+            assert self._read(0.1), self.text[since:]
             assert time.monotonic() < until, self.text[since:]
-            if select.select([self._terminal], [], [], 0.1)[0]:
-                self.text += os.read(self._terminal, 65_536).decode(errors="replace")
         return len(self.text)
 
     def look(self, seconds: float) -> str:
         """What comes in that time."""
         since, until = len(self.text), time.monotonic() + seconds
-        while time.monotonic() < until:
-            if select.select([self._terminal], [], [], 0.05)[0]:
-                self.text += os.read(self._terminal, 65_536).decode(errors="replace")
+        while time.monotonic() < until and self._read(0.05):
+            pass
         return self.text[since:]
 
     def close(self) -> None:
+        """End the job and the shell in this order: a shell whose terminal goes at once may leave any job running."""
         self.say("\x03\nkill %1; wait; exit\n")
+        until = time.monotonic() + DEADLINE_S
+        while self._read(0.1):
+            assert time.monotonic() < until, self.text
         os.close(self._terminal)
         os.waitpid(self._pid, 0)
 
