@@ -15,7 +15,7 @@ pytest.importorskip("soxr")
 
 from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.training.data.clips import FULL_SCALE, open_bank
-from rtdenoise.training.data.material import find_material, place
+from rtdenoise.training.data.material import find_clips, find_material, place
 from rtdenoise.training.data.mixer import Banks
 
 RATE = 16_000
@@ -67,6 +67,25 @@ def test_folders_and_manifests_go_together(sounds, tmp_path):
     assert len(held([tmp_path / "speech"], tmp_path / "cache")) == 2  # another bank in the same folder
     with pytest.raises(UsageError, match="the same"):
         Banks.open([path], [path], [], RATE, tmp_path / "cache")
+
+
+def test_a_folder_heeds_the_manifest_above_it(sounds, tmp_path):
+    def found(of="speech", kind="speech", nc="0"):
+        return [(clip.path.name, clip.source, clip.speaker) for clip in find_clips(tmp_path / of, kind, nc)]
+
+    plain = [("a.wav", "speech", "a"), ("b.wav", "speech", "b")]
+    assert found() == plain
+    table = tmp_path / "manifest.csv"
+    table.write_bytes(b"name,snr_db\n\xff,3\n")  # of something else
+    assert found() == plain
+    table.write_text("path,kind,source,who,nc\nspeech/a.wav,speech,readers,7,1\n")
+    assert found(nc="1") == [("a.wav", "readers", "7"), ("b.wav", "speech", "b")]
+    assert found() == plain[1:]  # never trained on
+    assert found(".") == []
+    table.write_text("path,kind,source,who,nc\nspeech/a.wav,speech,readers,7,0\n")
+    assert found() == found(kind="noise") == [("a.wav", "readers", "7"), ("b.wav", "speech", "b")]
+    assert found(".") == [("a.wav", "readers", "7")]
+    assert found(".", "noise") == []
 
 
 @pytest.mark.parametrize(

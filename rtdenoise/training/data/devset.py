@@ -29,7 +29,7 @@ from rtdenoise.errors import RtdenoiseError, UsageError
 from rtdenoise.io.atomic import write_text
 from rtdenoise.training.data import augment
 from rtdenoise.training.data.clips import FULL_SCALE, dynamic_range_db, read_audio
-from rtdenoise.training.data.material import Clip, Kind, find_clips
+from rtdenoise.training.data.material import Clip, Kind, find_clips, says_kinds
 from rtdenoise.training.data.mix import write
 from rtdenoise.training.data.whisper import whispered
 from rtdenoise.training.metrics import frames_of, high_passed
@@ -106,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     for folder in args.corpus:
-        if not (folder / "manifest.csv").exists():
+        if not says_kinds(folder):
             raise UsageError(f"{folder} has no manifest.csv (path, kind, source, who, nc); see `rtdenoise train`")
     sets = sources(args.corpus, set(args.without), set(args.voices))
     complete = {name for name, of in sets.items() if of.voices and of.noises}

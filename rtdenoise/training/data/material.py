@@ -1,6 +1,6 @@
 """What training learns from: the clips of folders, of manifests, and of either in a bucket.
 
-    speech/                every audio file below it, or what a manifest.csv in it names
+    speech/                every audio file below it, or what a manifest.csv in it names; one above it is heeded too
     speech.jsonl           JSON Lines with the key audio_filepath, as NeMo and lhotse write them
     s3://bucket/speech     every audio file whose name begins so; s3://bucket/speech.jsonl is a manifest there
 
@@ -28,6 +28,7 @@ Kind = Literal["speech", "noise", "rir"]
 Place = Path | str  # A string is a URL, which is no path: "s3://a" would become "s3:/a".
 AUDIO_SUFFIXES = {".wav", ".flac", ".opus", ".ogg", ".mp3", ".aiff", ".aif"}
 _MANIFEST = ".jsonl"
+_TABLE, _COLUMNS = "manifest.csv", {"path", "kind", "source", "who", "nc"}
 # Clips whose name hashes to this remainder, about 4 % of the audio, are kept out of training.
 DEV_SHARE, DEV_REST = 20, 9
 
@@ -87,18 +88,36 @@ def find_material(of: Place, kind: Kind) -> list[Clip]:
 
 def find_clips(folder: Path, kind: Kind, nc: str = "0") -> list[Clip]:
     """Clips of a folder. A ``manifest.csv`` in it (path, kind, source, who, nc) names them; of its rows, those with
-    nc = 1 (non-commercial) are to choose by, never to train on. Without one, every audio file below the folder counts.
+    nc = 1 (non-commercial) are to choose by, never to train on. Without one, every audio file below the folder counts,
+    but for those that a manifest of a folder above lists with another nc.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder; give a folder with audio files, or a {_MANIFEST} manifest")
-    manifest = folder / "manifest.csv"
-    if manifest.exists():
-        with manifest.open(newline="") as file:
-            rows = [r for r in csv.DictReader(file) if r["kind"] == kind and r["nc"] == nc]
+    if says_kinds(folder):
+        rows = [r for r in _rows(folder) if r["kind"] == kind and r["nc"] == nc]
         return [Clip(folder / r["path"], r["source"], r["who"]) for r in rows]
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    return [Clip(p, p.parent.name, p.stem) for p in files]
+    above = next(filter(says_kinds, folder.resolve().parents), None)
+    listed = {(above / r["path"]).resolve(): r for r in _rows(above)} if above else {}
+    found = [(p, listed.get(p.resolve(), {"source": p.parent.name, "who": p.stem, "nc": nc})) for p in files]
+    return [Clip(p, row["source"], row["who"]) for p, row in found if row["nc"] == nc]
+
+
+def says_kinds(of: Place) -> bool:
+    """Whether it is a folder with a ``manifest.csv`` that tells speech from noise; that of `rtdenoise mix` does not."""
+    if isinstance(of, str):
+        return False
+    try:
+        with (of / _TABLE).open(newline="", encoding="utf-8") as file:
+            return set(next(csv.reader(file), ())) >= _COLUMNS
+    except (OSError, ValueError, csv.Error):  # Above a folder may lie anything of that name.
+        return False
+
+
+def _rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / _TABLE).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _of_manifest(of: Place) -> Iterator[Clip]:

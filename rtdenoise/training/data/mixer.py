@@ -16,7 +16,7 @@ from scipy import fft
 from rtdenoise.errors import UsageError
 from rtdenoise.training.data import augment, synthetic_noise
 from rtdenoise.training.data.clips import Bank, open_bank
-from rtdenoise.training.data.material import Place
+from rtdenoise.training.data.material import Place, says_kinds
 from rtdenoise.training.data.sampling import Part, clip_weights, noise_probabilities, voice_probabilities
 from rtdenoise.training.data.whisper import whispered
 
@@ -95,7 +95,7 @@ class Banks:
         if list(noise) == [TAPE]:
             return cls(open_bank(list(clean), "speech", rate, cache, wide_hz, channels=2), None, None)
         plain = [
-            {p if isinstance(p, str) else p.resolve() for p in side if not _says_kinds(p)} for side in (clean, noise)
+            {p if isinstance(p, str) else p.resolve() for p in side if not says_kinds(p)} for side in (clean, noise)
         ]
         if plain[0] & plain[1]:
             raise UsageError("the clean and the noise folder are the same; give speech to --clean and noise to --noise")
@@ -104,11 +104,6 @@ class Banks:
             open_bank(list(noise), "noise", rate, cache),
             open_bank(list(rooms), "rir", rate, cache) if rooms else None,
         )
-
-
-def _says_kinds(place: Place) -> bool:
-    """Whether a folder tells speech from noise."""
-    return isinstance(place, Path) and (place / "manifest.csv").exists()
 
 
 class Mixer:
