@@ -65,10 +65,14 @@ def sound_and_silence_s(recording: np.ndarray) -> tuple[float, float]:
     return (len(zero) - silence) / RATE, silence / RATE
 
 
-def silence_told_s(said: str) -> float:
-    """What the program's own count of dropouts accounts for: their length, and the latency that is filled anew."""
-    told = re.search(r"latency ([\d.]+) ms, \d+ underruns \((\d+) ms of dropout\)", said)
-    return (float(told[1]) + float(told[2])) / 1000 if told and int(told[2]) else 0.0
+def told(said: str) -> tuple[float, float, int]:
+    """What the program's own count accounts for: dropout in s, the latency in s that is filled anew after one, and how
+    many hops reused gains."""
+    counts = re.search(r"latency ([\d.]+) ms, \d+ underruns \((\d+) ms of dropout\), (\d+) hops", said)
+    if counts is None:
+        return 0.0, 0.0, 0
+    dropout_ms = int(counts[2])
+    return dropout_ms / 1000, float(counts[1]) / 1000 if dropout_ms else 0.0, int(counts[3])
 
 
 @pytest.mark.steady
@@ -89,13 +93,16 @@ def test_a_file_is_played_in_real_time_and_the_tee_is_the_filtered_file(pulse_en
     clean, rate = soundfile.read(tmp_path / "clean.wav", dtype="float32")
     assert (rate, clean.shape) == (RATE, noisy.shape)
     expected = denoise(noisy, RATE, SHIPPED[0])
-    same = np.abs(clean - expected).max(axis=1) < 8 * PCM_24
-    assert np.mean(same) > 0.98, said  # a hop whose gains were held on a stalled machine differs
+    dropout_s, refilled_s, reused = told(said)
+    # What the model did not hear on a stalled machine its memory lacks for long, so that all after differs a little.
+    same = np.abs(clean - expected).max(axis=1) < (0.02 if reused else 8 * PCM_24)
+    assert np.mean(same) > 0.98, said
     assert took > 3
     assert "3.0 s recorded" in said
     sound_s, silence_s = sound_and_silence_s(recording)
-    assert sound_s == pytest.approx(sound_and_silence_s(expected.mean(axis=1))[0], abs=0.1), said
-    assert silence_s <= silence_told_s(said) + 0.1, said
+    missing_s = sound_and_silence_s(expected.mean(axis=1))[0] - sound_s
+    assert -0.1 < missing_s < dropout_s + 0.1, said  # What comes too late is left out.
+    assert silence_s <= dropout_s + refilled_s + 0.1, said
     assert sorted(os.listdir(tmp_path)) == ["clean.wav", "talk.wav"]
 
 
