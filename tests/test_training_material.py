@@ -78,7 +78,7 @@ def test_a_folder_heeds_the_manifest_above_it(sounds, tmp_path):
     table = tmp_path / "manifest.csv"
     table.write_bytes(b"name,snr_db\n\xff,3\n")  # of something else
     assert found() == plain
-    table.write_text("path,kind,source,who,nc\nspeech/a.wav,speech,readers,7,1\n")
+    table.write_text("path,kind,source,who,nc\nspeech/a.wav,speech,readers,7,1\n", "utf-8-sig")  # by Excel
     assert found(nc="1") == [("a.wav", "readers", "7"), ("b.wav", "speech", "b")]
     assert found() == plain[1:]  # never trained on
     assert found(".") == []

@@ -109,14 +109,14 @@ def says_kinds(of: Place) -> bool:
     if isinstance(of, str):
         return False
     try:
-        with (of / _TABLE).open(newline="", encoding="utf-8") as file:
+        with (of / _TABLE).open(newline="", encoding="utf-8-sig") as file:
             return set(next(csv.reader(file), ())) >= _COLUMNS
     except (OSError, ValueError, csv.Error):  # Above a folder may lie anything of that name.
         return False
 
 
 def _rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / _TABLE).open(newline="", encoding="utf-8") as file:
+    with (folder / _TABLE).open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
